@@ -1,0 +1,17 @@
+//! What two processes of vpod must agree on: addresses, names, objects, requests and their codec.
+//!
+//! Three conversations use it: `vpodctl` (and later DNS, ingress and CNI) with `vswitchd` over the
+//! control socket ([`message`], [`client`]), and the control process with its datapath child over
+//! a private socket ([`link`]). Everything here is pure data; [`client`] is the one file with a
+//! socket in it. Nothing here knows about kernels, TAPs or stores.
+
+pub mod addr;
+pub mod client;
+pub mod codec;
+pub mod link;
+pub mod message;
+pub mod name;
+pub mod object;
+
+pub use addr::{Mac, Offloads, PortId};
+pub use name::{LabelError, NameError, Namespace, ObjectName};

@@ -1,0 +1,245 @@
+//! The conversation between `vswitchd`'s control process and its datapath child.
+//!
+//! Runs over one `SOCK_SEQPACKET` connection to `<run_dir>/datapath.sock`; the datapath listens,
+//! so that a control process that was killed and started again finds it. One [`ToDatapath`] is
+//! one message, encoded by [`crate::codec`], at most [`MAX_MESSAGE_BYTES`] long, with at most
+//! [`MAX_FDS`] descriptors as `SCM_RIGHTS`. The datapath serves one control connection at a time:
+//! a new one replaces the old one.
+//!
+//! Order: on connect the datapath sends [`FromDatapath::Hello`] (id 0). Afterwards each request
+//! carries an id, which its one answer repeats; events carry id 0.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::addr::{Mac, Offloads, PortId};
+use crate::object::{FdbEntry, Flow, NeighborEntry, PortCounters, PortKind, PortState};
+
+/// Version of this conversation. A control process that finds a datapath of another version
+/// replaces it.
+pub const LINK_VERSION: u32 = 1;
+/// Longest message; `SOCK_SEQPACKET` keeps messages whole, and the default socket buffer is larger.
+pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// Descriptors in one message; the kernel's `SCM_MAX_FD` is 253.
+pub const MAX_FDS: usize = 64;
+/// Rows of a table in one answer.
+pub const ROWS_PER_ANSWER: u32 = 256;
+
+/// A message with the id that pairs request and answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope<T> {
+    /// Chosen by the requester, repeated in the answer; 0 for hello and events.
+    pub id: u64,
+    /// What is said.
+    pub body: T,
+}
+
+/// Number of a configuration; grows by one with every applied [`ConfigDelta`].
+pub type Epoch = u64;
+
+/// What control says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToDatapath {
+    /// Change the configuration. Carries one descriptor per entry of `attach`, in order.
+    /// Answered by [`FromDatapath::Applied`] or [`FromDatapath::Refused`] (nothing changed).
+    Apply(ConfigDelta),
+    /// Answered by [`FromDatapath::Ports`] with one descriptor per row, in pages: the answer to
+    /// `after: None` holds the lowest numbers; an empty page ends it.
+    ExportPorts {
+        /// Only ports with greater numbers.
+        after: Option<PortId>,
+    },
+    /// Answered by [`FromDatapath::Counters`].
+    Counters {
+        /// Only ports with greater numbers.
+        after: Option<PortId>,
+    },
+    /// A page of a table, answered by the variant of the same name with a cursor.
+    Fdb {
+        /// As returned by the page before; 0 for the first.
+        cursor: u64,
+    },
+    /// See [`ToDatapath::Fdb`].
+    Neighbors {
+        /// As returned by the page before; 0 for the first.
+        cursor: u64,
+    },
+    /// See [`ToDatapath::Fdb`].
+    Flows {
+        /// As returned by the page before; 0 for the first.
+        cursor: u64,
+    },
+    /// Answered by [`FromDatapath::Summary`].
+    Summary,
+    /// Write the frames a port sees to the one descriptor sent along (non-blocking stream socket),
+    /// as pcapng. Replaces a capture on the same port. Answered by [`FromDatapath::Done`]; ends
+    /// when the peer of the descriptor is closed.
+    StartCapture {
+        /// Which port.
+        port: PortId,
+        /// Bytes kept of each frame.
+        snaplen: u32,
+    },
+    /// Finish the frames in hand, then exit with status 0. Answered by [`FromDatapath::Done`].
+    Shutdown,
+}
+
+/// What the datapath says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromDatapath {
+    /// First message on a connection.
+    Hello {
+        /// [`LINK_VERSION`] it was built with.
+        version: u32,
+        /// `CARGO_PKG_VERSION` it was built with.
+        build: String,
+        /// Process id, in the control process's PID namespace.
+        pid: u32,
+        /// Active configuration; 0 is none yet.
+        epoch: Epoch,
+    },
+    /// The delta is active.
+    Applied {
+        /// Its number.
+        epoch: Epoch,
+    },
+    /// The request was not carried out.
+    Refused {
+        /// Why, naming the object.
+        message: String,
+    },
+    /// Rows of [`ToDatapath::ExportPorts`]; as many descriptors as rows.
+    Ports(Vec<PortConfig>),
+    /// Rows of [`ToDatapath::Counters`]; an empty page ends it.
+    Counters(Vec<(PortId, PortCounters)>),
+    /// A page; `next: None` ends it.
+    Fdb {
+        /// Rows.
+        rows: Vec<FdbEntry>,
+        /// Cursor of the next page.
+        next: Option<u64>,
+    },
+    /// A page; `next: None` ends it.
+    Neighbors {
+        /// Rows.
+        rows: Vec<NeighborEntry>,
+        /// Cursor of the next page.
+        next: Option<u64>,
+    },
+    /// A page; `next: None` ends it.
+    Flows {
+        /// Rows.
+        rows: Vec<Flow>,
+        /// Cursor of the next page.
+        next: Option<u64>,
+    },
+    /// Numbers for `status`.
+    Summary(Summary),
+    /// Carried out.
+    Done,
+    /// Event (id 0): a port's device or netns is gone. It is no longer polled.
+    PortDetached {
+        /// Which.
+        port: PortId,
+        /// What the kernel said.
+        cause: String,
+    },
+}
+
+/// A change of configuration. Deltas with `commit: false` are collected and become visible, all
+/// at once, with the next one that has `commit: true`.
+///
+/// Within one delta removals come first, then `node`, then `attach`, then `update`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ConfigDelta {
+    /// Number of the configuration this makes; one more than the active one.
+    pub epoch: Epoch,
+    /// Ports that go; their descriptors are closed.
+    pub detach: Vec<PortId>,
+    /// Node-wide settings, if they change.
+    pub node: Option<NodeConfig>,
+    /// New ports; one descriptor each, at most [`MAX_FDS`].
+    pub attach: Vec<PortConfig>,
+    /// New settings of existing ports (kind and device stay).
+    pub update: Vec<PortConfig>,
+    /// Make it visible.
+    pub commit: bool,
+}
+
+/// What the switch knows about its node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeConfig {
+    /// The node's Pod CIDR.
+    pub pod_cidr: IpNet,
+    /// All pods of the cluster.
+    pub cluster_cidr: IpNet,
+    /// The pods' default gateway: first address of `pod_cidr`. The router answers ARP and ping for
+    /// it; everything else for it goes to the gateway port.
+    pub gateway_ip: IpAddr,
+    /// What the gateway address resolves to.
+    pub router_mac: Mac,
+    /// The node's own addresses, reached through the gateway port.
+    pub node_addresses: Vec<IpAddr>,
+    /// A learned FDB entry is forgotten this long after its last frame, in seconds.
+    pub fdb_ageing_seconds: u32,
+}
+
+/// One port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortConfig {
+    /// Number; below [`PortId::MAX_PORTS`].
+    pub id: PortId,
+    /// For tables and captures: `namespace/name`, or `gateway`.
+    pub name: String,
+    /// What it is for.
+    pub kind: PortKind,
+    /// Which back-end reads its descriptor.
+    pub device: DeviceKind,
+    /// What the device does for us.
+    pub offloads: Offloads,
+    /// Address of the station behind it.
+    pub mac: Mac,
+    /// Addresses of the station behind it.
+    pub addresses: Vec<IpAddr>,
+    /// Largest IP packet it takes.
+    pub ip_mtu: u16,
+    /// Frames must carry `mac` and one of `addresses` as source. Without it, stations behind the
+    /// port are learned, but no address of another port is accepted.
+    pub port_security: bool,
+    /// Whether it forwards.
+    pub state: PortState,
+}
+
+/// Which back-end reads a TAP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceKind {
+    /// `VnetTap`: frames carry a 12-byte `virtio_net_hdr_v1`, superframes pass whole.
+    VnetTap,
+    /// `PlainTap`: bare frames, no offload.
+    PlainTap,
+}
+
+/// Numbers for `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// Active configuration.
+    pub epoch: Epoch,
+    /// Threads that forward.
+    pub workers: u32,
+    /// Ports polled.
+    pub ports: u32,
+    /// FDB entries.
+    pub fdb_entries: u32,
+    /// Neighbour entries.
+    pub neighbors: u32,
+    /// Flow table entries.
+    pub flows: u32,
+    /// Σ over ports.
+    pub rx_frames: u64,
+    /// Σ over ports.
+    pub forwarded: u64,
+    /// Σ over ports and reasons.
+    pub dropped: u64,
+}

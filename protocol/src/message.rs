@@ -1,0 +1,287 @@
+//! The control socket's requests and responses.
+//!
+//! One connection carries requests one after another; each is answered by zero or more non-final
+//! [`Response`]s and exactly one final one ([`Response::is_final`]). The read-only socket speaks
+//! [`ReadRequest`], which has no mutation in it, so that one cannot even be decoded there.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::addr::Mac;
+use crate::name::{Namespace, ObjectName};
+use crate::object::{
+    DropEntry, FdbEntry, Flow, NeighborEntry, Node, Pod, Port, Resources, RestartPolicy, Timestamp,
+};
+
+/// Longest command line of a container, in words.
+pub const MAX_COMMAND_WORDS: usize = 1024;
+/// Rows in one [`Response::Items`]; longer lists come in several.
+pub const ITEMS_PER_RESPONSE: usize = 256;
+
+/// What the admin socket (root) takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AdminRequest {
+    /// Anything the read-only socket takes.
+    Read(ReadRequest),
+    /// Answered by [`Response::Pod`] once the pod can talk.
+    CreatePod(CreatePod),
+    /// Answered by [`Response::Done`] once nothing of it is left.
+    DeletePod(PodRef),
+    /// Starts one more container; answered by [`Response::Pod`].
+    RunContainer {
+        /// In which pod.
+        pod: PodRef,
+        /// The new container's name.
+        name: ObjectName,
+        /// Program and arguments.
+        command: Vec<String>,
+    },
+    /// How to enter the pod, for `exec`; answered by [`Response::Entry`].
+    EnterPod(PodRef),
+    /// A container's output; answered by [`Response::Bytes`]… and [`Response::Done`].
+    Logs {
+        /// Whose.
+        pod: PodRef,
+        /// Which container; the first without.
+        container: Option<ObjectName>,
+        /// Go on until the client hangs up.
+        follow: bool,
+        /// Only the last so many lines.
+        tail: Option<u32>,
+        /// Of the run before the latest restart.
+        previous: bool,
+    },
+    /// A pcapng file of the frames a pod's port sees, until the client hangs up; answered by
+    /// [`Response::Bytes`]….
+    Capture {
+        /// Whose.
+        pod: PodRef,
+        /// Bytes kept of each frame.
+        snaplen: u32,
+    },
+    /// Replaces the log filter (`tracing` directives); answered by [`Response::Done`].
+    SetLogFilter(String),
+}
+
+/// What the read-only socket takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReadRequest {
+    /// Answered by [`Response::Items`]… and [`Response::Done`].
+    List {
+        /// What to list.
+        kind: Kind,
+        /// Only in this namespace; all without. Ignored for kinds that have none.
+        namespace: Option<Namespace>,
+    },
+    /// One pod; answered by [`Response::Pod`].
+    GetPod(PodRef),
+    /// Answered by [`Response::Status`].
+    Status,
+    /// Prometheus text; answered by [`Response::Bytes`]… and [`Response::Done`].
+    Metrics,
+}
+
+/// Names a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PodRef {
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Its name.
+    pub name: ObjectName,
+}
+
+impl std::fmt::Display for PodRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What a new pod should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatePod {
+    /// Its name.
+    pub pod: PodRef,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// A fixed address of the node's Pod CIDR; the next free one without.
+    pub ip: Option<IpAddr>,
+    /// A fixed MAC; derived from the address without.
+    pub mac: Option<Mac>,
+    /// Bind sources to the port (the default of the command line).
+    pub port_security: bool,
+    /// Limits of its cgroup.
+    pub resources: Resources,
+    /// When an ended container is started again.
+    pub restart_policy: RestartPolicy,
+    /// Program and arguments of its first container, which gets the pod's name; none when empty.
+    pub command: Vec<String>,
+}
+
+/// Kinds that can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// [`Pod`].
+    Pods,
+    /// [`Node`].
+    Nodes,
+    /// [`FdbEntry`].
+    Fdb,
+    /// [`NeighborEntry`].
+    Neighbors,
+    /// [`Flow`].
+    Flows,
+    /// [`Port`].
+    Ports,
+    /// [`DropEntry`].
+    Drops,
+}
+
+/// Rows of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Items {
+    /// Pods.
+    Pods(Vec<Pod>),
+    /// Nodes.
+    Nodes(Vec<Node>),
+    /// Forwarding database.
+    Fdb(Vec<FdbEntry>),
+    /// Neighbour table.
+    Neighbors(Vec<NeighborEntry>),
+    /// Flow table.
+    Flows(Vec<Flow>),
+    /// Ports with counters.
+    Ports(Vec<Port>),
+    /// Drops by port and reason.
+    Drops(Vec<DropEntry>),
+}
+
+/// What the daemon answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Response {
+    /// It is done. Final.
+    Done,
+    /// It failed, and nothing was changed. Final.
+    Error(ApiError),
+    /// Some rows; more responses follow.
+    Items(Items),
+    /// One pod. Final.
+    Pod(Box<Pod>),
+    /// The daemon's state. Final.
+    Status(Box<Status>),
+    /// How to enter a pod. Final.
+    Entry(PodEntry),
+    /// A piece of a byte stream; more responses follow.
+    Bytes(Vec<u8>),
+}
+
+impl Response {
+    /// Nothing follows this one for the same request.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::Done | Self::Error(_) | Self::Pod(_) | Self::Status(_) | Self::Entry(_) => true,
+            Self::Items(_) | Self::Bytes(_) => false,
+        }
+    }
+}
+
+/// What a process needs to become part of a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodEntry {
+    /// Path of the netns.
+    pub netns: String,
+    /// Host name inside.
+    pub hostname: String,
+    /// Files mounted over others, `(source, target)`: `/etc/resolv.conf`, `/etc/hosts`.
+    pub binds: Vec<(String, String)>,
+    /// `cgroup.procs` files to write the process id to, one per hierarchy.
+    pub cgroup_procs: Vec<String>,
+}
+
+/// What `vpodctl status` shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The node.
+    pub node: Node,
+    /// Process id of the control process.
+    pub control_pid: u32,
+    /// When it started.
+    pub control_started: Timestamp,
+    /// The datapath process; `None` while it is being started.
+    pub datapath: Option<DatapathStatus>,
+    /// How often the datapath process was started again because it had ended.
+    pub datapath_restarts: u32,
+    /// Path of the state directory.
+    pub state_dir: String,
+    /// Active log filter.
+    pub log_filter: String,
+    /// What is wrong right now, one sentence each; empty is healthy.
+    pub problems: Vec<String>,
+}
+
+/// The datapath process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DatapathStatus {
+    /// Process id.
+    pub pid: u32,
+    /// When it started.
+    pub started: Timestamp,
+    /// Active configuration.
+    pub epoch: u64,
+    /// Threads that forward.
+    pub workers: u32,
+    /// Ports it reads.
+    pub ports: u32,
+    /// Entries of its forwarding database.
+    pub fdb_entries: u32,
+    /// Entries of its flow table.
+    pub flows: u32,
+    /// Sum over ports.
+    pub rx_frames: u64,
+    /// Sum over ports.
+    pub forwarded: u64,
+    /// Sum over ports and reasons.
+    pub dropped: u64,
+}
+
+/// Why a request failed. The message names the object and, where possible, what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// Class, for programs.
+    pub code: ErrorCode,
+    /// For people.
+    pub message: String,
+}
+
+impl ApiError {
+    /// An error of class `code`.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// Classes of errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ErrorCode {
+    /// The named object does not exist.
+    NotFound,
+    /// The named object exists already.
+    AlreadyExists,
+    /// The request itself is wrong.
+    Invalid,
+    /// Another object has what was asked for (an address, a MAC).
+    Conflict,
+    /// A pool or table is full.
+    Exhausted,
+    /// The caller may not.
+    Forbidden,
+    /// Not now: starting, stopping, or the datapath is away.
+    Unavailable,
+    /// The daemon's or the machine's fault (disk full, kernel refused).
+    Internal,
+}
