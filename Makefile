@@ -1,0 +1,36 @@
+# The only task runner: CI calls the same targets. `make help` lists them.
+#
+# `make demo` and `make test` do their own set-up, so each works on a fresh Debian 12 with Rust.
+# Variables:  KEEP=1       make demo leaves everything running and says what to try next
+#             TESTS=word   make test runs only integration tests whose name contains the word
+#             BASE=commit  make bench compares with that commit
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk '/^# Variables:/,/^$$/{sub(/^#( Variables:)? */, "    "); if (NF) print}' Makefile
+
+setup: ## Install what is missing: Debian packages, /dev/net/tun; check the Rust toolchain
+	@scripts/setup.sh
+
+demo: ## Three pods on this machine: ping, HTTP, containers, node and pod, iperf3 (KEEP=1 leaves it running)
+	@scripts/setup.sh --quiet
+	@KEEP='$(KEEP)' scripts/demo.sh
+
+test: ## Unit and model tests, then the promises on the real kernel (as root, through sudo if need be)
+	@scripts/setup.sh --quiet
+	@scripts/test.sh $(TESTS)
+
+lint: ## Format, clippy, crate boundaries, licences and bans, scripts
+	@scripts/lint.sh
+
+bench: ## Throughput beside a Linux bridge, and the micro ladder
+	@scripts/setup.sh --quiet
+	@BASE='$(BASE)' scripts/bench.sh
+
+clean: ## Remove build output and whatever a killed test or demo left behind
+	@scripts/cleanup.sh
+	cargo clean

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Throughput beside a Linux bridge in one interleaved run, then the micro ladder. With BASE=<commit>
+# the same is run on that commit too, built in a worktree, so that both figures come from one machine.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/common.sh
+
+measure() {
+    (
+        cd "$1"
+        cargo build --release --locked --workspace --bins
+        as_root target/release/vpod-bench run same-node-tcp
+    )
+}
+
+say "== this tree"
+measure .
+if [ -n "${BASE:-}" ]; then
+    tree=$(mktemp -d /tmp/vpod-bench.XXXXXX)
+    trap 'git worktree remove --force "$tree" 2>/dev/null || true; rm -rf "$tree"' EXIT
+    git worktree add --detach "$tree" "$BASE"
+    say "== $BASE"
+    measure "$tree"
+fi

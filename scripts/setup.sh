@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# Makes a Debian machine ready to build, demonstrate and test vpod. Installs only what is missing,
+# so a second run changes nothing and needs no network. With --quiet it speaks only when it acts.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/common.sh
+
+# Before the first edition-2024 release cargo could not even read the manifest; the exact number
+# is the highest one demanded by a dependency.
+readonly RUST_MINIMUM="1.95"
+
+# command (or file) that proves it : Debian package
+readonly NEEDED=(
+    "ip:iproute2" "ping:iputils-ping" "arping:iputils-arping" "iperf3:iperf3" "curl:curl"
+    "tcpdump:tcpdump" "tshark:tshark" "python3:python3" "jq:jq" "nsenter:util-linux"
+    "cc:gcc" "make:make" "/usr/include/stdio.h:libc6-dev" "git:git" "ps:procps" "mount:mount"
+    "/etc/ssl/certs/ca-certificates.crt:ca-certificates"
+)
+
+# Only `make lint` wants these.
+readonly NEEDED_BY_LINT=("shellcheck:shellcheck")
+
+quiet=false
+wanted=("${NEEDED[@]}" "${NEEDED_BY_LINT[@]}")
+if [ "${1:-}" = "--quiet" ]; then
+    quiet=true
+    wanted=("${NEEDED[@]}")
+fi
+# Debian keeps some of these in /usr/sbin, which a user's PATH may lack.
+export PATH="$PATH:/usr/sbin:/sbin"
+export DEBIAN_FRONTEND=noninteractive
+
+present() {
+    case "$1" in
+    /*) [ -e "$1" ] ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+install_packages() {
+    local missing=() entry
+    for entry in "${wanted[@]}"; do
+        present "${entry%%:*}" || missing+=("${entry#*:}")
+    done
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    command -v apt-get >/dev/null ||
+        die "missing: ${missing[*]}. This is not Debian (no apt-get): install them by hand"
+    say "setup: installing ${missing[*]}"
+    case " ${missing[*]} " in
+    *" tshark "*)
+        # Otherwise its package asks whether users may capture.
+        if command -v debconf-set-selections >/dev/null; then
+            echo "wireshark-common wireshark-common/install-setuid boolean false" |
+                as_root debconf-set-selections
+        fi
+        ;;
+    esac
+    as_root apt-get -q update
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -q install -y --no-install-recommends "${missing[@]}" ||
+        die "apt-get could not install: ${missing[*]}"
+    for entry in "${wanted[@]}"; do
+        present "${entry%%:*}" || die "${entry%%:*} is still missing after installing ${entry#*:}"
+    done
+}
+
+check_rust() {
+    local hint="install it with: curl --proto '=https' -sSf https://sh.rustup.rs | sh"
+    # A shell that was open before rustup came has no cargo in its PATH.
+    if ! command -v cargo >/dev/null && [ -r "$HOME/.cargo/env" ]; then
+        die "cargo is not in PATH, but Rust is installed: run '. ~/.cargo/env' first"
+    fi
+    command -v cargo >/dev/null || die "no Rust toolchain: vpod needs Rust $RUST_MINIMUM; $hint"
+    local version
+    # With rustup this fetches the toolchain that rust-toolchain.toml pins.
+    version=$(rustc --version 2>&1) || die "the pinned Rust toolchain cannot be used: $version"
+    version=$(awk '{print $2}' <<<"$version")
+    if [ "$(printf '%s\n' "$RUST_MINIMUM" "$version" | sort -V | head -n 1)" != "$RUST_MINIMUM" ]; then
+        die "Rust $version is too old: vpod needs $RUST_MINIMUM; with rustup: rustup update; else $hint"
+    fi
+    $quiet || say "setup: Rust $version"
+}
+
+check_tun() {
+    local device=/dev/net/tun
+    if [ ! -c "$device" ]; then
+        say "setup: $device is missing, creating it"
+        as_root modprobe tun 2>/dev/null || true
+        if [ ! -c "$device" ]; then
+            as_root mkdir -p /dev/net
+            # 10:200 is the kernel's number for it (Documentation/admin-guide/devices.txt).
+            as_root mknod "$device" c 10 200 || die "cannot create $device"
+            as_root chmod 0666 "$device"
+        fi
+    fi
+    # The node exists even where the driver does not; only opening it tells.
+    as_root sh -c ': <>/dev/net/tun' 2>/dev/null ||
+        die "$device cannot be opened: the kernel has no TUN driver (CONFIG_TUN), or this container may not use it (docker: --device /dev/net/tun --cap-add NET_ADMIN)"
+    $quiet || say "setup: $device is usable"
+}
+
+install_packages
+check_rust
+check_tun
+$quiet || say "setup: complete"
