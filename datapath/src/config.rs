@@ -1,0 +1,254 @@
+//! Configuration: deltas are checked whole, collected until one commits, then visible at once.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use protocol::link::{ConfigDelta, Epoch, NodeConfig, PortConfig};
+use protocol::object::PortKind;
+use protocol::{Mac, PortId};
+
+/// Smallest IP MTU a link may have (RFC 791 §3.2).
+const MIN_IP_MTU: u16 = 68;
+
+/// Why a delta was refused. Nothing of it, and nothing collected before it, took effect.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Not the successor of the active configuration.
+    #[error("configuration {got} does not follow the active configuration {active}")]
+    WrongEpoch {
+        /// The active one.
+        active: Epoch,
+        /// The delta's.
+        got: Epoch,
+    },
+    /// A number no table has room for.
+    #[error("port {0} is beyond the last port number {max}", max = PortId::MAX_PORTS - 1)]
+    PortOutOfRange(PortId),
+    /// Detach or update of a port that does not exist.
+    #[error("port {0} is not attached")]
+    UnknownPort(PortId),
+    /// Attach of a number that is taken.
+    #[error("port {port} is already attached as {name}")]
+    PortExists {
+        /// The number.
+        port: PortId,
+        /// Who has it.
+        name: String,
+    },
+    /// Update that would change what was fixed at attach.
+    #[error("port {port} ({name}): kind and device cannot change")]
+    KindChanged {
+        /// The number.
+        port: PortId,
+        /// Its name.
+        name: String,
+    },
+    /// A second gateway.
+    #[error("port {port} ({name}): port {other} is already the gateway")]
+    SecondGateway {
+        /// The new one.
+        port: PortId,
+        /// Its name.
+        name: String,
+        /// The old one.
+        other: PortId,
+    },
+    /// A group address or all zeroes.
+    #[error("{owner}: {mac} is not the address of a station")]
+    BadMac {
+        /// Port name, or `router`.
+        owner: String,
+        /// The address.
+        mac: Mac,
+    },
+    /// Two owners of one MAC.
+    #[error("{owner}: MAC {mac} already belongs to {other}")]
+    DuplicateMac {
+        /// Port name.
+        owner: String,
+        /// The address.
+        mac: Mac,
+        /// Who has it.
+        other: String,
+    },
+    /// Not a unicast address.
+    #[error("{owner}: {address} is not the address of a station")]
+    BadAddress {
+        /// Port name, or `node`.
+        owner: String,
+        /// The address.
+        address: IpAddr,
+    },
+    /// Two owners of one address.
+    #[error("{owner}: address {address} already belongs to {other}")]
+    DuplicateAddress {
+        /// Port name, or `node`.
+        owner: String,
+        /// The address.
+        address: IpAddr,
+        /// Who has it.
+        other: String,
+    },
+    /// Too small to carry IP.
+    #[error("port {port} ({name}): an IP MTU of {ip_mtu} is below 68, the smallest IPv4 link")]
+    MtuTooSmall {
+        /// The port.
+        port: PortId,
+        /// Its name.
+        name: String,
+        /// The MTU.
+        ip_mtu: u16,
+    },
+    /// The node's ranges do not nest.
+    #[error("node: {inner} does not lie in {outer}")]
+    OutsideRange {
+        /// The smaller one.
+        inner: String,
+        /// The larger one.
+        outer: String,
+    },
+}
+
+/// A whole configuration, as it is or as it will be after the next commit.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Desired {
+    pub(crate) node: Option<NodeConfig>,
+    pub(crate) ports: BTreeMap<PortId, PortConfig>,
+    /// Numbers whose device is new since the active configuration: nothing remembered about the
+    /// old bearer may be used.
+    pub(crate) fresh: Vec<PortId>,
+}
+
+impl Desired {
+    /// Applies one delta, in the order the link prescribes.
+    pub(crate) fn apply(&mut self, delta: &ConfigDelta) -> Result<(), ConfigError> {
+        for &port in &delta.detach {
+            self.ports.remove(&port).ok_or(ConfigError::UnknownPort(port))?;
+        }
+        if let Some(node) = &delta.node {
+            self.node = Some(node.clone());
+        }
+        for port in &delta.attach {
+            self.attach(port)?;
+        }
+        for port in &delta.update {
+            self.update(port)?;
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, port: &PortConfig) -> Result<(), ConfigError> {
+        if port.id.0 >= PortId::MAX_PORTS {
+            return Err(ConfigError::PortOutOfRange(port.id));
+        }
+        if let Some(other) = self.ports.get(&port.id) {
+            return Err(ConfigError::PortExists { port: port.id, name: other.name.clone() });
+        }
+        self.ports.insert(port.id, port.clone());
+        self.fresh.push(port.id);
+        Ok(())
+    }
+
+    fn update(&mut self, port: &PortConfig) -> Result<(), ConfigError> {
+        let old = self.ports.get_mut(&port.id).ok_or(ConfigError::UnknownPort(port.id))?;
+        if old.kind != port.kind || old.device != port.device {
+            return Err(ConfigError::KindChanged { port: port.id, name: port.name.clone() });
+        }
+        old.clone_from(port);
+        Ok(())
+    }
+
+    /// What must hold of the whole, whichever deltas led to it.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        self.check_node()?;
+        self.check_ports()?;
+        self.check_macs()?;
+        self.check_addresses()
+    }
+
+    fn check_node(&self) -> Result<(), ConfigError> {
+        let Some(node) = &self.node else { return Ok(()) };
+        if !node.cluster_cidr.contains(&node.pod_cidr) {
+            return Err(ConfigError::OutsideRange {
+                inner: node.pod_cidr.to_string(),
+                outer: node.cluster_cidr.to_string(),
+            });
+        }
+        if !node.pod_cidr.contains(&node.gateway_ip) {
+            return Err(ConfigError::OutsideRange {
+                inner: node.gateway_ip.to_string(),
+                outer: node.pod_cidr.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    fn check_ports(&self) -> Result<(), ConfigError> {
+        let mut gateway = None;
+        for port in self.ports.values() {
+            if port.ip_mtu < MIN_IP_MTU {
+                return Err(ConfigError::MtuTooSmall {
+                    port: port.id,
+                    name: port.name.clone(),
+                    ip_mtu: port.ip_mtu,
+                });
+            }
+            match (port.kind, gateway) {
+                (PortKind::Pod, _) => {}
+                (PortKind::Gateway, None) => gateway = Some(port.id),
+                (PortKind::Gateway, Some(other)) => {
+                    return Err(ConfigError::SecondGateway { port: port.id, name: port.name.clone(), other });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_macs(&self) -> Result<(), ConfigError> {
+        let router = self.node.iter().map(|node| ("router", node.router_mac));
+        let ports = self.ports.values().map(|port| (port.name.as_str(), port.mac));
+        let mut owners = BTreeMap::new();
+        for (owner, mac) in router.chain(ports) {
+            if !mac.is_valid_source() {
+                return Err(ConfigError::BadMac { owner: owner.to_owned(), mac });
+            }
+            if let Some(other) = owners.insert(mac, owner) {
+                return Err(ConfigError::DuplicateMac {
+                    owner: owner.to_owned(),
+                    mac,
+                    other: other.to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_addresses(&self) -> Result<(), ConfigError> {
+        let mut owners = BTreeMap::new();
+        let node = self.node.iter().flat_map(|node| node.node_addresses.iter().map(|a| ("node", *a)));
+        let ports =
+            self.ports.values().flat_map(|port| port.addresses.iter().map(|a| (port.name.as_str(), *a)));
+        for (owner, address) in node.chain(ports) {
+            if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
+                return Err(ConfigError::BadAddress { owner: owner.to_owned(), address });
+            }
+            if let Some(other) = owners.insert(address, owner) {
+                return Err(ConfigError::DuplicateAddress {
+                    owner: owner.to_owned(),
+                    address,
+                    other: other.to_owned(),
+                });
+            }
+        }
+        let Some(node) = &self.node else { return Ok(()) };
+        let gateway = self.ports.values().find(|port| port.addresses.contains(&node.gateway_ip));
+        match gateway {
+            Some(port) if port.kind == PortKind::Pod => Err(ConfigError::DuplicateAddress {
+                owner: port.name.clone(),
+                address: node.gateway_ip,
+                other: "gateway".to_owned(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
