@@ -1,0 +1,202 @@
+//! The shim's main loop: start, wait, record, perhaps start again.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use netdev::process::PodCommand;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use protocol::object::{ContainerState, ContainerStatus, Exit, RestartPolicy, Timestamp};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+
+use super::backoff::Backoff;
+use super::dir::{ContainerDir, ShimIdentity, ShimSpec, StatusFile};
+use super::output;
+
+/// Exit code of a command that could not be started, as shells report it.
+const COULD_NOT_START: i32 = 127;
+
+/// `vswitchd container-shim DIR`: looks after the container described there until it is over.
+///
+/// # Errors
+/// When the directory cannot be read or written; the container is not running then.
+pub(crate) fn run(dir: ContainerDir) -> anyhow::Result<()> {
+    // Fails when the caller has made this process a session leader already, which is as good.
+    let _ = nix::unistd::setsid();
+    let spec = dir.read_spec().with_context(|| format!("container directory {}", dir.path().display()))?;
+    let signals = forward_signals()?;
+    let shim = ShimIdentity::of(std::process::id()).context("/proc is not readable")?;
+    Shim { dir, spec, shim, signals, backoff: Backoff::default(), restarts: 0, last_exit: None }.supervise()
+}
+
+struct Shim {
+    dir: ContainerDir,
+    spec: ShimSpec,
+    shim: ShimIdentity,
+    signals: Receiver<i32>,
+    backoff: Backoff,
+    restarts: u32,
+    last_exit: Option<Exit>,
+}
+
+/// How a run, or the wait before one, ended.
+enum Outcome {
+    Exited(Exit),
+    Stopped(Option<Exit>),
+}
+
+impl Shim {
+    fn supervise(mut self) -> anyhow::Result<()> {
+        loop {
+            let started = Instant::now();
+            let exit = match self.run_once()? {
+                Outcome::Exited(exit) => exit,
+                Outcome::Stopped(exit) => return self.record_end(exit),
+            };
+            let again = match self.spec.restart_policy {
+                RestartPolicy::Always => true,
+                RestartPolicy::OnFailure => exit.code != 0,
+                RestartPolicy::Never => false,
+            };
+            self.last_exit = Some(exit);
+            if !again {
+                return self.record_end(Some(exit));
+            }
+            if !self.wait_before_restart(started.elapsed())? {
+                return self.record_end(self.last_exit);
+            }
+            self.restarts += 1;
+            output::start_new_run(&self.dir);
+        }
+    }
+
+    /// Starts the container and waits for its end, or for the order to stop it.
+    fn run_once(&mut self) -> anyhow::Result<Outcome> {
+        let mut child = match self.start() {
+            Ok(child) => child,
+            Err(error) => {
+                self.log_line(&format!("cannot start {:?}: {error}\n", self.spec.command));
+                return Ok(Outcome::Exited(Exit { code: COULD_NOT_START, signal: None, at: Timestamp::now() }));
+            }
+        };
+        self.record(ContainerState::Running { pid: child.id(), since: Timestamp::now() })?;
+        loop {
+            // Looked at before waiting: the child may have ended before its SIGCHLD was awaited.
+            if let Some(status) = child.try_wait()? {
+                return Ok(Outcome::Exited(exit_of(status)));
+            }
+            if self.signals.recv()? != SIGCHLD {
+                return Ok(Outcome::Stopped(Some(self.stop(&mut child)?)));
+            }
+        }
+    }
+
+    fn start(&self) -> io::Result<Child> {
+        let (reader, writer) = io::pipe()?;
+        let pod = &self.spec.pod;
+        let mut command = PodCommand::new(&pod.netns, &self.spec.command);
+        command.hostname(&pod.hostname);
+        for (source, target) in &pod.binds {
+            command.bind(source, target);
+        }
+        for procs in &pod.cgroup_procs {
+            command.join_cgroup(procs);
+        }
+        command.output(writer.try_clone()?, writer).new_session();
+        let child = command.spawn()?;
+        output::spawn_copier(self.dir.clone(), reader);
+        Ok(child)
+    }
+
+    /// `SIGTERM` to the container's process group, `SIGKILL` after the grace period.
+    fn stop(&self, child: &mut Child) -> anyhow::Result<Exit> {
+        let group = Pid::from_raw(-i32::try_from(child.id())?);
+        let _ = kill(group, Signal::SIGTERM);
+        let deadline = Instant::now() + self.spec.grace;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(exit_of(status));
+            }
+            match self.signals.recv_deadline(deadline) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(e @ RecvTimeoutError::Disconnected) => return Err(e.into()),
+            }
+        }
+        let _ = kill(group, Signal::SIGKILL);
+        Ok(exit_of(child.wait()?))
+    }
+
+    /// Waits out the back-off; false when the container is to be stopped instead.
+    fn wait_before_restart(&mut self, run: Duration) -> anyhow::Result<bool> {
+        let delay = self.backoff.delay_after(run);
+        if delay.is_zero() {
+            return Ok(true);
+        }
+        self.record(ContainerState::Waiting { reason: "CrashLoopBackOff".to_owned() })?;
+        let deadline = Instant::now() + delay;
+        loop {
+            match self.signals.recv_deadline(deadline) {
+                Ok(SIGCHLD) => {}
+                Ok(_) => return Ok(false),
+                Err(RecvTimeoutError::Timeout) => return Ok(true),
+                Err(e @ RecvTimeoutError::Disconnected) => return Err(e.into()),
+            }
+        }
+    }
+
+    fn record_end(&mut self, exit: Option<Exit>) -> anyhow::Result<()> {
+        let exit = exit.unwrap_or(Exit { code: 0, signal: None, at: Timestamp::now() });
+        self.last_exit = Some(exit);
+        self.record(ContainerState::Terminated { exit })
+    }
+
+    fn record(&self, state: ContainerState) -> anyhow::Result<()> {
+        let status = ContainerStatus {
+            name: self.spec.name.clone(),
+            state,
+            restart_count: self.restarts,
+            last_exit: self.last_exit,
+        };
+        let path = self.dir.path().display();
+        match self.dir.write_status(&StatusFile { shim: self.shim, status }) {
+            // A full disk must not end the container; the next change is written again.
+            Err(e) if e.kind() == io::ErrorKind::StorageFull => Ok(()),
+            other => other.with_context(|| format!("status of the container in {path}")),
+        }
+    }
+
+    fn log_line(&self, line: &str) {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.log());
+        let _ = file.and_then(|mut f| io::Write::write_all(&mut f, line.as_bytes()));
+    }
+}
+
+fn exit_of(status: ExitStatus) -> Exit {
+    let signal = status.signal();
+    let code = status.code().unwrap_or_else(|| 128 + signal.unwrap_or(0));
+    Exit { code, signal, at: Timestamp::now() }
+}
+
+/// Signals as messages, so that waiting for one can have a deadline.
+fn forward_signals() -> io::Result<Receiver<i32>> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGCHLD, SIGTERM, SIGINT, SIGHUP])?;
+    // Bounded: when the loop is behind, one more "look again" says nothing new; SIGTERM is sent
+    // blocking because it must not be lost.
+    let (sender, receiver) = crossbeam_channel::bounded(16);
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            match signal {
+                SIGHUP => {}
+                SIGCHLD => drop(sender.try_send(signal)),
+                _ => drop(sender.send(signal)),
+            }
+        }
+    });
+    Ok(receiver)
+}
