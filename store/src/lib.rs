@@ -1,1 +1,21 @@
+//! Desired state: what should exist, kept durably, and what follows from it.
+//!
+//! - [`Store`]: the embedded store, one redb file. Records are JSON, keyed by kind, namespace and
+//!   name; every write moves one revision that only grows. Writes name the revision they expect,
+//!   so the same calls can later be answered by a store shared between nodes.
+//! - [`record`]: the records this release keeps.
+//! - [`ipam`]: which address a pod gets. Pure; time is passed in.
+//! - [`desired`]: objects in, datapath configuration out, and the deltas between two of them. Pure.
+//!
+//! Nothing here knows about kernels or sockets.
 
+mod backend;
+pub mod desired;
+mod error;
+pub mod ipam;
+mod key;
+pub mod record;
+
+pub use backend::{Store, Transaction, Versioned};
+pub use error::StoreError;
+pub use key::{Key, Kind};

@@ -1,0 +1,150 @@
+use std::net::Ipv4Addr;
+
+use protocol::codec;
+use protocol::link::{Envelope, MAX_MESSAGE_BYTES, ToDatapath};
+use protocol::object::{ObjectMeta, PodSpec, Resources, RestartPolicy, Timestamp};
+
+use super::*;
+
+fn facts() -> NodeFacts {
+    NodeFacts {
+        pod_cidr: "10.244.0.0/24".parse().unwrap(),
+        cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+        gateway_ip: "10.244.0.1".parse().unwrap(),
+        node_addresses: vec!["192.0.2.7".parse().unwrap()],
+        fdb_ageing_seconds: 300,
+        gateway: GatewayDevice { device: DeviceKind::VnetTap, offloads: Offloads::CSUM, ip_mtu: 1450 },
+    }
+}
+
+fn pod(port: u32) -> PodRecord {
+    let ip = IpAddr::V4(Ipv4Addr::from_bits(0x0af4_0000 + port));
+    PodRecord {
+        metadata: ObjectMeta {
+            name: format!("p{port}").parse().unwrap(),
+            namespace: "default".parse().unwrap(),
+            uid: "u".to_owned(),
+            labels: BTreeMap::new(),
+            creation_timestamp: Timestamp(0),
+            resource_version: 0,
+        },
+        spec: PodSpec {
+            node_name: "n".to_owned(),
+            pod_ips: vec![ip],
+            mac: Mac::for_pod(ip),
+            port_security: true,
+            resources: Resources::default(),
+            restart_policy: RestartPolicy::Always,
+            containers: Vec::new(),
+        },
+        provisioning: Provisioning::Ready,
+        netns: format!("default.p{port}"),
+        port: PortId(port),
+        ip_mtu: 1450,
+        device: DeviceKind::VnetTap,
+        offloads: Offloads::CSUM,
+    }
+}
+
+fn configuration(pods: &[PodRecord]) -> Configuration {
+    desired(&facts(), pods, &BTreeSet::new())
+}
+
+/// What the datapath does with deltas, as the protocol describes it.
+fn applied(active: &Configuration, deltas: &[ConfigDelta]) -> Configuration {
+    let mut result = active.clone();
+    for (index, delta) in deltas.iter().enumerate() {
+        assert_eq!(delta.commit, index + 1 == deltas.len());
+        for id in &delta.detach {
+            assert!(result.ports.remove(id).is_some(), "detached a port that is not there");
+        }
+        result.node = delta.node.clone().or(result.node);
+        for port in &delta.attach {
+            assert!(result.ports.insert(port.id, port.clone()).is_none(), "attached twice");
+        }
+        for port in &delta.update {
+            assert!(result.ports.insert(port.id, port.clone()).is_some(), "updated what is not there");
+        }
+    }
+    result
+}
+
+#[test]
+fn only_ready_pods_have_ports_and_the_gateway_always_has() {
+    let mut half_made = pod(2);
+    half_made.provisioning = Provisioning::Pending;
+    let configuration = configuration(&[pod(1), half_made]);
+    let names: Vec<&str> = configuration.ports.values().map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["gateway", "default/p1"]);
+    let node = configuration.node.unwrap();
+    assert_eq!(node.router_mac, Mac::for_pod(node.gateway_ip));
+}
+
+#[test]
+fn nothing_to_do_is_no_delta() {
+    let same = configuration(&[pod(1)]);
+    assert_eq!(diff(4, &same, &same, &BTreeSet::new()), []);
+}
+
+#[test]
+fn deltas_lead_from_any_configuration_to_any_other() {
+    let mut changed = pod(3);
+    changed.ip_mtu = 9000;
+    let mut other_device = pod(4);
+    other_device.device = DeviceKind::PlainTap;
+    let states = [
+        Configuration::default(),
+        configuration(&[]),
+        configuration(&[pod(1), pod(3), pod(4)]),
+        configuration(&[pod(2), changed, other_device]),
+        configuration(&(1..400).map(pod).collect::<Vec<_>>()),
+    ];
+    for from in &states {
+        for to in &states {
+            let deltas = diff(9, from, to, &BTreeSet::new());
+            assert!(deltas.iter().all(|d| d.epoch == 10));
+            let mut result = applied(from, &deltas);
+            result.node = to.node.clone().and(result.node);
+            assert_eq!(result, *to);
+        }
+    }
+}
+
+#[test]
+fn a_port_with_a_new_descriptor_is_attached_anew() {
+    let same = configuration(&[pod(1), pod(2)]);
+    let deltas = diff(1, &same, &same, &BTreeSet::from([PortId(2)]));
+    assert_eq!(deltas[0].detach, [PortId(2)]);
+    assert_eq!(deltas[1].attach.len(), 1);
+    assert!(deltas[1].commit && !deltas[0].commit);
+}
+
+#[test]
+fn quarantined_ports_stay_attached_but_closed() {
+    let pods = [pod(1), pod(2)];
+    let configuration = desired(&facts(), &pods, &BTreeSet::from([PortId(2)]));
+    assert_eq!(configuration.ports[&PortId(2)].state, PortState::Quarantined);
+    assert_eq!(configuration.ports[&PortId(1)].state, PortState::Active);
+}
+
+#[test]
+fn every_delta_fits_one_message_with_its_descriptors() {
+    let mut longest: Vec<PodRecord> = (1..PortId::MAX_PORTS).map(pod).collect();
+    for pod in &mut longest {
+        pod.metadata.namespace = "n".repeat(63).parse().unwrap();
+        pod.metadata.name = format!("{0}.{0}.{0}{1}", "p".repeat(55), pod.port).parse().unwrap();
+    }
+    let empty = Configuration::default();
+    let full = configuration(&longest);
+    for pod in &mut longest {
+        pod.ip_mtu = 9000;
+    }
+    let changed = configuration(&longest);
+    for (from, to) in [(&empty, &full), (&full, &changed), (&full, &configuration(&[]))] {
+        for delta in diff(u64::MAX - 1, from, to, &BTreeSet::new()) {
+            assert!(delta.attach.len() <= MAX_FDS);
+            codec::encode(&Envelope { id: u64::MAX, body: ToDatapath::Apply(delta) }, MAX_MESSAGE_BYTES)
+                .unwrap();
+        }
+    }
+}

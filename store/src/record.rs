@@ -1,0 +1,57 @@
+//! The records a node keeps, as they are written to the store.
+//!
+//! JSON with `serde` defaults for fields added later, so that a newer release reads an older file.
+
+use protocol::link::DeviceKind;
+use protocol::object::{ObjectMeta, PodSpec, Timestamp};
+use protocol::{Offloads, PortId};
+use serde::{Deserialize, Serialize};
+
+use crate::key::{Key, Kind};
+
+/// How far a pod has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Provisioning {
+    /// Written before the first change to the machine. Found at start, it names what an interrupted
+    /// create or delete left behind; all of it is removed.
+    Pending,
+    /// Everything exists; it is kept across restarts.
+    Ready,
+}
+
+/// A pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodRecord {
+    /// Name, namespace, labels.
+    pub metadata: ObjectMeta,
+    /// What was asked for, with allocations filled in.
+    pub spec: PodSpec,
+    /// How far it has come.
+    pub provisioning: Provisioning,
+    /// Name of its netns under `/run/netns`.
+    pub netns: String,
+    /// Its attachment to the switch.
+    pub port: PortId,
+    /// MTU of its `eth0`.
+    pub ip_mtu: u16,
+    /// Which back-end its TAP was opened with; known once [`Provisioning::Ready`].
+    pub device: DeviceKind,
+    /// What its TAP does for us; known once [`Provisioning::Ready`].
+    pub offloads: Offloads,
+}
+
+impl PodRecord {
+    /// Where it is stored.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key::new(Kind::Pod, self.metadata.namespace.as_str(), self.metadata.name.as_str())
+    }
+}
+
+/// An address nobody has any more, but that must rest before it is given out again. Its key's name
+/// is the address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoolingRecord {
+    /// When it was released.
+    pub released: Timestamp,
+}
