@@ -1,1 +1,34 @@
+//! The kernel edge: everything vpod asks of Linux, and all of its unsafe code.
+//!
+//! One kernel object per module: TAP devices ([`tap`]), network namespaces ([`netns`]), rtnetlink
+//! ([`netlink`]), message sockets that carry descriptors ([`seqpacket`]), programs started inside a
+//! pod ([`process`]), [`sysctl`]s. Beside them the devices that are not the kernel's: an in-memory
+//! pair ([`loopback`]), injected faults ([`fault`]) and captures ([`pcap`]), behind the same
+//! [`Device`] trait.
+//!
+//! Nothing here knows what a pod is allowed to do, and nothing logs: what went wrong is returned,
+//! naming the device, path or address.
+//!
+//! Raw system calls live in `sys`, the only module that may contain `unsafe`.
 
+pub mod device;
+pub mod fault;
+pub mod loopback;
+pub mod netlink;
+pub mod netns;
+pub mod pcap;
+pub mod process;
+pub mod seqpacket;
+pub mod sysctl;
+pub mod tap;
+
+mod sys;
+
+pub use device::{Device, DeviceError, Sent, VNET_HDR_LEN};
+pub use fault::FaultInjector;
+pub use loopback::Loopback;
+pub use netlink::Netlink;
+pub use netns::Netns;
+pub use pcap::PcapDevice;
+pub use process::PodCommand;
+pub use tap::{PlainTap, Tap, TapError, TapOptions, VnetTap};

@@ -1,0 +1,10 @@
+//! Raw system calls and ioctls behind safe functions; the only place with `unsafe`.
+//!
+//! A function here wraps one call, keeps the kernel's `errno`, and decides nothing.
+#![allow(unsafe_code)]
+
+pub(crate) mod fd;
+pub(crate) mod pidfd;
+pub(crate) mod pod_child;
+pub(crate) mod scm;
+pub(crate) mod tun;

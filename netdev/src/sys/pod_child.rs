@@ -1,0 +1,175 @@
+//! What a child does between fork and exec.
+//!
+//! Another thread may have held any lock at the time of the fork, so nothing here allocates,
+//! locks or panics: only system calls on memory prepared before (`signal-safety(7)`).
+
+use std::ffi::{CStr, CString, c_int};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::unistd::{setsid, write};
+
+/// Signals are numbered up to this (`_NSIG`).
+const LAST_SIGNAL: c_int = 64;
+/// `linux/mount.h`, the same on all architectures; libc has them for Android only.
+const OPEN_TREE_CLONE: c_int = 1;
+const MOVE_MOUNT_F_EMPTY_PATH: c_int = 4;
+/// What a new `/sys` would hide.
+const CGROUP_ROOT: &CStr = c"/sys/fs/cgroup";
+
+/// Everything the child needs, made before the fork.
+pub(crate) struct ChildPlan {
+    pub(crate) netns: OwnedFd,
+    pub(crate) cgroups: Vec<OwnedFd>,
+    pub(crate) binds: Vec<(CString, CString)>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) new_session: bool,
+    pub(crate) reset_signals: bool,
+    /// Gets the [`Step`] that failed and the index of its object.
+    pub(crate) report: OwnedFd,
+}
+
+/// What can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Step {
+    JoinCgroup = 1,
+    EnterNetns,
+    Unshare,
+    Slave,
+    Bind,
+    Hostname,
+    Session,
+}
+
+impl Step {
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        const ALL: [Step; 7] = [
+            Step::JoinCgroup,
+            Step::EnterNetns,
+            Step::Unshare,
+            Step::Slave,
+            Step::Bind,
+            Step::Hostname,
+            Step::Session,
+        ];
+        ALL.into_iter().find(|step| *step as u8 == code)
+    }
+}
+
+/// Makes `command` carry out `plan` in the child.
+pub(crate) fn before_exec(command: &mut Command, plan: ChildPlan) {
+    // SAFETY: the closure must be fit to run after a fork of a process with threads: `run` makes
+    // system calls only, on memory that `plan` already owns, and allocates, locks and frees nothing.
+    unsafe { command.pre_exec(move || plan.run()) };
+}
+
+impl ChildPlan {
+    fn run(&self) -> io::Result<()> {
+        self.carry_out().map_err(|(step, index, errno)| {
+            let index = u8::try_from(index).unwrap_or(u8::MAX);
+            // If this fails too, the errno still arrives; only the name of the step is lost.
+            let _ = write(&self.report, &[step as u8, index]);
+            io::Error::from(errno)
+        })
+    }
+
+    fn carry_out(&self) -> Result<(), (Step, usize, Errno)> {
+        for (index, procs) in self.cgroups.iter().enumerate() {
+            // "0" is whoever writes (cgroup v1 and v2).
+            write(procs, b"0").map_err(|errno| (Step::JoinCgroup, index, errno))?;
+        }
+        setns(self.netns.as_fd(), CloneFlags::CLONE_NEWNET).map_err(|errno| (Step::EnterNetns, 0, errno))?;
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS)
+            .map_err(|errno| (Step::Unshare, 0, errno))?;
+        mount_simple(None, c"/", None, MsFlags::MS_SLAVE | MsFlags::MS_REC)
+            .map_err(|errno| (Step::Slave, 0, errno))?;
+        remount_sysfs();
+        for (index, (source, target)) in self.binds.iter().enumerate() {
+            mount_simple(Some(source), target, None, MsFlags::MS_BIND)
+                .map_err(|errno| (Step::Bind, index, errno))?;
+        }
+        if let Some(hostname) = &self.hostname {
+            nix::unistd::sethostname(hostname).map_err(|errno| (Step::Hostname, 0, errno))?;
+        }
+        if self.new_session {
+            setsid().map_err(|errno| (Step::Session, 0, errno))?;
+        }
+        if self.reset_signals {
+            reset_signals();
+        }
+        close_inherited();
+        Ok(())
+    }
+}
+
+fn mount_simple(
+    source: Option<&CStr>,
+    target: &CStr,
+    kind: Option<&CStr>,
+    flags: MsFlags,
+) -> nix::Result<()> {
+    mount(source, target, kind, flags, None::<&CStr>)
+}
+
+/// Mounts a sysfs of this network namespace over the node's, so that `/sys/class/net` lists the
+/// pod's interfaces, and brings the cgroup hierarchies along. Where that is not allowed (a
+/// container with a read-only `/sys`) the program still runs, with the node's `/sys`.
+fn remount_sysfs() {
+    let cgroups = clone_mounts(CGROUP_ROOT);
+    let sysfs = |flags| mount_simple(Some(c"sysfs"), c"/sys", Some(c"sysfs"), flags);
+    let mounted = sysfs(MsFlags::empty()).or_else(|_| sysfs(MsFlags::MS_RDONLY));
+    if let (Ok(()), Ok(cgroups)) = (mounted, cgroups) {
+        let _ = attach_mounts(&cgroups, CGROUP_ROOT);
+    }
+}
+
+/// `open_tree(2)`: a detached copy of the mounts at and below `path` (Linux 5.2).
+fn clone_mounts(path: &CStr) -> nix::Result<OwnedFd> {
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | libc::AT_RECURSIVE;
+    // SAFETY: reads a terminated string that outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
+    let fd = Errno::result(result)?;
+    let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: a result that is no error is a new descriptor nobody else knows.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `move_mount(2)`: attaches what [`clone_mounts`] made at `path`.
+fn attach_mounts(tree: &OwnedFd, path: &CStr) -> nix::Result<()> {
+    // SAFETY: reads two terminated strings that outlive the call; the descriptor is open.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Dispositions and mask survive an exec; a daemon's must not leak into a container.
+fn reset_signals() {
+    for signal in 1..=LAST_SIGNAL {
+        // SAFETY: SIG_DFL is a valid disposition. SIGKILL, SIGSTOP and the C library's own numbers
+        // are refused with EINVAL, which changes nothing.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}
+
+/// Every descriptor of ours is close-on-exec already; this covers those of libraries.
+fn close_inherited() {
+    // SAFETY: integers only. Marking (rather than closing) keeps the pipe by which `Command`
+    // reports a failed exec. ENOSYS before Linux 5.11 leaves things as they were.
+    unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+}
