@@ -1,0 +1,335 @@
+//! The arguments of each command.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Args, ValueEnum, ValueHint};
+use protocol::message::PodRef;
+use protocol::object::RestartPolicy;
+use protocol::{Mac, Namespace, ObjectName};
+
+use super::kind::{KindArg, parse_kind};
+use super::quantity::{parse_cpu, parse_memory};
+use super::selector::{Selector, parse_selector};
+use crate::output::Format;
+
+pub(crate) const KINDS_HELP: &str = "Kinds (and what else they are called):
+  pods (pod, po)           pods of this node
+  nodes (node, no)         this node
+  ports (port)             attachments to the switch, with counters
+  fdb                      forwarding database: which MAC is behind which port
+  neighbors (neigh)        which MAC has which address
+  flows (flow)             what the switch has decided about current traffic
+  drops (drop)             frames that were not forwarded, by port and reason
+
+Examples:
+  vpodctl get pods -A -o wide
+  vpodctl get pods -l app=web,tier!=test -w
+  vpodctl get pod web -o json
+  vpodctl get drops -o wide";
+
+/// Where the pod lives.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NamespaceArg {
+    /// The Kubernetes namespace
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
+    pub(crate) namespace: Namespace,
+}
+
+/// One pod by name.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PodArg {
+    /// The pod's name; pod/NAME is understood as well
+    #[arg(value_name = "POD", value_parser = parse_pod_name)]
+    pub(crate) name: ObjectName,
+    #[command(flatten)]
+    pub(crate) namespace: NamespaceArg,
+}
+
+impl PodArg {
+    pub(crate) fn reference(&self) -> PodRef {
+        PodRef { namespace: self.namespace.namespace.clone(), name: self.name.clone() }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpodctl create-pod web -l app=web -- python3 -m http.server 80
+  vpodctl create-pod db -n prod --ip 10.244.0.10 --cpu 500m --memory 256Mi -- postgres
+  vpodctl create-pod job --restart Never -- sh -c 'echo done'
+  vpodctl create-pod empty")]
+pub(crate) struct CreatePodArgs {
+    /// The new pod's name
+    #[arg(value_name = "NAME", value_parser = parse_pod_name)]
+    pub(crate) name: ObjectName,
+    #[command(flatten)]
+    pub(crate) namespace: NamespaceArg,
+    /// A label for selectors; may be given several times
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = protocol::name::parse_label, visible_alias = "labels", value_delimiter = ',')]
+    pub(crate) labels: Vec<(String, String)>,
+    /// A fixed address of the node's Pod CIDR [default: the next free one]
+    #[arg(long, value_name = "IP")]
+    pub(crate) ip: Option<IpAddr>,
+    /// A fixed MAC address for its eth0 [default: derived from the IP]
+    #[arg(long, value_name = "MAC")]
+    pub(crate) mac: Option<Mac>,
+    /// At most so many cores for all its processes together: 2, 0.5 or 500m
+    #[arg(long, value_name = "CORES", value_parser = parse_cpu)]
+    pub(crate) cpu: Option<u32>,
+    /// At most so much memory for all its processes together: 64Mi, 1G
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    pub(crate) memory: Option<u64>,
+    /// When an ended container is started again
+    #[arg(long, value_name = "POLICY", default_value = "Always", ignore_case = true, value_parser = restart_policies())]
+    pub(crate) restart: RestartPolicy,
+    /// Let the pod send from addresses that are not its own
+    ///
+    /// For pods that hold further stations behind their eth0, such as a bridged virtual machine.
+    #[arg(long)]
+    pub(crate) no_port_security: bool,
+    /// Print the new pod in this format instead of its name
+    #[arg(short, long, value_name = "FORMAT", value_enum)]
+    pub(crate) output: Option<Format>,
+    /// Program and arguments of its first container, which is named like the pod
+    #[arg(last = true, value_name = "CMD", num_args = 1.., value_hint = ValueHint::CommandWithArguments)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpodctl delete-pod web
+  vpodctl delete-pod -n prod db cache")]
+pub(crate) struct DeletePodArgs {
+    /// The pods' names
+    #[arg(value_name = "POD", required = true, num_args = 1.., value_parser = parse_pod_name)]
+    pub(crate) names: Vec<ObjectName>,
+    #[command(flatten)]
+    pub(crate) namespace: NamespaceArg,
+    /// A pod that does not exist is fine
+    #[arg(long)]
+    pub(crate) ignore_not_found: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpodctl exec web -- ip addr
+  vpodctl exec -n prod db -- sh
+  tar c site | vpodctl exec web -- tar x -C /srv")]
+pub(crate) struct ExecArgs {
+    #[command(flatten)]
+    pub(crate) pod: PodArg,
+    /// Check that the pod has this container (all containers of a pod are entered alike)
+    #[arg(short, long, value_name = "CONTAINER")]
+    pub(crate) container: Option<ObjectName>,
+    /// Taken for kubectl's sake: standard input is always passed
+    #[arg(short = 'i', long)]
+    pub(crate) stdin: bool,
+    /// Taken for kubectl's sake: the terminal is always passed
+    #[arg(short = 't', long)]
+    pub(crate) tty: bool,
+    /// Program and arguments
+    #[arg(last = true, required = true, value_name = "CMD", num_args = 1.., value_hint = ValueHint::CommandWithArguments)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpodctl run-container web sidecar -- python3 -m http.server 9000
+  vpodctl logs web -c sidecar")]
+pub(crate) struct RunContainerArgs {
+    #[command(flatten)]
+    pub(crate) pod: PodArg,
+    /// The new container's name
+    #[arg(value_name = "NAME")]
+    pub(crate) container: ObjectName,
+    /// Program and arguments
+    #[arg(last = true, required = true, value_name = "CMD", num_args = 1.., value_hint = ValueHint::CommandWithArguments)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpodctl logs web
+  vpodctl logs web -c sidecar --tail 20 -f
+  vpodctl logs web -p")]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    pub(crate) pod: PodArg,
+    /// Which container [default: the first]
+    #[arg(short, long, value_name = "CONTAINER")]
+    pub(crate) container: Option<ObjectName>,
+    /// Go on printing what is written until Ctrl-C
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only the last so many lines
+    #[arg(long, value_name = "LINES")]
+    pub(crate) tail: Option<u32>,
+    /// Of the run before the latest restart
+    #[arg(short, long)]
+    pub(crate) previous: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// What to list; KIND/NAME is understood as well
+    #[arg(value_name = "KIND", value_parser = parse_kind)]
+    pub(crate) kind: KindArg,
+    /// Only the objects of these names
+    ///
+    /// A pod or node is named by its name, a port or its drops by 'NAMESPACE/POD' or number, an FDB
+    /// entry by its MAC, a neighbor by its address.
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) namespace: NamespaceArg,
+    /// Objects of all namespaces
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    /// Only pods whose labels match: app=web, app!=web, 'app in (a,b)', app, '!app'; ',' is and
+    #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = parse_selector)]
+    pub(crate) selector: Option<Selector>,
+    /// After the list, go on and print what changes
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// Leave out the table's header
+    #[arg(long)]
+    pub(crate) no_headers: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpodctl describe pod web
+  vpodctl describe port default/web
+  vpodctl describe node")]
+pub(crate) struct DescribeArgs {
+    /// pod, node or port; KIND/NAME is understood as well
+    #[arg(value_name = "KIND", value_parser = parse_kind)]
+    pub(crate) kind: KindArg,
+    /// Which; for ports 'NAMESPACE/POD', 'gateway' or the number
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) namespace: NamespaceArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Print as json or yaml
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<Document>,
+}
+
+/// Formats of a single document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Document {
+    Json,
+    Yaml,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpodctl wait pod web --for=ready --timeout 10s
+  vpodctl wait pod web --for=delete")]
+pub(crate) struct WaitArgs {
+    /// pod; KIND/NAME is understood as well
+    #[arg(value_name = "KIND", value_parser = parse_kind)]
+    pub(crate) kind: KindArg,
+    /// The pod's name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) namespace: NamespaceArg,
+    /// What to wait for
+    #[arg(long = "for", value_name = "CONDITION", value_enum, ignore_case = true)]
+    pub(crate) condition: Condition,
+    /// For how long
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// What a pod can be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Condition {
+    /// It can talk and all its containers run
+    #[value(alias = "condition=ready")]
+    Ready,
+    /// It does not exist (any more)
+    Delete,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpodctl capture web -w web.pcapng --duration 10s
+  vpodctl capture web -w - | tshark -r -")]
+pub(crate) struct CaptureArgs {
+    #[command(flatten)]
+    pub(crate) pod: PodArg,
+    /// The file to write; '-' is standard output
+    #[arg(short, long = "write", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) write: PathBuf,
+    /// Keep at most so many bytes of each frame
+    #[arg(long, value_name = "BYTES", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(14..=262_144))]
+    pub(crate) snaplen: u32,
+    /// Stop after this time [default: at Ctrl-C]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) duration: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpodctl log-level debug
+  vpodctl log-level info,vswitchd::control=debug")]
+pub(crate) struct LogLevelArgs {
+    /// error, warn, info, debug or trace, or directives TARGET=LEVEL joined by commas
+    #[arg(value_name = "FILTER")]
+    pub(crate) filter: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// For which shell
+    #[arg(value_name = "SHELL", value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpodctl man | man -l -
+  vpodctl man --dir /usr/local/share/man/man1")]
+pub(crate) struct ManArgs {
+    /// Write one page per command into this directory
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print all help as one Markdown document (docs/cli.md)
+    #[arg(long, conflicts_with = "dir")]
+    pub(crate) markdown: bool,
+}
+
+fn parse_pod_name(text: &str) -> Result<ObjectName, protocol::NameError> {
+    let name = ["pod/", "pods/", "po/"].iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
+    name.parse()
+}
+
+/// A duration as `30s`, `2m`, `1h30m`; a bare number is seconds.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    humantime::parse_duration(text)
+        .map_err(|_| format!("\"{text}\" is not a duration: write 30s, 2m or a number of seconds"))
+}
+
+fn restart_policies() -> impl clap::builder::TypedValueParser<Value = RestartPolicy> {
+    PossibleValuesParser::new(["Always", "OnFailure", "Never"]).map(|word| {
+        match word.to_ascii_lowercase().as_str() {
+            "never" => RestartPolicy::Never,
+            "onfailure" => RestartPolicy::OnFailure,
+            _ => RestartPolicy::Always,
+        }
+    })
+}

@@ -1,0 +1,132 @@
+//! Kinds and what people call them.
+
+use protocol::message::Kind;
+
+/// What a kind is called.
+pub(crate) struct KindNames {
+    pub(crate) kind: Kind,
+    pub(crate) plural: &'static str,
+    pub(crate) singular: &'static str,
+    /// Further names that are understood.
+    pub(crate) short: &'static [&'static str],
+}
+
+/// Every kind that can be listed, in the order help shows them.
+pub(crate) const KINDS: [KindNames; 7] = [
+    KindNames { kind: Kind::Pods, plural: "pods", singular: "pod", short: &["po"] },
+    KindNames { kind: Kind::Nodes, plural: "nodes", singular: "node", short: &["no"] },
+    KindNames { kind: Kind::Ports, plural: "ports", singular: "port", short: &[] },
+    KindNames { kind: Kind::Fdb, plural: "fdb", singular: "fdb", short: &[] },
+    KindNames { kind: Kind::Neighbors, plural: "neighbors", singular: "neighbor", short: &["neigh"] },
+    KindNames { kind: Kind::Flows, plural: "flows", singular: "flow", short: &[] },
+    KindNames { kind: Kind::Drops, plural: "drops", singular: "drop", short: &[] },
+];
+
+/// Kinds of a Kubernetes cluster, or of later releases, that people will try.
+const NOT_YET: [(&str, &[&str]); 7] = [
+    ("services", &["service", "svc"]),
+    ("endpoints", &["endpoint", "ep", "endpointslices", "endpointslice"]),
+    ("ingresses", &["ingress", "ing"]),
+    ("networkpolicies", &["networkpolicy", "netpol"]),
+    ("conntrack", &["ct"]),
+    ("routes", &["route"]),
+    ("peers", &["peer"]),
+];
+
+/// What `kind` is called.
+pub(crate) fn names(kind: Kind) -> &'static KindNames {
+    let index = match kind {
+        Kind::Pods => 0,
+        Kind::Nodes => 1,
+        Kind::Ports => 2,
+        Kind::Fdb => 3,
+        Kind::Neighbors => 4,
+        Kind::Flows => 5,
+        Kind::Drops => 6,
+    };
+    &KINDS[index]
+}
+
+/// A kind, and the name after its slash: `pods`, `po`, `pod/web`, `port/default/web`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KindArg {
+    pub(crate) kind: Kind,
+    pub(crate) name: Option<String>,
+}
+
+/// Reads a kind as typed, for clap.
+pub(crate) fn parse_kind(text: &str) -> Result<KindArg, String> {
+    let (word, name) = text.split_once('/').map_or((text, None), |(word, name)| (word, Some(name)));
+    let lower = word.to_ascii_lowercase();
+    let known = KINDS
+        .iter()
+        .find(|names| names.plural == lower || names.singular == lower || names.short.contains(&&*lower));
+    if let Some(names) = known {
+        return match name {
+            Some("") => Err(format!("there is no name after the '/' in \"{text}\"")),
+            other => Ok(KindArg { kind: names.kind, name: other.map(str::to_owned) }),
+        };
+    }
+    let later = NOT_YET.iter().find(|(plural, others)| *plural == lower || others.contains(&&*lower));
+    Err(match later {
+        Some((plural, _)) => format!("this version of vpod has no {plural}; it has {}", known_kinds()),
+        None => format!("there is no kind \"{word}\"; known kinds are {}", known_kinds()),
+    })
+}
+
+fn known_kinds() -> String {
+    let with_short = |names: &KindNames| match names.short {
+        [] => names.plural.to_owned(),
+        short => format!("{} ({})", names.plural, short.join(", ")),
+    };
+    KINDS.iter().map(with_short).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_known_by_plural_singular_short_name_and_any_case() {
+        for (text, kind) in [
+            ("pods", Kind::Pods),
+            ("pod", Kind::Pods),
+            ("po", Kind::Pods),
+            ("Pods", Kind::Pods),
+            ("no", Kind::Nodes),
+            ("fdb", Kind::Fdb),
+            ("neigh", Kind::Neighbors),
+            ("neighbor", Kind::Neighbors),
+            ("flow", Kind::Flows),
+            ("port", Kind::Ports),
+            ("drop", Kind::Drops),
+        ] {
+            assert_eq!(parse_kind(text), Ok(KindArg { kind, name: None }), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_may_follow_the_kind_after_a_slash() {
+        assert_eq!(parse_kind("po/web"), Ok(KindArg { kind: Kind::Pods, name: Some("web".into()) }));
+        assert_eq!(
+            parse_kind("port/default/web"),
+            Ok(KindArg { kind: Kind::Ports, name: Some("default/web".into()) })
+        );
+        assert!(parse_kind("pod/").is_err());
+    }
+
+    #[test]
+    fn kinds_of_later_releases_are_told_apart_from_mistakes() {
+        let later = parse_kind("svc").unwrap_err();
+        assert!(later.contains("has no services") && later.contains("pods (po)"), "{later}");
+        let mistake = parse_kind("podz").unwrap_err();
+        assert!(mistake.contains("no kind \"podz\"") && mistake.contains("neighbors (neigh)"), "{mistake}");
+    }
+
+    #[test]
+    fn every_kind_has_its_own_names() {
+        for names in &KINDS {
+            assert_eq!(super::names(names.kind).plural, names.plural);
+        }
+    }
+}

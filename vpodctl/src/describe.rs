@@ -1,0 +1,63 @@
+//! `describe`: everything about one object, for people.
+
+use protocol::NameError;
+use protocol::message::{Kind, PodRef};
+use protocol::object::{Node, Port, Timestamp};
+
+use crate::cli::args::DescribeArgs;
+use crate::cli::{Target, kind};
+use crate::connection::Connection;
+use crate::error::CliError;
+use crate::get::rows_of;
+use crate::output::{self, Resource};
+use crate::{node, pod, port};
+
+pub(crate) fn run(target: &Target, args: &DescribeArgs) -> Result<(), CliError> {
+    let name = match (&args.kind.name, &args.name) {
+        (Some(name), None) | (None, Some(name)) => Some(name.as_str()),
+        (None, None) => None,
+        (Some(_), Some(name)) => return Err(CliError::Usage(format!("\"{name}\" is one name too many"))),
+    };
+    let names = kind::names(args.kind.kind);
+    let required = || {
+        let singular = names.singular;
+        name.ok_or_else(|| CliError::Usage(format!("which {singular}? vpodctl describe {singular} NAME")))
+    };
+    match args.kind.kind {
+        Kind::Pods => describe_pod(target, args, required()?),
+        Kind::Nodes => {
+            let nodes: Vec<Node> = named(&mut Connection::read(target)?, name)?;
+            output::print(&nodes.iter().map(node::describe).collect::<Vec<_>>().join("\n"))
+        }
+        Kind::Ports => {
+            let ports: Vec<Port> = named(&mut Connection::read(target)?, Some(required()?))?;
+            output::print(&ports.iter().map(port::describe).collect::<Vec<_>>().join("\n"))
+        }
+        Kind::Fdb | Kind::Neighbors | Kind::Flows | Kind::Drops => {
+            let plural = names.plural;
+            Err(CliError::Usage(format!("{plural} have nothing to describe: vpodctl get {plural} -o wide")))
+        }
+    }
+}
+
+fn describe_pod(target: &Target, args: &DescribeArgs, name: &str) -> Result<(), CliError> {
+    let name = name.parse().map_err(|error: NameError| CliError::Usage(error.to_string()))?;
+    let mut daemon = Connection::read(target)?;
+    let pod = daemon.pod(PodRef { namespace: args.namespace.namespace.clone(), name })?;
+    let ports: Vec<Port> = rows_of(daemon.list(Kind::Ports, None)?)?;
+    let port = ports.iter().find(|port| Some(port.id) == pod.status.port);
+    output::print(&pod::describe::describe(&pod, port, Timestamp::now()))
+}
+
+/// The rows called `name`, or all.
+fn named<R: Resource>(daemon: &mut Connection, name: Option<&str>) -> Result<Vec<R>, CliError> {
+    let mut rows: Vec<R> = rows_of(daemon.list(R::KIND, None)?)?;
+    let Some(name) = name else { return Ok(rows) };
+    rows.retain(|row| row.is_named(name));
+    if rows.is_empty() {
+        let names = kind::names(R::KIND);
+        let (kind, plural) = (names.singular, names.plural);
+        return Err(CliError::NotFound { kind, plural, name: name.to_owned() });
+    }
+    Ok(rows)
+}

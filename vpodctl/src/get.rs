@@ -1,0 +1,209 @@
+//! `get`: lists, one kind at a time, once or for as long as somebody watches.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
+
+use protocol::client::ClientError;
+use protocol::message::{Items, Kind, PodRef, ReadRequest, Response};
+use protocol::object::{DropEntry, FdbEntry, Flow, NeighborEntry, Node, Pod, Port, Timestamp};
+use protocol::{NameError, Namespace};
+
+use crate::cli::args::GetArgs;
+use crate::cli::selector::Selector;
+use crate::cli::{Target, kind};
+use crate::connection::{Connection, unexpected};
+use crate::error::CliError;
+use crate::output::table::{self, View};
+use crate::output::{self, Format, Resource, document};
+
+/// Between two looks of `-w`.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+pub(crate) fn run(target: &Target, args: &GetArgs) -> Result<(), CliError> {
+    let query = Query::new(args)?;
+    match args.kind.kind {
+        Kind::Pods => get::<Pod>(target, args, &query),
+        Kind::Nodes => get::<Node>(target, args, &query),
+        Kind::Fdb => get::<FdbEntry>(target, args, &query),
+        Kind::Neighbors => get::<NeighborEntry>(target, args, &query),
+        Kind::Flows => get::<Flow>(target, args, &query),
+        Kind::Ports => get::<Port>(target, args, &query),
+        Kind::Drops => get::<DropEntry>(target, args, &query),
+    }
+}
+
+/// Which rows are wanted.
+struct Query {
+    names: Vec<String>,
+    /// `None` is all, or a kind without namespaces.
+    namespace: Option<Namespace>,
+    selector: Option<Selector>,
+}
+
+impl Query {
+    fn new(args: &GetArgs) -> Result<Self, CliError> {
+        let mut names = args.names.clone();
+        if let Some(name) = &args.kind.name {
+            names.insert(0, name.clone());
+        }
+        let pods = args.kind.kind == Kind::Pods;
+        if args.selector.is_some() && !pods {
+            return Err(CliError::Usage("only pods have labels that -l could select".to_owned()));
+        }
+        if !names.is_empty() && args.all_namespaces && pods {
+            return Err(CliError::Usage("a pod cannot be named across all namespaces: use -n".to_owned()));
+        }
+        if !names.is_empty() && args.selector.is_some() {
+            return Err(CliError::Usage("give either names or a selector".to_owned()));
+        }
+        let namespace = (pods && !args.all_namespaces).then(|| args.namespace.namespace.clone());
+        Ok(Self { names, namespace, selector: args.selector.clone() })
+    }
+}
+
+fn get<R: Resource + Selectable>(target: &Target, args: &GetArgs, query: &Query) -> Result<(), CliError> {
+    let mut daemon = Connection::read(target)?;
+    let rows = fetch::<R>(&mut daemon, query, !args.watch)?;
+    let view = View {
+        wide: args.output == Format::Wide,
+        all_namespaces: args.all_namespaces,
+        no_headers: args.no_headers,
+    };
+    if args.watch {
+        return watch(&mut daemon, query, rows, args.output, view);
+    }
+    if rows.is_empty() && matches!(args.output, Format::Table | Format::Wide) {
+        match &query.namespace {
+            Some(namespace) => eprintln!("No resources found in {namespace} namespace."),
+            None => eprintln!("No resources found."),
+        }
+        return Ok(());
+    }
+    let single = query.names.len() == 1;
+    output::print(&output::render(&rows, args.output, view, single, Timestamp::now())?)
+}
+
+/// The rows that `query` wants; a name that is not among them is an error if `strict`.
+fn fetch<R: Resource + Selectable>(
+    daemon: &mut Connection,
+    query: &Query,
+    strict: bool,
+) -> Result<Vec<R>, CliError> {
+    if let (true, Some(rows)) = (strict, R::by_name(daemon, query)?) {
+        return Ok(rows);
+    }
+    let pages = daemon.list(R::KIND, query.namespace.clone())?;
+    let mut rows = rows_of::<R>(pages)?;
+    rows.retain(|row| query.selector.as_ref().is_none_or(|selector| row.is_selected(selector)));
+    if query.names.is_empty() {
+        return Ok(rows);
+    }
+    let names = kind::names(R::KIND);
+    for name in &query.names {
+        if strict && !rows.iter().any(|row| row.is_named(name)) {
+            let (kind, plural) = (names.singular, names.plural);
+            return Err(CliError::NotFound { kind, plural, name: name.clone() });
+        }
+    }
+    rows.retain(|row| query.names.iter().any(|name| row.is_named(name)));
+    Ok(rows)
+}
+
+/// The rows of all pages, which must be of one kind.
+pub(crate) fn rows_of<R: Resource>(pages: Vec<Items>) -> Result<Vec<R>, CliError> {
+    let mut rows = Vec::new();
+    for page in pages {
+        let wrong = || ClientError::Unexpected("rows of another kind".to_owned());
+        rows.extend(R::from_items(page).ok_or_else(wrong)?);
+    }
+    Ok(rows)
+}
+
+/// What only some kinds have.
+trait Selectable: Sized {
+    fn is_selected(&self, _selector: &Selector) -> bool {
+        true
+    }
+
+    /// The named rows, where the daemon can be asked for one; `None` to list and filter instead.
+    fn by_name(_daemon: &mut Connection, _query: &Query) -> Result<Option<Vec<Self>>, CliError> {
+        Ok(None)
+    }
+}
+
+impl Selectable for Pod {
+    fn is_selected(&self, selector: &Selector) -> bool {
+        selector.matches(&self.metadata.labels)
+    }
+
+    fn by_name(daemon: &mut Connection, query: &Query) -> Result<Option<Vec<Self>>, CliError> {
+        let (false, Some(namespace)) = (query.names.is_empty(), &query.namespace) else { return Ok(None) };
+        let mut pods = Vec::new();
+        for name in &query.names {
+            let name = name.parse().map_err(|error: NameError| CliError::Usage(error.to_string()))?;
+            let pod = PodRef { namespace: namespace.clone(), name };
+            match daemon.ask(ReadRequest::GetPod(pod))? {
+                Response::Pod(pod) => pods.push(*pod),
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Ok(Some(pods))
+    }
+}
+
+impl Selectable for Node {}
+impl Selectable for FdbEntry {}
+impl Selectable for NeighborEntry {}
+impl Selectable for Flow {}
+impl Selectable for Port {}
+impl Selectable for DropEntry {}
+
+/// Prints `rows`, then whatever changes, until the user or the daemon ends it.
+fn watch<R: Resource + Selectable>(
+    daemon: &mut Connection,
+    query: &Query,
+    rows: Vec<R>,
+    format: Format,
+    view: View,
+) -> Result<(), CliError> {
+    let mut before: BTreeMap<String, R> = BTreeMap::new();
+    let mut rows = rows;
+    let mut view = view;
+    loop {
+        let now = Timestamp::now();
+        let after: BTreeMap<String, R> = rows.into_iter().map(|row| (row.id(), row)).collect();
+        let is_new = |id: &String, row: &R| before.get(id).is_none_or(|earlier| row.differs(earlier));
+        let changed: Vec<&R> = after.iter().filter(|(id, row)| is_new(id, row)).map(|(_, row)| row).collect();
+        let gone: Vec<&R> =
+            before.iter().filter(|(id, _)| !after.contains_key(*id)).map(|(_, row)| row).collect();
+        output::print(&changes(&changed, &gone, format, view, now)?)?;
+        view.no_headers |= !changed.is_empty() || !gone.is_empty();
+        before = after;
+        thread::sleep(WATCH_INTERVAL);
+        rows = fetch(daemon, query, false)?;
+    }
+}
+
+fn changes<R: Resource>(
+    changed: &[&R],
+    gone: &[&R],
+    format: Format,
+    view: View,
+    now: Timestamp,
+) -> Result<String, CliError> {
+    if changed.is_empty() && gone.is_empty() {
+        return Ok(String::new());
+    }
+    let all = || changed.iter().chain(gone);
+    match format {
+        Format::Table | Format::Wide => {
+            let cells = changed.iter().map(|row| row.cells(now));
+            let cells = cells.chain(gone.iter().map(|row| row.cells_when_gone(now)));
+            Ok(table::lines::<R>(cells, view).concat())
+        }
+        Format::Json => all().map(|row| document::json(&row.document())).collect(),
+        Format::Yaml => all().map(|row| Ok(format!("---\n{}", document::yaml(&row.document())?))).collect(),
+        Format::Name => Ok(all().map(|row| row.name() + "\n").collect()),
+    }
+}
