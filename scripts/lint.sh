@@ -20,6 +20,7 @@ forbidden_words() {
 }
 
 # Every promise names tests that exist; every generated document is tested to be fresh by its test.
+# shellcheck disable=SC2016  # backquotes of markdown
 promises_name_tests() {
     local missing=0 name
     while IFS= read -r name; do
@@ -27,7 +28,6 @@ promises_name_tests() {
             say "docs/promises.md names the test $name, which does not exist"
             missing=1
         fi
-    # shellcheck disable=SC2016  # backquotes of markdown
     done < <(grep -oE '`[a-z0-9_]+(::[a-z0-9_]+)+`' docs/promises.md | tr -d '`')
     return "$missing"
 }

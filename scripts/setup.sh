@@ -12,7 +12,7 @@ readonly RUST_MINIMUM="1.95"
 # command (or file) that proves it : Debian package
 readonly NEEDED=(
     "ip:iproute2" "ping:iputils-ping" "arping:iputils-arping" "iperf3:iperf3" "curl:curl"
-    "tcpdump:tcpdump" "tshark:tshark" "python3:python3" "jq:jq" "nsenter:util-linux"
+    "tcpdump:tcpdump" "tshark:tshark" "/usr/bin/python3:python3" "jq:jq" "nsenter:util-linux"
     "cc:gcc" "make:make" "/usr/include/stdio.h:libc6-dev" "git:git" "ps:procps" "mount:mount"
     "/etc/ssl/certs/ca-certificates.crt:ca-certificates"
 )

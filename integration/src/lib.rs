@@ -1,1 +1,23 @@
+//! The harness of the integration tests: real `vswitchd` daemons, each in a network namespace of
+//! its own that plays the node, with real programs in the pods.
+//!
+//! Everything is a guard: dropping a [`TestNode`] stops its daemon, purges it and then *checks*
+//! what holds at the end of every test, whatever the test was about: the conservation law of the
+//! counters, no unexpected warning in the log, nothing left behind. All names begin with `vpt`
+//! and the test's process id, so tests run in parallel, and `scripts/cleanup.sh` finds what a
+//! killed run left.
 
+pub mod command;
+pub mod frames;
+pub mod node;
+pub mod pod;
+pub mod raw;
+pub mod wait;
+
+mod checks;
+mod netns;
+mod privilege;
+
+pub use command::{Background, Ran};
+pub use node::{NodeOptions, TestNode};
+pub use pod::TestPod;

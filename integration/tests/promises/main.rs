@@ -1,0 +1,21 @@
+//! The promises of vpod, each kept on the real kernel. `docs/promises.md` says which test proves
+//! which promise.
+
+mod arp;
+mod bad_input;
+mod capture;
+mod cli;
+mod config;
+mod containers;
+mod generated_docs;
+mod lost_devices;
+mod many_pods;
+mod metrics;
+mod node_to_pod;
+mod plain_tap;
+mod pod_to_pod;
+mod purge;
+mod restart;
+mod sockets;
+mod spoof;
+mod stream;
