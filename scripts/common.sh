@@ -1,10 +1,9 @@
-# Sourced by the other scripts: messages, root, and the one list of names that tests and demo use.
+# Sourced by the other scripts: messages, root, and where tests and demonstrations keep their things.
 # shellcheck shell=bash
 
-# Everything a test run creates begins with one of these, so that leftovers are found by name.
-# The test harness (integration/src/node.rs) and demo.sh use the same prefixes.
-export TEST_PREFIX="vpt"
-export DEMO_PREFIX="vpdemo"
+# Directories of test nodes and demonstrations: this, the process id of the run, and more. Each has
+# a file `name`: all namespaces and cgroups of that run are called so, or so with "-" and more.
+# The test harness (integration/src/node.rs) and demo.sh make them, cleanup.sh finds them.
 export TEST_DIR_GLOB="/tmp/vpod-test."
 export DEMO_DIR_GLOB="/tmp/vpod-demo."
 
@@ -25,4 +24,12 @@ as_root() {
     else
         die "need root for: $* (run as root, or install sudo)"
     fi
+}
+
+# Whether the run that made directory $1 still lives. A run that cleans up after itself names
+# itself in ENDING.
+owned() {
+    local pid=${1#*/vpod-*.}
+    pid=${pid%%[!0-9]*}
+    [ "$pid" != "${ENDING:-}" ] && grep -qsE '^(promises|demo\.sh)' "/proc/$pid/comm"
 }

@@ -3,9 +3,8 @@
 //!
 //! Everything is a guard: dropping a [`TestNode`] stops its daemon, purges it and then *checks*
 //! what holds at the end of every test, whatever the test was about: the conservation law of the
-//! counters, no unexpected warning in the log, nothing left behind. All names begin with `vpt`
-//! and the test's process id, so tests run in parallel, and `scripts/cleanup.sh` finds what a
-//! killed run left.
+//! counters, no unexpected warning in the log, nothing left behind. All names hold the test's
+//! process id, so tests run in parallel, and `scripts/cleanup.sh` finds what a killed run left.
 
 pub mod command;
 pub mod frames;

@@ -87,9 +87,12 @@ impl NodeOptions {
     pub fn prepare(self) -> TestNode {
         privilege::require_root();
         let number = NODES.fetch_add(1, Ordering::Relaxed);
-        let name = format!("vpt{}-{number}", std::process::id());
+        // Short, because the prefix of pods' namespaces has 11 characters at most.
+        let name = format!("vt{}-{}", base36(std::process::id()), base36(number));
         let dir = PathBuf::from(format!("/tmp/vpod-test.{}-{number}", std::process::id()));
         fs::create_dir(&dir).unwrap_or_else(|e| panic!("cannot create {}: {e}", dir.display()));
+        // For scripts/cleanup.sh, should this process be killed.
+        fs::write(dir.join("name"), &name).expect("the new directory can be written to");
         let state_dir = self.state_dir.unwrap_or_else(|| dir.join("state"));
         let config = format!(
             "node = {name:?}\nstate_dir = {state_dir:?}\nrun_dir = {:?}\nnetns_prefix = \"{name}-\"\npod_cidr = {:?}\n{}",
@@ -502,6 +505,17 @@ impl Drop for TestNode {
             eprintln!("{}", problems.join("\n"));
         } else {
             assert!(problems.is_empty(), "{report}");
+        }
+    }
+}
+
+fn base36(mut number: u32) -> String {
+    let mut digits = Vec::new();
+    loop {
+        digits.push(char::from_digit(number % 36, 36).expect("a remainder is a digit"));
+        number /= 36;
+        if number == 0 {
+            return digits.iter().rev().collect();
         }
     }
 }
