@@ -66,8 +66,7 @@ remove_cgroups() {
             rmdir "$group" 2>/dev/null && break
             sleep 0.1
         done
-    done < <(find /sys/fs/cgroup -depth -type d \
-        \( -path "*/$1" -o -path "*/$1/*" -o -path "*/$1-*" \) 2>/dev/null)
+    done < <(find /sys/fs/cgroup -depth -type d -path "*/pod-$1-*" 2>/dev/null)
 }
 
 for dir in "${dirs[@]}"; do

@@ -2,7 +2,8 @@
 # shellcheck shell=bash
 
 # Directories of test nodes and demonstrations: this, the process id of the run, and more. Each has
-# a file `name`: all namespaces and cgroups of that run are called so, or so with "-" and more.
+# a file `name`: the run's node namespace, if it has one, is called so, its pods' namespaces so with
+# "-" and more, and their cgroups like those.
 # The test harness (integration/src/node.rs) and demo.sh make them, cleanup.sh finds them.
 export TEST_DIR_GLOB="/tmp/vpod-test."
 export DEMO_DIR_GLOB="/tmp/vpod-demo."

@@ -100,7 +100,7 @@ leftovers() {
         ip netns list | awk '{print $1}' | grep "^$name" | sed 's/^/namespace /'
         ip -o link show | grep -oE "\b$gateway_device\b" | sed 's/^/link /'
         ip route show | grep -F "$gateway_device" | sed 's/^/route /'
-        find /sys/fs/cgroup -type d -path "*/$name*" 2>/dev/null | sed 's/^/cgroup /'
+        find /sys/fs/cgroup -type d -path "*/pod-$name-*" 2>/dev/null | sed 's/^/cgroup /'
         ls -d "/etc/netns/$name"* "$dir" 2>/dev/null
         for process in /proc/[0-9]*; do
             tr '\0' ' ' <"$process/cmdline" 2>/dev/null | grep -F "$dir/" | sed 's/^/process /'

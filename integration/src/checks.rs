@@ -95,29 +95,10 @@ fn command_line(pid: &str) -> String {
     String::from_utf8_lossy(&bytes).replace('\0', " ")
 }
 
-/// Directories of any cgroup hierarchy whose path names the node, deepest first.
+/// Directories of any cgroup hierarchy that belong to a pod of the node, deepest first.
 fn cgroups(name: &str) -> Vec<String> {
-    let whole = format!("*/{name}");
-    let inside = format!("{whole}-*");
-    let found = output(
-        "find",
-        &[
-            "/sys/fs/cgroup",
-            "-depth",
-            "-type",
-            "d",
-            "(",
-            "-path",
-            &whole,
-            "-o",
-            "-path",
-            &format!("{whole}/*"),
-            "-o",
-            "-path",
-            &inside,
-            ")",
-        ],
-    );
+    let pods = format!("*/pod-{name}-*");
+    let found = output("find", &["/sys/fs/cgroup", "-depth", "-type", "d", "-path", &pods]);
     found.lines().map(str::to_owned).collect()
 }
 
