@@ -15,6 +15,9 @@ pub const DEFAULT_ADMIN_SOCKET: &str = "/run/vswitchd/admin.sock";
 /// Environment variable that names another socket.
 pub const SOCKET_VARIABLE: &str = "VPOD_SOCKET";
 
+/// How long the daemon may take to say hello: it does so without looking at anything.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Why a request had no good answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -27,7 +30,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The connection broke or the peer speaks something else.
-    #[error("talking to vswitchd at {path}: {source}")]
+    #[error("talking to vswitchd at {path}: {}", codec_hint(source))]
     Codec {
         /// The socket's path.
         path: PathBuf,
@@ -52,6 +55,25 @@ fn connect_hint(source: &io::Error) -> String {
     }
 }
 
+fn codec_hint(source: &CodecError) -> String {
+    match source {
+        CodecError::Closed => {
+            "it closed the connection before it answered; it may be stopping, see its log".to_owned()
+        }
+        CodecError::Io(error) => match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                "it did not answer in time; it may be busy or stopped".to_owned()
+            }
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => {
+                format!("the connection broke ({error}); the daemon may have been restarted, try again")
+            }
+            _ => source.to_string(),
+        },
+        CodecError::Version { .. } => format!("{source}; use the vpodctl that came with the daemon"),
+        CodecError::NotVpod(_) | CodecError::TooLarge { .. } | CodecError::Malformed(_) => source.to_string(),
+    }
+}
+
 /// A connection to `vswitchd`.
 pub struct Client {
     path: PathBuf,
@@ -67,17 +89,24 @@ impl Client {
         let stream = UnixStream::connect(path)
             .map_err(|source| ClientError::Connect { path: path.to_owned(), source })?;
         let mut client = Self { path: path.to_owned(), stream };
+        client.limit_hello(Some(HELLO_TIMEOUT))?;
         codec::write_preamble(&mut client.stream).map_err(|e| client.codec_error(e))?;
         codec::read_preamble(&mut client.stream).map_err(|e| client.codec_error(e))?;
+        client.limit_hello(None)?;
         Ok(client)
     }
 
-    /// Fails a read that takes longer than `timeout`; without, waits for ever.
+    fn limit_hello(&mut self, timeout: Option<Duration>) -> Result<(), ClientError> {
+        self.set_timeout(timeout).map_err(|error| self.codec_error(error.into()))
+    }
+
+    /// Fails a read or write that takes longer than `timeout`; without, waits for ever.
     ///
     /// # Errors
     /// When `timeout` is zero.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.stream.set_read_timeout(timeout)
+        self.stream.set_read_timeout(timeout)?;
+        self.stream.set_write_timeout(timeout)
     }
 
     /// Sends a request of the admin socket; read the answer with [`Client::receive`].

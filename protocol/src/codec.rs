@@ -4,6 +4,9 @@
 //! (little endian) and that many bytes of payload. The length is checked before a byte is
 //! allocated, the payload buffer grows as bytes arrive, the decoder has a limit of its own (a
 //! nine-byte bincode message can otherwise ask for an exabyte), and trailing bytes are refused.
+//!
+//! Messages never recurse (neither codec bounds depth) and have no field whose presence or type
+//! the bytes would have to describe. Golden vectors pin both encodings of every message.
 
 use std::io::{self, Read, Write};
 
@@ -18,6 +21,10 @@ pub const VERSION: u16 = 1;
 pub const MAX_ADMIN_FRAME_BYTES: usize = 1 << 20;
 /// Largest request on the read-only socket.
 pub const MAX_READ_FRAME_BYTES: usize = 64 << 10;
+
+/// Bytes that bincode's own limit counts for one encoded byte, at most: a number or length below
+/// 251 takes one byte and counts as a `u64`.
+const COUNTED_PER_BYTE: usize = 8;
 
 /// How payloads are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,12 +105,20 @@ pub fn read_preamble(input: &mut impl Read) -> Result<(), CodecError> {
 /// # Errors
 /// When it is longer than `limit`.
 pub fn encode<T: Serialize>(message: &T, limit: usize) -> Result<Vec<u8>, CodecError> {
-    let malformed = |e: &dyn std::fmt::Display| CodecError::Malformed(e.to_string());
-    let bytes = match CODEC {
-        CodecId::Bincode => {
-            bincode::serde::encode_to_vec(message, bincode::config::standard()).map_err(|e| malformed(&e))?
+    encode_as(CODEC, message, limit)
+}
+
+/// [`encode`] with a codec of choice.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_as<T: Serialize>(codec: CodecId, message: &T, limit: usize) -> Result<Vec<u8>, CodecError> {
+    let bytes = match codec {
+        CodecId::Bincode => bincode::serde::encode_to_vec(message, bincode::config::standard())
+            .map_err(|error| CodecError::Malformed(error.to_string()))?,
+        CodecId::Postcard => {
+            postcard::to_stdvec(message).map_err(|error| CodecError::Malformed(error.to_string()))?
         }
-        CodecId::Postcard => postcard::to_stdvec(message).map_err(|e| malformed(&e))?,
     };
     if bytes.len() > limit {
         return Err(CodecError::TooLarge { len: bytes.len(), limit });
@@ -119,24 +134,37 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     decode_as(CODEC, bytes)
 }
 
-fn decode_as<T: DeserializeOwned>(codec: CodecId, bytes: &[u8]) -> Result<T, CodecError> {
-    let malformed = |e: &dyn std::fmt::Display| CodecError::Malformed(e.to_string());
-    let rest = match codec {
-        CodecId::Bincode => {
-            let config = bincode::config::standard().with_limit::<MAX_ADMIN_FRAME_BYTES>();
-            let (message, used) =
-                bincode::serde::decode_from_slice(bytes, config).map_err(|e| malformed(&e))?;
-            (message, bytes.len() - used)
+/// [`decode`] with a codec of choice.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_as<T: DeserializeOwned>(codec: CodecId, bytes: &[u8]) -> Result<T, CodecError> {
+    let (message, left) = match codec {
+        // The limit must let through whatever `encode` does, and is a constant to bincode: hence
+        // two of them, so that a small frame can only ask for little.
+        CodecId::Bincode if bytes.len() <= MAX_READ_FRAME_BYTES => {
+            decode_bincode::<T, { COUNTED_PER_BYTE * MAX_READ_FRAME_BYTES }>(bytes)?
         }
+        CodecId::Bincode => decode_bincode::<T, { COUNTED_PER_BYTE * MAX_ADMIN_FRAME_BYTES }>(bytes)?,
         CodecId::Postcard => {
-            let (message, rest) = postcard::take_from_bytes(bytes).map_err(|e| malformed(&e))?;
+            let (message, rest) =
+                postcard::take_from_bytes(bytes).map_err(|error| CodecError::Malformed(error.to_string()))?;
             (message, rest.len())
         }
     };
-    match rest {
-        (message, 0) => Ok(message),
-        (_, left) => Err(CodecError::Malformed(format!("{left} bytes after the message"))),
+    if left == 0 {
+        Ok(message)
+    } else {
+        Err(CodecError::Malformed(format!("{left} bytes after the message")))
     }
+}
+
+/// The message and how many bytes are left after it.
+fn decode_bincode<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<(T, usize), CodecError> {
+    let config = bincode::config::standard().with_limit::<LIMIT>();
+    let (message, used) = bincode::serde::decode_from_slice(bytes, config)
+        .map_err(|error| CodecError::Malformed(error.to_string()))?;
+    Ok((message, bytes.len().saturating_sub(used)))
 }
 
 /// Writes one frame.
@@ -173,16 +201,16 @@ pub fn read_frame<T: DeserializeOwned>(input: &mut impl Read, limit: usize) -> R
 }
 
 /// Fills `bytes`; an end of file before the first one is [`CodecError::Closed`].
+///
+/// Two reads instead of one: frames are few, and `read_exact` does not say how far it got.
 fn read_whole(input: &mut impl Read, bytes: &mut [u8]) -> Result<(), CodecError> {
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match input.read(&mut bytes[filled..]) {
-            Ok(0) if filled == 0 => return Err(CodecError::Closed),
-            Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e.into()),
-        }
+    let (first, rest) = match bytes.split_first_mut() {
+        Some((first, rest)) => (std::slice::from_mut(first), rest),
+        None => return Ok(()),
+    };
+    match input.read_exact(first) {
+        Ok(()) => Ok(input.read_exact(rest)?),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(CodecError::Closed),
+        Err(error) => Err(error.into()),
     }
-    Ok(())
 }

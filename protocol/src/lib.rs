@@ -5,6 +5,13 @@
 //! a private socket ([`link`]). Everything here is pure data; [`client`] is the one file with a
 //! socket in it. Nothing here knows about kernels, TAPs or stores.
 
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
 pub mod addr;
 pub mod client;
 pub mod codec;

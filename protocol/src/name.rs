@@ -51,12 +51,11 @@ pub enum NameError {
 
 fn is_label(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
-    !bytes.is_empty()
-        && bytes.len() <= MAX_LABEL_LEN
-        && bytes.iter().all(inner)
-        && bytes[0] != b'-'
-        && bytes[bytes.len() - 1] != b'-'
+    let outer = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    bytes.len() <= MAX_LABEL_LEN
+        && bytes.iter().all(|b| outer(b) || *b == b'-')
+        && bytes.first().is_some_and(outer)
+        && bytes.last().is_some_and(outer)
 }
 
 fn check(what: &'static str, text: &str, limit: usize, dots: bool) -> Result<(), NameError> {
@@ -158,11 +157,10 @@ pub enum LabelError {
 
 fn is_label_word(text: &str) -> bool {
     let bytes = text.as_bytes();
-    !bytes.is_empty()
-        && bytes.len() <= MAX_LABEL_LEN
+    bytes.len() <= MAX_LABEL_LEN
         && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-        && bytes[0].is_ascii_alphanumeric()
-        && bytes[bytes.len() - 1].is_ascii_alphanumeric()
+        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
 }
 
 /// Checks a label's key and value by Kubernetes' rules.

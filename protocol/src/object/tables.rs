@@ -1,0 +1,194 @@
+//! The node, and the rows of its switch's tables.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::addr::{Mac, Offloads, PortId};
+
+/// A machine (or a netns playing one) that runs `vswitchd`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Node {
+    /// Its name in the cluster.
+    pub name: String,
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The range its pods' addresses come from.
+    pub pod_cidr: IpNet,
+    /// First address of the range: the pods' default gateway.
+    pub gateway: IpAddr,
+    /// MTU of its pods.
+    pub pod_mtu: u16,
+    /// Pods on it.
+    pub pods: u32,
+    /// The datapath process forwards.
+    pub ready: bool,
+    /// vpod's version there.
+    pub version: String,
+    /// Kernel release there.
+    pub kernel: String,
+}
+
+/// A row of the forwarding database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FdbEntry {
+    /// The station.
+    pub mac: Mac,
+    /// Where it is.
+    pub port: PortId,
+    /// That port's name.
+    pub port_name: String,
+    /// Configured (pods, router), never aged or moved by traffic.
+    pub is_static: bool,
+    /// Since the last frame from it; zero for static ones.
+    pub age_ms: u64,
+}
+
+/// A row of the neighbour table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NeighborEntry {
+    /// The address.
+    pub ip: IpAddr,
+    /// The station that has it.
+    pub mac: Mac,
+    /// Where that station is.
+    pub port: PortId,
+    /// That port's name.
+    pub port_name: String,
+    /// Configured, or learned from ARP.
+    pub is_static: bool,
+    /// Since it was last confirmed; zero for static ones.
+    pub age_ms: u64,
+}
+
+/// A row of the flow table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Flow {
+    /// Where its frames come in.
+    pub ingress: PortId,
+    /// That port's name.
+    pub ingress_name: String,
+    /// Where they go.
+    pub egress: PortId,
+    /// That port's name.
+    pub egress_name: String,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Source address.
+    pub source: IpAddr,
+    /// Source port, or ICMP identifier; zero where the protocol has none.
+    pub source_port: u16,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Destination port; zero where the protocol has none.
+    pub destination_port: u16,
+    /// Superframes forwarded by it.
+    pub frames: u64,
+    /// Bytes of those, from the Ethernet header on.
+    pub bytes: u64,
+    /// Since its last frame.
+    pub idle_ms: u64,
+}
+
+/// What a port is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PortKind {
+    /// A pod's `eth0`.
+    Pod,
+    /// `vpod0`, the node's own way in.
+    Gateway,
+}
+
+/// Life of a port. Only `Active` ones forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PortState {
+    /// Its configuration is not complete yet; every frame is dropped by name.
+    Closed,
+    /// Forwards.
+    Active,
+    /// The device or its netns is gone.
+    Detached,
+    /// A frame from it crashed the datapath repeatedly; it is no longer read.
+    Quarantined,
+}
+
+/// A port and its counters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Port {
+    /// Number.
+    pub id: PortId,
+    /// `namespace/name` of the pod, or `gateway`.
+    pub name: String,
+    /// What it is for.
+    pub kind: PortKind,
+    /// Life.
+    pub state: PortState,
+    /// Address of the station behind it.
+    pub mac: Mac,
+    /// Addresses behind it.
+    pub addresses: Vec<IpAddr>,
+    /// Largest IP packet it takes, in bytes.
+    pub ip_mtu: u16,
+    /// What its device does for us.
+    pub offloads: Offloads,
+    /// Sources are bound to it.
+    pub port_security: bool,
+    /// What passed.
+    pub counters: PortCounters,
+}
+
+/// Counters of one port, as seen from the switch.
+///
+/// INVARIANT: `rx_frames == forwarded + Σ drops[_].frames`, at every snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortCounters {
+    /// Frames read from the device (a superframe is one).
+    pub rx_frames: u64,
+    /// Bytes of those, from the Ethernet header on.
+    pub rx_bytes: u64,
+    /// Of those, frames that left by at least one port (an answered ARP or echo request leaves by
+    /// the port it came in).
+    pub forwarded: u64,
+    /// Of those, frames that did not, by reason; only reasons that occurred.
+    pub drops: Vec<DropCount>,
+    /// Frames written to the device.
+    pub tx_frames: u64,
+    /// Bytes of those.
+    pub tx_bytes: u64,
+    /// Frames the device refused (each is also a drop at the port it came from, if it came from one).
+    pub tx_refused: u64,
+    /// Frames the switch made itself and wrote here: ICMP errors.
+    pub originated: u64,
+}
+
+/// One drop reason with its count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropCount {
+    /// The reason's name, `snake_case`, as in metrics.
+    pub reason: String,
+    /// How many frames.
+    pub frames: u64,
+}
+
+/// A row of `get drops`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DropEntry {
+    /// Where the frames came in.
+    pub port: PortId,
+    /// That port's name.
+    pub port_name: String,
+    /// The reason's name.
+    pub reason: String,
+    /// What it means and what to do, one sentence.
+    pub description: String,
+    /// How many frames.
+    pub frames: u64,
+}
