@@ -16,6 +16,7 @@ mod plain_tap;
 mod pod_to_pod;
 mod purge;
 mod restart;
+mod sandbox;
 mod sockets;
 mod spoof;
 mod stream;
