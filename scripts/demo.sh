@@ -141,7 +141,6 @@ echo "$name" >"$dir/name"
 echo "$gateway_device" >"$dir/gateway-device"
 echo '<h1>Hello from the web pod</h1>' >"$dir/www/index.html"
 cat >"$dir/vswitchd.toml" <<CONFIG
-node = "$(hostname)"
 state_dir = "$dir/state"
 run_dir = "$dir/run"
 netns_prefix = "$name-"

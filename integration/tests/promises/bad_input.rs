@@ -148,7 +148,7 @@ fn an_exhausted_pool_is_said_to_be_and_recovers() {
 
 #[test]
 fn a_full_disk_fails_cleanly_and_recovers() {
-    let place = tmpfs("2m");
+    let place = tmpfs("8m");
     let mut node = NodeOptions::default().state_dir(&place.0.join("state")).start();
     node.allow_log("No space left");
     let first = node.create_pod("first");
