@@ -74,7 +74,7 @@ pub enum ConfigError {
     /// Not a unicast address.
     #[error("{owner}: {address} is not the address of a station")]
     BadAddress {
-        /// Port name, or `node`.
+        /// Port name.
         owner: String,
         /// The address.
         address: IpAddr,
@@ -82,13 +82,16 @@ pub enum ConfigError {
     /// Two owners of one address.
     #[error("{owner}: address {address} already belongs to {other}")]
     DuplicateAddress {
-        /// Port name, or `node`.
+        /// Port name.
         owner: String,
         /// The address.
         address: IpAddr,
         /// Who has it.
         other: String,
     },
+    /// A range or address that IPv4 forwarding cannot use.
+    #[error("node: {0} is not IPv4, which is all this version forwards")]
+    NotIpv4(String),
     /// Too small to carry IP.
     #[error("port {port} ({name}): an IP MTU of {ip_mtu} is below 68, the smallest IPv4 link")]
     MtuTooSmall {
@@ -120,8 +123,11 @@ pub(crate) struct Desired {
 }
 
 impl Desired {
-    /// Applies one delta, in the order the link prescribes.
-    pub(crate) fn apply(&mut self, delta: &ConfigDelta) -> Result<(), ConfigError> {
+    /// Applies one delta to what follows configuration `active`, in the order the link prescribes.
+    pub(crate) fn apply(&mut self, delta: &ConfigDelta, active: Epoch) -> Result<(), ConfigError> {
+        if delta.epoch != active + 1 {
+            return Err(ConfigError::WrongEpoch { active, got: delta.epoch });
+        }
         for &port in &delta.detach {
             self.ports.remove(&port).ok_or(ConfigError::UnknownPort(port))?;
         }
@@ -168,6 +174,11 @@ impl Desired {
 
     fn check_node(&self) -> Result<(), ConfigError> {
         let Some(node) = &self.node else { return Ok(()) };
+        for net in [node.pod_cidr, node.cluster_cidr] {
+            if net.addr().is_ipv6() {
+                return Err(ConfigError::NotIpv4(net.to_string()));
+            }
+        }
         if !node.cluster_cidr.contains(&node.pod_cidr) {
             return Err(ConfigError::OutsideRange {
                 inner: node.pod_cidr.to_string(),
@@ -223,32 +234,30 @@ impl Desired {
         Ok(())
     }
 
+    /// One owner for each address. The node may list an address twice (on two devices), and the
+    /// gateway's, which is its own.
     fn check_addresses(&self) -> Result<(), ConfigError> {
         let mut owners = BTreeMap::new();
-        let node = self.node.iter().flat_map(|node| node.node_addresses.iter().map(|a| ("node", *a)));
-        let ports =
-            self.ports.values().flat_map(|port| port.addresses.iter().map(|a| (port.name.as_str(), *a)));
-        for (owner, address) in node.chain(ports) {
-            if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
-                return Err(ConfigError::BadAddress { owner: owner.to_owned(), address });
-            }
-            if let Some(other) = owners.insert(address, owner) {
-                return Err(ConfigError::DuplicateAddress {
-                    owner: owner.to_owned(),
-                    address,
-                    other: other.to_owned(),
-                });
+        if let Some(node) = &self.node {
+            owners.insert(node.gateway_ip, (PortKind::Gateway, "gateway"));
+            owners.extend(node.node_addresses.iter().map(|address| (*address, (PortKind::Gateway, "node"))));
+        }
+        for port in self.ports.values() {
+            for &address in &port.addresses {
+                let owner = || port.name.clone();
+                if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
+                    return Err(ConfigError::BadAddress { owner: owner(), address });
+                }
+                match owners.insert(address, (port.kind, port.name.as_str())) {
+                    Some((PortKind::Gateway, _)) if port.kind == PortKind::Gateway => {}
+                    Some((_, other)) => {
+                        let other = other.to_owned();
+                        return Err(ConfigError::DuplicateAddress { owner: owner(), address, other });
+                    }
+                    None => {}
+                }
             }
         }
-        let Some(node) = &self.node else { return Ok(()) };
-        let gateway = self.ports.values().find(|port| port.addresses.contains(&node.gateway_ip));
-        match gateway {
-            Some(port) if port.kind == PortKind::Pod => Err(ConfigError::DuplicateAddress {
-                owner: port.name.clone(),
-                address: node.gateway_ip,
-                other: "gateway".to_owned(),
-            }),
-            Some(_) | None => Ok(()),
-        }
+        Ok(())
     }
 }

@@ -81,6 +81,11 @@ impl Counters {
         self.drops.iter().sum()
     }
 
+    /// The invariant of the module.
+    pub(crate) fn balance(&self) -> bool {
+        self.rx_frames == self.forwarded + self.dropped()
+    }
+
     /// A copy for the control process, with only the reasons that occurred.
     pub(crate) fn snapshot(&self) -> PortCounters {
         let drops = DropReason::ALL

@@ -68,6 +68,16 @@ impl Frame {
         self.buffer.get_mut(HEADROOM..HEADROOM + self.len).unwrap_or_default()
     }
 
+    /// The Ethernet frame.
+    pub(crate) fn ethernet(&self) -> &[u8] {
+        self.bytes().get(VNET_HDR_LEN..).unwrap_or_default()
+    }
+
+    /// The Ethernet frame, for rewriting in place.
+    pub(crate) fn ethernet_mut(&mut self) -> &mut [u8] {
+        self.bytes_mut().get_mut(VNET_HDR_LEN..).unwrap_or_default()
+    }
+
     /// Bytes from the Ethernet header on; what counters and budgets count.
     #[must_use]
     pub fn ethernet_len(&self) -> usize {

@@ -11,10 +11,26 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod action;
+mod admission;
+mod bounded;
 mod config;
 mod counters;
+mod flow_table;
+mod inspect;
+mod install;
+mod l2;
+mod l3;
+mod offload;
+mod output;
+mod ports;
+mod received;
+mod slow_path;
+mod sweep;
 mod switch;
+mod token_bucket;
 mod verdict;
+mod wire;
 
 pub mod batch;
 pub mod frame;
@@ -26,7 +42,8 @@ pub use batch::Batch;
 pub use config::ConfigError;
 pub use frame::{Frame, HEADROOM, VNET_HDR_LEN};
 pub use limits::Limits;
+pub use output::{Egress, Transmit};
 pub use pool::Pool;
-pub use switch::{Egress, Switch, SwitchOptions, Transmit};
+pub use switch::{Switch, SwitchOptions};
 pub use time::Instant;
 pub use verdict::DropReason;

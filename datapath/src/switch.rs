@@ -1,32 +1,37 @@
-//! The pipeline.
+//! The switch: one worker's tables, and the pipeline every frame goes through.
+//!
+//! ```text
+//!  ingress state ─▶ read ─▶ flow table ── hit ──────────────────────────┐
+//!                  (parse, virtio header,   │ miss                      ▼
+//!                   canonical form)         └─▶ slow path ─▶ action ─▶ carry out ─▶ write ─▶ account
+//!                                               (admission, learning, L2, L3)
+//! ```
+//!
+//! Every step either goes on or names a drop reason, so a frame ends in exactly one verdict; `process`
+//! is the one place where verdicts are counted.
 
-use protocol::link::{ConfigDelta, Epoch, PortConfig, Summary};
-use protocol::object::{FdbEntry, Flow, NeighborEntry, PortCounters, PortState};
-use protocol::{Mac, PortId};
+use protocol::PortId;
+use protocol::link::{ConfigDelta, Epoch, PortConfig};
+use protocol::object::{PortCounters, PortState};
 
+use crate::action::{Action, Forward, Refusal};
 use crate::batch::Batch;
 use crate::config::{ConfigError, Desired};
-use crate::counters::Counters;
+use crate::flow_table::{FlowKey, FlowTable};
+use crate::frame::Frame;
+use crate::l2::flood::Flood;
+use crate::l3::icmp;
 use crate::limits::Limits;
+use crate::output::{Egress, Output, transmit};
+use crate::ports::Ports;
+use crate::received::Received;
+use crate::slow_path::SlowPath;
+use crate::sweep::Sweep;
 use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
-
-/// What became of a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transmit {
-    /// Written.
-    Sent,
-    /// The device's queue is full.
-    QueueFull,
-    /// The device no longer exists.
-    Gone,
-}
-
-/// Where frames go; the poll loop's devices.
-pub trait Egress {
-    /// Writes one frame, virtio header first.
-    fn transmit(&mut self, port: PortId, frame: &[u8]) -> Transmit;
-}
+use crate::wire::icmp::IcmpError;
+use crate::wire::ipv4::Ipv4Header;
+use crate::wire::{Body, arp, ethernet};
 
 /// How a switch is made.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,103 +45,237 @@ pub struct SwitchOptions {
 /// One switch, owned by one worker.
 #[derive(Debug)]
 pub struct Switch {
-    epoch: Epoch,
-    active: Desired,
-    staged: Option<Desired>,
-    counters: Vec<Option<Counters>>,
+    pub(crate) limits: Limits,
+    pub(crate) epoch: Epoch,
+    pub(crate) active: Desired,
+    pub(crate) staged: Option<Desired>,
+    pub(crate) ports: Ports,
+    pub(crate) flows: FlowTable,
+    pub(crate) slow_path: SlowPath,
+    output: Output,
+    pub(crate) sweep: Sweep,
 }
 
 impl Switch {
-    /// A switch without ports.
+    /// A switch without ports. Everything it will ever need per frame is allocated here.
     #[must_use]
-    pub fn new(_options: SwitchOptions) -> Self {
-        Self { epoch: 0, active: Desired::default(), staged: None, counters: Vec::new() }
+    pub fn new(options: SwitchOptions) -> Self {
+        let SwitchOptions { seed, limits } = options;
+        Self {
+            limits,
+            epoch: 0,
+            active: Desired::default(),
+            staged: None,
+            ports: Ports::default(),
+            flows: FlowTable::new(seed, &limits),
+            slow_path: SlowPath::new(seed, &limits),
+            output: Output::new(),
+            sweep: Sweep::default(),
+        }
     }
 
-    /// Changes the configuration: collects until a delta commits, then all of it is visible at once.
-    ///
-    /// # Errors
-    /// Nothing of the delta, nor of those collected before it, took effect.
-    pub fn apply(&mut self, delta: &ConfigDelta, _now: Instant) -> Result<(), ConfigError> {
-        let mut next = self.staged.take().unwrap_or_else(|| self.active.clone());
-        if delta.epoch != self.epoch + 1 {
-            return Err(ConfigError::WrongEpoch { active: self.epoch, got: delta.epoch });
-        }
-        next.apply(delta)?;
-        if !delta.commit {
-            self.staged = Some(next);
-            return Ok(());
-        }
-        next.check()?;
-        let slots = next.ports.keys().last().map_or(0, |id| id.index() + 1);
-        self.counters.resize_with(slots, || None);
-        for (index, slot) in self.counters.iter_mut().enumerate() {
-            let id = u32::try_from(index).map(PortId).unwrap_or(PortId(u32::MAX));
-            if !next.ports.contains_key(&id) {
-                *slot = None;
-            } else if slot.is_none() || next.fresh.contains(&id) {
-                *slot = Some(Counters::new());
+    /// Decides, writes and accounts every frame of the batch. The frames stay in it, rewritten; the
+    /// caller recycles them.
+    pub fn process(&mut self, batch: &mut Batch, now: Instant, egress: &mut impl Egress) {
+        for (ingress, frame) in batch.iter_mut() {
+            let bytes = frame.ethernet_len();
+            let verdict = self.forward_frame(ingress, frame, now, egress);
+            // A frame of a port that was detached since it was read has no counters to be in.
+            if let Some(port) = self.ports.get_mut(ingress) {
+                port.counters.received(bytes);
+                port.counters.verdict(verdict);
+                debug_assert!(port.counters.balance(), "frames of port {ingress} went uncounted");
             }
         }
-        next.fresh.clear();
-        self.active = next;
-        self.epoch = delta.epoch;
+        self.schedule_sweep(now);
+    }
+
+    fn forward_frame(
+        &mut self,
+        ingress: PortId,
+        frame: &mut Frame,
+        now: Instant,
+        egress: &mut impl Egress,
+    ) -> Verdict {
+        let port = self.ports.get(ingress).ok_or(DropReason::PortDetached)?;
+        port.check_ingress()?;
+        let mut received = Received::read(frame)?;
+        let key = FlowKey::of(ingress, &received.packet);
+        let known = key.and_then(|key| self.flows.lookup(&key, self.epoch));
+        let action = match known {
+            Some(forward) => Ok(Action::Forward { forward, cacheable: false }),
+            None => self.slow_path.decide(&self.ports, &port.config, &received.packet, now),
+        };
+        if let (Some(key), Ok(Action::Forward { forward, cacheable: true })) = (key, action) {
+            self.flows.insert(key, ingress, forward, self.epoch, now);
+        }
+        let done =
+            action.and_then(|action| self.carry_out(action, ingress, frame, &mut received, now, egress));
+        match (done, key) {
+            (Ok(()), Some(key)) => self.flows.count(&key, frame.ethernet_len(), now),
+            (Ok(()), None) => {}
+            (Err(refusal), _) => self.report(refusal, ingress, frame, &received, now, egress)?,
+        }
         Ok(())
     }
 
-    /// Decides, writes and accounts every frame of the batch.
-    pub fn process(&mut self, batch: &mut Batch, _now: Instant, egress: &mut impl Egress) {
-        for (ingress, frame) in batch.iter_mut() {
-            let verdict = self.switch_frame(ingress, frame.bytes(), egress);
-            if let Some(counters) = self.counters_mut(ingress) {
-                counters.received(frame.ethernet_len());
-                counters.verdict(verdict);
+    fn carry_out(
+        &mut self,
+        action: Action,
+        ingress: PortId,
+        frame: &mut Frame,
+        received: &mut Received,
+        now: Instant,
+        egress: &mut impl Egress,
+    ) -> Result<(), Refusal> {
+        match (action, received.packet.body) {
+            (Action::Forward { forward, .. }, _) => self.forward(forward, frame, received, egress),
+            (Action::Flood(flood), _) => Ok(self.flood(flood, ingress, frame, received, now, egress)?),
+            (Action::AnswerArp { mac }, Body::Arp(request)) => {
+                arp::answer(frame.ethernet_mut(), &request, mac);
+                self.forward(Forward::switched(ingress), frame, received, egress)
+            }
+            (Action::AnswerEcho, Body::Ipv4(_)) => {
+                let mac = self.slow_path.node.as_ref().map(|node| node.router_mac);
+                mac.and_then(|mac| crate::wire::icmp::answer_echo(frame.ethernet_mut(), mac))
+                    .ok_or(DropReason::NoRoute)?;
+                self.forward(Forward::switched(ingress), frame, received, egress)
+            }
+            // The slow path answers a message with its own kind only.
+            (Action::AnswerArp { .. }, Body::Ipv4(_)) | (Action::AnswerEcho, Body::Arp(_)) => {
+                debug_assert!(false, "an answer to another message than asked");
+                Err(DropReason::NoRoute.into())
             }
         }
     }
 
-    fn switch_frame(&mut self, ingress: PortId, frame: &[u8], egress: &mut impl Egress) -> Verdict {
-        let destination = frame.get(12..18).and_then(|d| <[u8; 6]>::try_from(d).ok());
-        let destination = Mac(destination.ok_or(DropReason::FrameTooShort)?);
-        let mut verdict = Err(DropReason::UnknownUnicast);
-        let ports = self.active.ports.values().filter(|p| p.id != ingress && p.state == PortState::Active);
-        for port in ports.filter(|port| destination.is_multicast() || port.mac == destination) {
-            verdict = match egress.transmit(port.id, frame) {
-                Transmit::Sent => Ok(()),
-                Transmit::QueueFull => Err(DropReason::PortQueueFull),
-                Transmit::Gone => Err(DropReason::PortGone),
+    /// Checks what no flow key holds, rewrites, writes.
+    fn forward(
+        &mut self,
+        forward: Forward,
+        frame: &mut Frame,
+        received: &mut Received,
+        egress: &mut impl Egress,
+    ) -> Result<(), Refusal> {
+        let to = self.ports.get_mut(forward.egress).ok_or(DropReason::PortGone)?;
+        to.check_egress()?;
+        if let Body::Ipv4(ip) = &received.packet.body {
+            let counts_hop = forward.hop.is_some_and(|hop| hop.counts);
+            if counts_hop && ip.ttl <= 1 {
+                return Err(Refusal::with_error(DropReason::TtlExpired, IcmpError::TimeExceeded));
+            }
+            if received.offload.ip_len(ip) > to.ip_mtu() {
+                // Said whether or not "don't fragment" is set: we never fragment, and Linux lowers
+                // the path MTU for either.
+                let error = IcmpError::FragmentationNeeded { next_hop_mtu: to.config.ip_mtu };
+                return Err(match forward.hop {
+                    Some(_) => Refusal::with_error(DropReason::PacketTooBig, error),
+                    None => DropReason::FrameTooBig.into(),
+                });
+            }
+            if counts_hop && let Some(header) = Ipv4Header::in_frame(frame.ethernet_mut()) {
+                header.decrement_ttl();
+            }
+        }
+        if let Some(hop) = forward.hop {
+            ethernet::readdress(frame.ethernet_mut(), hop.destination, hop.source);
+        }
+        Ok(self.output.write(to, frame, received, egress)?)
+    }
+
+    /// Forwarded if at least one port took a copy.
+    fn flood(
+        &mut self,
+        flood: Flood,
+        ingress: PortId,
+        frame: &mut Frame,
+        received: &mut Received,
+        now: Instant,
+        egress: &mut impl Egress,
+    ) -> Verdict {
+        if !self.ports.get_mut(ingress).is_some_and(|port| port.flood.take(now)) {
+            return Err(DropReason::FloodLimited);
+        }
+        let ip_len = match &received.packet.body {
+            Body::Arp(_) => arp::LEN,
+            Body::Ipv4(ip) => received.offload.ip_len(ip),
+        };
+        let mut verdict = Err(flood.nobody);
+        for to in self.ports.iter_mut().filter(|to| to.config.id != ingress) {
+            if !flood.scope.includes(&to.config) {
+                continue;
+            }
+            let written = if ip_len > to.ip_mtu() {
+                Err(DropReason::FrameTooBig)
+            } else {
+                self.output.write(to, frame, received, egress)
             };
-            if let Some(Some(counters)) = self.counters.get_mut(port.id.index()) {
-                match verdict {
-                    Ok(()) => counters.sent(frame.len().saturating_sub(crate::VNET_HDR_LEN)),
-                    Err(_) => counters.refused(),
-                }
+            if verdict.is_err() {
+                verdict = written;
             }
         }
         verdict
     }
 
-    fn counters_mut(&mut self, port: PortId) -> Option<&mut Counters> {
-        self.counters.get_mut(port.index())?.as_mut()
-    }
-
-    /// The poll loop found a device gone, or the supervisor quarantines a port.
-    pub fn set_port_state(&mut self, port: PortId, state: PortState) {
-        for desired in [Some(&mut self.active), self.staged.as_mut()].into_iter().flatten() {
-            if let Some(port) = desired.ports.get_mut(&port) {
-                port.state = state;
+    /// Tells the sender, if there is something to tell and it may be told, and gives the verdict.
+    fn report(
+        &mut self,
+        refusal: Refusal,
+        ingress: PortId,
+        frame: &Frame,
+        received: &Received,
+        now: Instant,
+        egress: &mut impl Egress,
+    ) -> Verdict {
+        if let Some(error) = refusal.error
+            && let Body::Ipv4(ip) = &received.packet.body
+            && let Some(node) = &self.slow_path.node
+            && let Some(port) = self.ports.get_mut(ingress)
+            && icmp::may_report(&received.packet, ip)
+            && port.icmp_errors.take(now)
+        {
+            let envelope = icmp::envelope(node, port.config.kind, &received.packet, ip);
+            let offender = frame.ethernet().get(crate::frame::ETHERNET_HDR_LEN..).unwrap_or_default();
+            let buffer = &mut self.output.error;
+            let written = crate::wire::icmp::write_error(buffer, error, &envelope, offender, port.ip_mtu());
+            if let Some(bytes) = written.and_then(|len| buffer.get(..len))
+                && transmit(port, bytes, egress).is_ok()
+            {
+                port.counters.originated();
             }
         }
+        Err(refusal.reason)
     }
 
-    /// When [`on_deadline`](Self::on_deadline) has something to do; `None`: nothing to wait for.
-    #[must_use]
-    pub const fn next_deadline(&self) -> Option<Instant> {
-        None
+    /// Changes the configuration: deltas are collected until one commits, then all of them are visible
+    /// at once, under one epoch.
+    ///
+    /// # Errors
+    /// Nothing of the delta, nor of those collected before it, took effect.
+    pub fn apply(&mut self, delta: &ConfigDelta, now: Instant) -> Result<(), ConfigError> {
+        let mut next = self.staged.take().unwrap_or_else(|| self.active.clone());
+        next.apply(delta, self.epoch)?;
+        if delta.commit {
+            next.check()?;
+            self.install(next, delta.epoch);
+            self.schedule_sweep(now);
+        } else {
+            self.staged = Some(next);
+        }
+        Ok(())
     }
 
-    /// Expires what is due, a bounded amount per call.
-    pub const fn on_deadline(&mut self, _now: Instant) {}
+    /// The poll loop found a device gone, or the supervisor quarantines a port. Holds until the
+    /// configuration says otherwise.
+    pub fn set_port_state(&mut self, port: PortId, state: PortState) {
+        let configurations = std::iter::once(&mut self.active).chain(&mut self.staged);
+        for config in configurations.filter_map(|desired| desired.ports.get_mut(&port)) {
+            config.state = state;
+        }
+        if let Some(port) = self.ports.get_mut(port) {
+            port.config.state = state;
+        }
+    }
 
     /// Number of the active configuration; 0 is none yet.
     #[must_use]
@@ -146,49 +285,12 @@ impl Switch {
 
     /// The active ports' configurations, by number.
     pub fn ports(&self) -> impl Iterator<Item = &PortConfig> {
-        self.active.ports.values()
+        self.ports.iter().map(|port| &port.config)
     }
 
     /// A copy of one port's counters.
     #[must_use]
     pub fn port_counters(&self, port: PortId) -> Option<PortCounters> {
-        Some(self.counters.get(port.index())?.as_ref()?.snapshot())
-    }
-
-    /// A page of the forwarding database and the cursor of the next page.
-    #[must_use]
-    pub fn fdb_page(&self, _cursor: u64, _max: usize, _now: Instant) -> (Vec<FdbEntry>, Option<u64>) {
-        (Vec::new(), None)
-    }
-
-    /// A page of the neighbour table and the cursor of the next page.
-    #[must_use]
-    pub fn neighbors_page(
-        &self,
-        _cursor: u64,
-        _max: usize,
-        _now: Instant,
-    ) -> (Vec<NeighborEntry>, Option<u64>) {
-        (Vec::new(), None)
-    }
-
-    /// A page of the flow table and the cursor of the next page.
-    #[must_use]
-    pub fn flows_page(&self, _cursor: u64, _max: usize, _now: Instant) -> (Vec<Flow>, Option<u64>) {
-        (Vec::new(), None)
-    }
-
-    /// Numbers for `status`; `workers` is the caller's.
-    #[must_use]
-    pub fn summary(&self) -> Summary {
-        let counters = self.counters.iter().flatten();
-        let mut summary = Summary { epoch: self.epoch, ..Summary::default() };
-        for port in counters {
-            summary.ports += 1;
-            summary.rx_frames += port.rx_frames();
-            summary.forwarded += port.forwarded();
-            summary.dropped += port.dropped();
-        }
-        summary
+        self.ports.get(port).map(|port| port.counters.snapshot())
     }
 }

@@ -1,0 +1,69 @@
+//! What the slow path decides; [`Forward`] is also what the flow table remembers.
+
+use protocol::{Mac, PortId};
+
+use crate::l2::flood::Flood;
+use crate::verdict::DropReason;
+use crate::wire::icmp::IcmpError;
+
+/// What to do with a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// One port gets it. `cacheable`: the same packet meets the same fate until the configuration
+    /// changes.
+    Forward { forward: Forward, cacheable: bool },
+    /// Several ports get it.
+    Flood(Flood),
+    /// It is an ARP request: back it goes as the reply with this MAC.
+    AnswerArp { mac: Mac },
+    /// It is an echo request to the router: back it goes as the reply.
+    AnswerEcho,
+}
+
+/// The finished rewrite of a frame for one port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Forward {
+    pub(crate) egress: PortId,
+    /// Set when the router forwards; `None` leaves the frame as it is.
+    pub(crate) hop: Option<Hop>,
+}
+
+/// What changes at a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hop {
+    pub(crate) destination: Mac,
+    pub(crate) source: Mac,
+    /// Whether it counts against the time to live.
+    pub(crate) counts: bool,
+}
+
+impl Forward {
+    /// At layer 2.
+    pub(crate) const fn switched(egress: PortId) -> Self {
+        Self { egress, hop: None }
+    }
+
+    /// At layer 3.
+    pub(crate) const fn routed(egress: PortId, destination: Mac, source: Mac, counts: bool) -> Self {
+        Self { egress, hop: Some(Hop { destination, source, counts }) }
+    }
+}
+
+/// A drop of which the sender may be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) reason: DropReason,
+    pub(crate) error: Option<IcmpError>,
+}
+
+impl Refusal {
+    pub(crate) const fn with_error(reason: DropReason, error: IcmpError) -> Self {
+        Self { reason, error: Some(error) }
+    }
+}
+
+impl From<DropReason> for Refusal {
+    fn from(reason: DropReason) -> Self {
+        Self { reason, error: None }
+    }
+}

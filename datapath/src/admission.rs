@@ -1,0 +1,131 @@
+//! What a port may say: its own addresses, to addresses that cross a link.
+//!
+//! With port security the bound MAC and addresses are the only sources. Without it (bridged virtual
+//! machines, and the gateway, behind which the world is) any source is accepted that is not somebody
+//! else's. Everything read here is part of a flow's key, so a cached flow need not be admitted again.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use protocol::link::PortConfig;
+use protocol::object::PortKind;
+
+use crate::l2::fdb::Station;
+use crate::slow_path::SlowPath;
+use crate::verdict::{DropReason, Verdict};
+use crate::wire::ipv4::{Ipv4, Options};
+use crate::wire::l4::L4;
+use crate::wire::{Body, Packet, ethernet, icmp};
+
+/// UDP ports of DHCP (RFC 2131 §4.1).
+const DHCP_SERVER: u16 = 67;
+const DHCP_CLIENT: u16 = 68;
+
+impl SlowPath {
+    /// Lets a frame in, or says why not.
+    pub(crate) fn admit(&self, port: &PortConfig, packet: &Packet) -> Verdict {
+        if ethernet::is_reserved_group(packet.destination) {
+            return Err(DropReason::ReservedMulticast);
+        }
+        self.admit_mac(port, packet)?;
+        match &packet.body {
+            // ARP's addresses are in its payload; `resolve` checks them.
+            Body::Arp(_) => Ok(()),
+            Body::Ipv4(ip) => {
+                admit_addresses(packet, ip)?;
+                if !self.may_use(port, ip.source) {
+                    return Err(DropReason::SpoofedIp);
+                }
+                admit_message(port, ip)
+            }
+        }
+    }
+
+    fn admit_mac(&self, port: &PortConfig, packet: &Packet) -> Verdict {
+        if !packet.source.is_valid_source() {
+            return Err(DropReason::InvalidSourceMac);
+        }
+        let is_own = packet.source == port.mac;
+        let is_others = match self.fdb.lookup_static(packet.source) {
+            Some(Station::Router) => true,
+            Some(Station::Static(owner) | Station::Learned(owner)) => owner != port.id,
+            None => false,
+        };
+        if is_others || port.port_security && !is_own {
+            return Err(DropReason::SpoofedMac);
+        }
+        Ok(())
+    }
+
+    /// Whether a station behind `port` may have this address.
+    pub(crate) fn may_use(&self, port: &PortConfig, ip: Ipv4Addr) -> bool {
+        if is_martian_source(ip) {
+            return false;
+        }
+        let address = IpAddr::V4(ip);
+        if port.port_security {
+            return port.addresses.contains(&address);
+        }
+        if let Some(owner) = self.neighbors.lookup_static(address) {
+            return owner.port == port.id;
+        }
+        let Some(node) = &self.node else { return true };
+        match port.kind {
+            // Whatever the node routes here, but not what is nobody's.
+            PortKind::Gateway => !node.is_edge_of_pod_cidr(ip),
+            PortKind::Pod => {
+                let elsewhere = node.cluster_cidr.contains(&ip) && !node.pod_cidr.contains(&ip);
+                let is_nodes = ip == node.gateway_ip || node.addresses.contains(&ip);
+                !elsewhere && !is_nodes && !node.is_edge_of_pod_cidr(ip)
+            }
+        }
+    }
+}
+
+fn admit_addresses(packet: &Packet, ip: &Ipv4) -> Verdict {
+    if is_martian_source(ip.source) {
+        return Err(DropReason::MartianSource);
+    }
+    if is_martian_destination(ip.destination) {
+        return Err(DropReason::MartianDestination);
+    }
+    // RFC 1122 §3.3.6: such a packet is dropped by its receivers. Dropped here, a flood cannot reach
+    // addresses that a rule about their own packets would protect.
+    let is_directed_broadcast_or_group = ip.destination.is_multicast()
+        || ip.destination.is_broadcast()
+        || packet.destination.0 == [0xff; 6] && ip.destination.octets().ends_with(&[255]);
+    if packet.destination.is_multicast() && !is_directed_broadcast_or_group {
+        return Err(DropReason::GroupFrameUnicastIp);
+    }
+    match ip.options {
+        Options::None | Options::Harmless => Ok(()),
+        Options::SourceRoute => Err(DropReason::SourceRouted),
+    }
+}
+
+/// Configuration traffic that only the node may send: a pod that answers DHCP or redirects routes
+/// takes over its neighbours.
+fn admit_message(port: &PortConfig, ip: &Ipv4) -> Verdict {
+    match (port.kind, ip.l4) {
+        (PortKind::Pod, L4::Udp { source_port: DHCP_SERVER, destination_port: DHCP_CLIENT, .. }) => {
+            Err(DropReason::DhcpServer)
+        }
+        (PortKind::Pod, L4::Icmp { kind: icmp::REDIRECT | icmp::ROUTER_ADVERTISEMENT, .. }) => {
+            Err(DropReason::IcmpRouterMessage)
+        }
+        (
+            PortKind::Pod | PortKind::Gateway,
+            L4::Tcp { .. } | L4::Udp { .. } | L4::Icmp { .. } | L4::Headless | L4::Other,
+        ) => Ok(()),
+    }
+}
+
+/// 0/8, 127/8, 169.254/16, 224/4 and 240/4 (RFC 1812 §5.3.7, RFC 6890).
+fn is_martian_source(ip: Ipv4Addr) -> bool {
+    ip.is_multicast() || ip.is_broadcast() || is_martian_destination(ip)
+}
+
+/// The same, but for groups and the limited broadcast.
+fn is_martian_destination(ip: Ipv4Addr) -> bool {
+    let [first, ..] = ip.octets();
+    first == 0 || ip.is_loopback() || ip.is_link_local() || first >= 240 && !ip.is_broadcast()
+}

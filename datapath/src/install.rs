@@ -1,0 +1,103 @@
+//! Makes a checked configuration the active one: everything derived from it is built anew, so that no
+//! table can be left behind half changed.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+use protocol::PortId;
+use protocol::link::{Epoch, NodeConfig};
+use protocol::object::PortKind;
+
+use crate::config::Desired;
+use crate::l2::fdb::Station;
+use crate::l2::neighbor::Neighbor;
+use crate::l3::route::{Routes, Target};
+use crate::slow_path::Node;
+use crate::switch::Switch;
+
+impl Switch {
+    /// The old epoch's flows are void from here on.
+    pub(crate) fn install(&mut self, mut next: Desired, epoch: Epoch) {
+        let fresh = std::mem::take(&mut next.fresh);
+        self.active = next;
+        self.epoch = epoch;
+        self.ports.install(self.active.ports.values(), &fresh, &self.limits);
+
+        let node = self.active.node.as_ref().and_then(node);
+        let ports = &self.active.ports;
+        // What was learned stays only if its port is the same one as before and still learns.
+        let may_learn =
+            |id: PortId| !fresh.contains(&id) && ports.get(&id).is_some_and(|port| !port.port_security);
+        self.slow_path.fdb.replace_static(stations(&self.active), may_learn);
+        self.slow_path.neighbors.replace_static(neighbors(&self.active, node.as_ref()), may_learn);
+        self.slow_path.routes = routes(&self.active, node.as_ref());
+        self.slow_path.node = node;
+        for id in ports.keys() {
+            self.slow_path.neighbors.reserve(*id);
+            self.flows.reserve(*id);
+        }
+    }
+}
+
+/// `None` for an IPv6 node, which [`Desired::check`] has refused.
+fn node(config: &NodeConfig) -> Option<Node> {
+    let (IpNet::V4(pod_cidr), IpNet::V4(cluster_cidr), IpAddr::V4(gateway_ip)) =
+        (config.pod_cidr, config.cluster_cidr, config.gateway_ip)
+    else {
+        return None;
+    };
+    let addresses = config.node_addresses.iter().filter_map(|address| match address {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    });
+    Some(Node {
+        pod_cidr: pod_cidr.trunc(),
+        cluster_cidr: cluster_cidr.trunc(),
+        gateway_ip,
+        router_mac: config.router_mac,
+        addresses: addresses.collect(),
+        fdb_ageing: Duration::from_secs(config.fdb_ageing_seconds.into()),
+    })
+}
+
+fn stations(desired: &Desired) -> Vec<(protocol::Mac, Station)> {
+    let router = desired.node.iter().map(|node| (node.router_mac, Station::Router));
+    let ports = desired.ports.values().map(|port| (port.mac, Station::Static(port.id)));
+    router.chain(ports).collect()
+}
+
+/// Addresses of the ports; those of the node belong to the gateway port.
+fn neighbors(desired: &Desired, node: Option<&Node>) -> Vec<(IpAddr, Neighbor)> {
+    let bind = |address: IpAddr, port: &protocol::link::PortConfig| {
+        (address, Neighbor { mac: port.mac, port: port.id, is_static: true })
+    };
+    let ports = desired.ports.values();
+    let mut neighbors: Vec<_> =
+        ports.flat_map(|port| port.addresses.iter().map(|address| bind(*address, port))).collect();
+    let gateway = desired.ports.values().find(|port| port.kind == PortKind::Gateway);
+    if let (Some(gateway), Some(node)) = (gateway, node) {
+        for address in node.addresses.iter().copied().map(IpAddr::V4) {
+            if !gateway.addresses.contains(&address) {
+                neighbors.push(bind(address, gateway));
+            }
+        }
+    }
+    neighbors
+}
+
+fn routes(desired: &Desired, node: Option<&Node>) -> Routes {
+    let Some(node) = node else { return Routes::default() };
+    let router = [(Ipv4Net::from(node.gateway_ip), Target::Router)];
+    let own = node.addresses.iter().map(|address| (Ipv4Net::from(*address), Target::Node));
+    let ports = desired.ports.values().filter(|port| port.kind == PortKind::Pod);
+    let pods = ports.flat_map(|port| {
+        port.addresses.iter().filter_map(|address| match address {
+            IpAddr::V4(v4) => Some((Ipv4Net::from(*v4), Target::Port(port.id))),
+            IpAddr::V6(_) => None,
+        })
+    });
+    let connected = [(node.pod_cidr, Target::Connected)];
+    // The first route for a prefix counts: the router's own address wins over the node's copy of it.
+    Routes::new(router.into_iter().chain(pods).chain(own).chain(connected))
+}

@@ -1,0 +1,106 @@
+//! The last step: fit a frame to what the destination's device can do, write it, count it.
+
+use protocol::link::PortConfig;
+use protocol::{Offloads, PortId};
+
+use crate::frame::{FRAME_SIZE, Frame, VNET_HDR_LEN};
+use crate::offload::gso;
+use crate::ports::Port;
+use crate::received::Received;
+use crate::verdict::{DropReason, Verdict};
+use crate::wire::Body;
+use crate::wire::icmp::MAX_ERROR_FRAME_LEN;
+use crate::wire::vnet::{Checksum, SegmentKind, Segments};
+
+/// What became of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transmit {
+    /// Written.
+    Sent,
+    /// The device's queue is full; the frame is lost, the next may pass.
+    QueueFull,
+    /// The device no longer exists.
+    Gone,
+}
+
+/// Where frames go: the poll loop's devices, a vector in tests.
+pub trait Egress {
+    /// Writes one frame, virtio header first, to the device of `port`.
+    fn transmit(&mut self, port: PortId, frame: &[u8]) -> Transmit;
+}
+
+/// Buffers for frames that are not the received one.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// One segment of a superframe, at most as large as the superframe.
+    segment: Box<[u8]>,
+    /// One ICMP error.
+    pub(crate) error: Box<[u8]>,
+}
+
+impl Output {
+    pub(crate) fn new() -> Self {
+        Self {
+            segment: vec![0; FRAME_SIZE].into_boxed_slice(),
+            error: vec![0; MAX_ERROR_FRAME_LEN].into_boxed_slice(),
+        }
+    }
+
+    /// Writes a frame to one port, in software whatever its device does not do. A superframe that is
+    /// split counts as written when at least one segment was; the others are `tx_refused`.
+    ///
+    /// Completing a checksum changes the frame: the same frame written to further ports, when flooded,
+    /// is then complete for them too.
+    pub(crate) fn write(
+        &mut self,
+        to: &mut Port,
+        frame: &mut Frame,
+        received: &mut Received,
+        egress: &mut impl Egress,
+    ) -> Verdict {
+        if let (Body::Ipv4(ip), Some(segments)) = (&received.packet.body, received.offload.segments)
+            && !does_segments(&to.config, segments)
+        {
+            let mut verdict = Err(DropReason::PortQueueFull);
+            gso::split(frame.ethernet(), ip, segments, &mut self.segment, |segment| {
+                let written = transmit(to, segment, egress);
+                if written.is_ok() || verdict.is_err() {
+                    verdict = written;
+                }
+                written.is_ok()
+            });
+            return verdict;
+        }
+        if received.offload.checksum == Checksum::Partial && !to.config.offloads.contains(Offloads::CSUM) {
+            received.complete_checksum(frame);
+        }
+        transmit(to, frame.bytes(), egress)
+    }
+}
+
+/// Writes bytes as they are.
+pub(crate) fn transmit(to: &mut Port, bytes: &[u8], egress: &mut impl Egress) -> Verdict {
+    match egress.transmit(to.config.id, bytes) {
+        Transmit::Sent => {
+            to.counters.sent(bytes.len().saturating_sub(VNET_HDR_LEN));
+            Ok(())
+        }
+        Transmit::QueueFull => {
+            to.counters.refused();
+            Err(DropReason::PortQueueFull)
+        }
+        Transmit::Gone => {
+            to.counters.refused();
+            Err(DropReason::PortGone)
+        }
+    }
+}
+
+fn does_segments(port: &PortConfig, segments: Segments) -> bool {
+    // The kernel offers no segmentation without checksums; a configuration might.
+    let needed = Offloads::CSUM.union(match segments.kind {
+        SegmentKind::Tcp { .. } => Offloads::TSO4,
+        SegmentKind::Udp => Offloads::USO4,
+    });
+    port.offloads.contains(needed)
+}

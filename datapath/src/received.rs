@@ -1,0 +1,61 @@
+//! The first step of every frame: read once, agreed with its virtio header, put in canonical form.
+//!
+//! Canonical form: no Ethernet padding, a virtio header that says exactly what is left to do, and a
+//! partial checksum that holds the right pseudo-header sum. Every frame the switch writes starts
+//! from it, so a hostile header or trailing garbage never reaches another pod's kernel.
+
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::frame::{Frame, VNET_HDR_LEN};
+use crate::offload::checksum;
+use crate::verdict::{DropReason, Verdict};
+use crate::wire::vnet::{Checksum, Offload, VnetHeader};
+use crate::wire::{Body, Packet};
+
+/// What is known about a frame.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Received {
+    pub(crate) packet: Packet,
+    pub(crate) offload: Offload,
+}
+
+impl Received {
+    /// Reads a frame and rewrites it in canonical form.
+    pub(crate) fn read(frame: &mut Frame) -> Verdict<Self> {
+        let (header, ethernet) =
+            VnetHeader::read_from_prefix(frame.bytes()).map_err(|_| DropReason::FrameTooShort)?;
+        let packet = Packet::parse(ethernet)?;
+        let mut offload = Offload::validate(&header, &packet, ethernet.len())?;
+
+        frame.truncate(VNET_HDR_LEN + packet.frame_len());
+        if let Body::Ipv4(ip) = &packet.body {
+            let ethernet = frame.ethernet_mut();
+            match offload.checksum {
+                Checksum::Complete => {}
+                Checksum::Partial => checksum::store_pseudo_header(ethernet, ip),
+                Checksum::Inner { start, field } => {
+                    checksum::complete_inner(ethernet, start, field, ip.end());
+                    offload.checksum = Checksum::Complete;
+                }
+            }
+        }
+        write_header(frame.bytes_mut(), &packet, offload);
+        Ok(Self { packet, offload })
+    }
+
+    /// Completes the checksum, for a device that does not.
+    pub(crate) fn complete_checksum(&mut self, frame: &mut Frame) {
+        if let (Body::Ipv4(ip), Checksum::Partial) = (&self.packet.body, self.offload.checksum) {
+            checksum::complete(frame.ethernet_mut(), ip);
+            self.offload.checksum = Checksum::Complete;
+            write_header(frame.bytes_mut(), &self.packet, self.offload);
+        }
+    }
+}
+
+fn write_header(bytes: &mut [u8], packet: &Packet, offload: Offload) {
+    if let Ok((place, _)) = VnetHeader::mut_from_prefix(bytes) {
+        let header = offload.header(packet);
+        place.as_mut_bytes().copy_from_slice(header.as_bytes());
+    }
+}

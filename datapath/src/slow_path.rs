@@ -1,0 +1,129 @@
+//! The full decision about a frame: admission, learning, then layer 2 or layer 3.
+//!
+//! Taken for the first frame of a flow and for whatever the flow table does not hold. It looks at the
+//! frame only through [`Packet`] and changes nothing but the learned tables; what it decided is
+//! carried out by the switch.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use protocol::Mac;
+use protocol::link::PortConfig;
+
+use crate::action::{Action, Forward, Refusal};
+use crate::l2::fdb::{Fdb, Station};
+use crate::l2::flood::{Flood, Scope};
+use crate::l2::neighbor::Neighbors;
+use crate::l3::route::Routes;
+use crate::limits::Limits;
+use crate::ports::Ports;
+use crate::time::Instant;
+use crate::verdict::{DropReason, Verdict};
+use crate::wire::ipv4::Ipv4;
+use crate::wire::{Body, Packet};
+
+/// The node, as far as IPv4 forwarding needs it; checked when the configuration was.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) pod_cidr: Ipv4Net,
+    pub(crate) cluster_cidr: Ipv4Net,
+    pub(crate) gateway_ip: Ipv4Addr,
+    pub(crate) router_mac: Mac,
+    pub(crate) addresses: Vec<Ipv4Addr>,
+    pub(crate) fdb_ageing: Duration,
+}
+
+impl Node {
+    /// Network or broadcast address of the Pod CIDR, which no station can have.
+    pub(crate) fn is_edge_of_pod_cidr(&self, ip: Ipv4Addr) -> bool {
+        // A /31 or /32 has no such addresses (RFC 3021).
+        self.pod_cidr.prefix_len() < 31 && (ip == self.pod_cidr.network() || ip == self.pod_cidr.broadcast())
+    }
+}
+
+/// The tables decisions are made from.
+#[derive(Debug)]
+pub(crate) struct SlowPath {
+    pub(crate) node: Option<Node>,
+    pub(crate) fdb: Fdb,
+    pub(crate) neighbors: Neighbors,
+    pub(crate) routes: Routes,
+}
+
+impl SlowPath {
+    pub(crate) fn new(seed: u64, limits: &Limits) -> Self {
+        Self {
+            node: None,
+            fdb: Fdb::new(seed, limits),
+            neighbors: Neighbors::new(seed, limits),
+            routes: Routes::default(),
+        }
+    }
+
+    /// What to do with a frame from `port`.
+    pub(crate) fn decide(
+        &mut self,
+        ports: &Ports,
+        port: &PortConfig,
+        packet: &Packet,
+        now: Instant,
+    ) -> Result<Action, Refusal> {
+        self.admit(port, packet)?;
+        let source_is_learned = self.learn_source(port, packet, now)?;
+        let action = match &packet.body {
+            Body::Arp(arp) => self.resolve(port, packet, arp, now)?,
+            Body::Ipv4(ip) => self.switch(ports, port, packet, ip)?,
+        };
+        Ok(match action {
+            // Every frame of a learned station must come here, to keep its entry young.
+            Action::Forward { forward, .. } if source_is_learned => {
+                Action::Forward { forward, cacheable: false }
+            }
+            Action::Forward { .. } | Action::Flood(_) | Action::AnswerArp { .. } | Action::AnswerEcho => {
+                action
+            }
+        })
+    }
+
+    /// Whether the source is a learned station, then known to be here.
+    fn learn_source(&mut self, port: &PortConfig, packet: &Packet, now: Instant) -> Verdict<bool> {
+        let learns = !port.port_security && packet.source != port.mac;
+        if learns {
+            self.fdb.learn(packet.source, port.id, now)?;
+        }
+        Ok(learns)
+    }
+
+    /// Layer 2: by destination MAC; the router's leads to layer 3.
+    fn switch(
+        &self,
+        ports: &Ports,
+        port: &PortConfig,
+        packet: &Packet,
+        ip: &Ipv4,
+    ) -> Result<Action, Refusal> {
+        if packet.destination.is_multicast() {
+            return Ok(Action::Flood(Flood { scope: Scope::Everybody, nobody: DropReason::NoFloodTarget }));
+        }
+        match self.fdb.lookup(packet.destination) {
+            Some(Station::Router) => self.route(ports, ip),
+            Some(Station::Static(to) | Station::Learned(to)) if to == port.id => {
+                Err(DropReason::Hairpin.into())
+            }
+            Some(Station::Static(to)) => {
+                Ok(Action::Forward { forward: Forward::switched(to), cacheable: true })
+            }
+            Some(Station::Learned(to)) => {
+                Ok(Action::Forward { forward: Forward::switched(to), cacheable: false })
+            }
+            None => {
+                Ok(Action::Flood(Flood { scope: Scope::LearningPorts, nobody: DropReason::UnknownUnicast }))
+            }
+        }
+    }
+
+    pub(crate) fn in_pod_cidr(&self, ip: Ipv4Addr) -> bool {
+        self.node.as_ref().is_some_and(|node| node.pod_cidr.contains(&ip))
+    }
+}

@@ -1,0 +1,56 @@
+//! Time passing: expired entries of the learned tables and of the flow table are taken out, a bounded
+//! number per call.
+
+use std::time::Duration;
+
+use crate::switch::Switch;
+use crate::time::Instant;
+
+/// Ageing of learned stations before a node configuration says otherwise (IEEE 802.1Q §8.8.3).
+const DEFAULT_AGEING: Duration = Duration::from_secs(300);
+
+/// When to look again.
+#[derive(Debug, Default)]
+pub(crate) struct Sweep {
+    due: Option<Instant>,
+}
+
+impl Switch {
+    /// When [`on_deadline`](Self::on_deadline) has something to do; `None`: every table is empty, and
+    /// there is nothing to wake up for.
+    #[must_use]
+    pub const fn next_deadline(&self) -> Option<Instant> {
+        self.sweep.due
+    }
+
+    /// Expires what is due, at most `Limits::sweep_entries` of each table. When more is due, the next
+    /// deadline is already reached, so that the caller comes back after its next batch.
+    pub fn on_deadline(&mut self, now: Instant) {
+        if self.sweep.due.is_none_or(|due| now < due) {
+            return;
+        }
+        let ageing = self.slow_path.node.as_ref().map_or(DEFAULT_AGEING, |node| node.fdb_ageing);
+        let budget = self.limits.sweep_entries;
+        let finished = [
+            self.flows.expire(now, budget),
+            self.slow_path.fdb.expire(now, ageing, budget),
+            self.slow_path.neighbors.expire(now, ageing, budget),
+        ];
+        self.sweep.due = None;
+        if finished.contains(&false) {
+            self.sweep.due = Some(now);
+        } else {
+            self.schedule_sweep(now);
+        }
+    }
+
+    /// Sets the deadline when a table has entries and none is set.
+    pub(crate) fn schedule_sweep(&mut self, now: Instant) {
+        let is_empty = self.flows.entries().is_empty()
+            && self.slow_path.fdb.learned().is_empty()
+            && self.slow_path.neighbors.learned().is_empty();
+        if self.sweep.due.is_none() && !is_empty {
+            self.sweep.due = Some(now + self.limits.sweep_interval);
+        }
+    }
+}

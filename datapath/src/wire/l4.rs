@@ -1,0 +1,101 @@
+//! What the switch reads of transport headers: TCP (RFC 9293), UDP (RFC 768), ICMP (RFC 792).
+
+use etherparse::{IpNumber, TcpHeaderSlice, UdpHeaderSlice, ip_number};
+
+use super::icmp;
+use super::ipv4::Fragment;
+use crate::verdict::{DropReason, Verdict};
+
+/// Bytes of a UDP header.
+pub(crate) const UDP_HEADER_LEN: usize = 8;
+
+/// A transport header, checked; port numbers in host order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum L4 {
+    Tcp {
+        source_port: u16,
+        destination_port: u16,
+        /// 20 to 60, all of it in the packet.
+        header_len: u8,
+    },
+    Udp {
+        source_port: u16,
+        destination_port: u16,
+        /// The datagram fills the IP packet; otherwise surplus follows it (RFC 9868).
+        fills_packet: bool,
+    },
+    Icmp {
+        kind: u8,
+        code: u8,
+        /// Of echo messages; what it means in others is up to them.
+        identifier: u16,
+    },
+    /// Not the first fragment: the transport header is in another frame.
+    Headless,
+    /// Any other protocol, passed by its addresses alone.
+    Other,
+}
+
+impl L4 {
+    /// Reads what follows the IP header. A first fragment must hold the whole transport header
+    /// (RFC 1858 §3.1): what decides about a datagram must be in one frame.
+    pub(crate) fn parse(protocol: IpNumber, body: &[u8], fragment: Fragment) -> Verdict<Self> {
+        match (fragment, protocol) {
+            (Fragment::Later, _) => Ok(Self::Headless),
+            (Fragment::Whole | Fragment::First, ip_number::TCP) => tcp(body),
+            (Fragment::Whole | Fragment::First, ip_number::UDP) => udp(body, fragment),
+            (Fragment::Whole | Fragment::First, ip_number::ICMP) => icmp(body),
+            (Fragment::Whole | Fragment::First, _) => Ok(Self::Other),
+        }
+    }
+
+    /// Bytes of the header; zero for protocols whose header is not read.
+    pub(crate) fn header_len(self) -> usize {
+        match self {
+            Self::Tcp { header_len, .. } => usize::from(header_len),
+            Self::Udp { .. } => UDP_HEADER_LEN,
+            Self::Icmp { .. } => icmp::HEADER_LEN,
+            Self::Headless | Self::Other => 0,
+        }
+    }
+
+    /// Where in the header the checksum is, of protocols whose checksum a device completes.
+    pub(crate) const fn checksum_offset(self) -> Option<usize> {
+        match self {
+            Self::Tcp { .. } => Some(16),
+            Self::Udp { .. } => Some(6),
+            Self::Icmp { .. } | Self::Headless | Self::Other => None,
+        }
+    }
+}
+
+fn tcp(body: &[u8]) -> Verdict<L4> {
+    // Checks the data offset against 5 and against the bytes there are.
+    let header = TcpHeaderSlice::from_slice(body).map_err(|_| DropReason::TcpHeaderInvalid)?;
+    Ok(L4::Tcp {
+        source_port: header.source_port(),
+        destination_port: header.destination_port(),
+        header_len: header.data_offset() * 4,
+    })
+}
+
+fn udp(body: &[u8], fragment: Fragment) -> Verdict<L4> {
+    let header = UdpHeaderSlice::from_slice(body).map_err(|_| DropReason::UdpHeaderInvalid)?;
+    let len = usize::from(header.length());
+    // The length of a first fragment's datagram counts the other fragments too.
+    if len < UDP_HEADER_LEN || fragment == Fragment::Whole && len > body.len() {
+        return Err(DropReason::UdpHeaderInvalid);
+    }
+    Ok(L4::Udp {
+        source_port: header.source_port(),
+        destination_port: header.destination_port(),
+        fills_packet: len == body.len(),
+    })
+}
+
+fn icmp(body: &[u8]) -> Verdict<L4> {
+    let [kind, code, _, _, id_high, id_low, _, _, ..] = *body else {
+        return Err(DropReason::IcmpHeaderInvalid);
+    };
+    Ok(L4::Icmp { kind, code, identifier: u16::from_be_bytes([id_high, id_low]) })
+}

@@ -1,0 +1,519 @@
+//! A switch with a node around it, frames to feed it, and a reader that is not ours.
+//!
+//! ```text
+//! port 0  gateway   0e:58:0a:f4:00:01  10.244.0.1, node address 192.0.2.2
+//! port 1  default/a 0a:58:0a:f4:00:02  10.244.0.2
+//! port 2  default/b 0a:58:0a:f4:00:03  10.244.0.3
+//! port 3  default/vm 0a:58:0a:f4:00:04 10.244.0.4, no port security: stations behind it are learned
+//! ```
+
+#![allow(dead_code, reason = "each test file uses its own part of the harness")]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use datapath::{Batch, Egress, Instant, Limits, Pool, Switch, SwitchOptions, Transmit, VNET_HDR_LEN};
+use etherparse::PacketBuilder;
+use protocol::link::{ConfigDelta, DeviceKind, NodeConfig, PortConfig};
+use protocol::object::{PortCounters, PortKind, PortState};
+use protocol::{Mac, Offloads, PortId};
+
+pub(crate) const GATEWAY: PortId = PortId(0);
+pub(crate) const A: PortId = PortId(1);
+pub(crate) const B: PortId = PortId(2);
+pub(crate) const VM: PortId = PortId(3);
+
+pub(crate) const GATEWAY_IP: [u8; 4] = [10, 244, 0, 1];
+pub(crate) const A_IP: [u8; 4] = [10, 244, 0, 2];
+pub(crate) const B_IP: [u8; 4] = [10, 244, 0, 3];
+pub(crate) const VM_IP: [u8; 4] = [10, 244, 0, 4];
+pub(crate) const NODE_IP: [u8; 4] = [192, 0, 2, 2];
+
+pub(crate) const ALL_OFFLOADS: Offloads =
+    Offloads::CSUM.union(Offloads::TSO4).union(Offloads::TSO6).union(Offloads::USO4).union(Offloads::USO6);
+
+pub(crate) const MTU: u16 = 1450;
+
+pub(crate) fn ip(octets: [u8; 4]) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from(octets))
+}
+
+pub(crate) fn pod_mac(octets: [u8; 4]) -> Mac {
+    Mac::for_pod(ip(octets))
+}
+
+pub(crate) fn router_mac() -> Mac {
+    Mac::for_router(ip(GATEWAY_IP))
+}
+
+pub(crate) fn gateway_mac() -> Mac {
+    Mac::for_gateway_tap(ip(GATEWAY_IP))
+}
+
+pub(crate) fn node() -> NodeConfig {
+    NodeConfig {
+        pod_cidr: "10.244.0.0/24".parse().unwrap(),
+        cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+        gateway_ip: ip(GATEWAY_IP),
+        router_mac: router_mac(),
+        node_addresses: vec![ip(NODE_IP)],
+        fdb_ageing_seconds: 300,
+    }
+}
+
+pub(crate) fn port(id: PortId, name: &str, address: [u8; 4]) -> PortConfig {
+    PortConfig {
+        id,
+        name: name.to_owned(),
+        kind: PortKind::Pod,
+        device: DeviceKind::VnetTap,
+        offloads: ALL_OFFLOADS,
+        mac: pod_mac(address),
+        addresses: vec![ip(address)],
+        ip_mtu: MTU,
+        port_security: true,
+        state: PortState::Active,
+    }
+}
+
+pub(crate) fn gateway() -> PortConfig {
+    PortConfig {
+        kind: PortKind::Gateway,
+        mac: gateway_mac(),
+        port_security: false,
+        ..port(GATEWAY, "gateway", GATEWAY_IP)
+    }
+}
+
+pub(crate) fn vm() -> PortConfig {
+    PortConfig { port_security: false, ..port(VM, "default/vm", VM_IP) }
+}
+
+pub(crate) fn standard_ports() -> Vec<PortConfig> {
+    vec![gateway(), port(A, "default/a", A_IP), port(B, "default/b", B_IP), vm()]
+}
+
+/// Collects what is written, and refuses where told to.
+#[derive(Default)]
+pub(crate) struct Wire {
+    pub(crate) sent: Vec<(PortId, Vec<u8>)>,
+    pub(crate) full: Vec<PortId>,
+    pub(crate) gone: Vec<PortId>,
+}
+
+impl Egress for Wire {
+    fn transmit(&mut self, port: PortId, frame: &[u8]) -> Transmit {
+        assert!(frame.len() >= VNET_HDR_LEN + 14, "a frame shorter than Ethernet on port {port}");
+        if self.gone.contains(&port) {
+            return Transmit::Gone;
+        }
+        if self.full.contains(&port) {
+            return Transmit::QueueFull;
+        }
+        self.sent.push((port, frame.to_vec()));
+        Transmit::Sent
+    }
+}
+
+/// Change of one port's counters, whole: a test that names it sees every unexpected count.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Delta {
+    pub(crate) rx: u64,
+    pub(crate) forwarded: u64,
+    pub(crate) drops: BTreeMap<String, u64>,
+    pub(crate) tx: u64,
+    pub(crate) refused: u64,
+    pub(crate) originated: u64,
+}
+
+impl Delta {
+    /// One frame came in and was forwarded.
+    pub(crate) fn forwarded() -> Self {
+        Self { rx: 1, forwarded: 1, ..Self::default() }
+    }
+
+    /// One frame went out.
+    pub(crate) fn sent() -> Self {
+        Self { tx: 1, ..Self::default() }
+    }
+
+    /// One frame came in and was answered.
+    pub(crate) fn answered() -> Self {
+        Self { tx: 1, ..Self::forwarded() }
+    }
+
+    /// One frame came in and was dropped.
+    pub(crate) fn dropped(reason: &str) -> Self {
+        Self { rx: 1, drops: BTreeMap::from([(reason.to_owned(), 1)]), ..Self::default() }
+    }
+
+    /// One frame came in, was dropped, and its sender was told.
+    pub(crate) fn refused_with_error(reason: &str) -> Self {
+        Self { tx: 1, originated: 1, ..Self::dropped(reason) }
+    }
+}
+
+pub(crate) struct Harness {
+    pub(crate) switch: Switch,
+    pub(crate) now: Instant,
+    pub(crate) wire: Wire,
+    pool: Pool,
+    batch: Batch,
+    seen: BTreeMap<PortId, PortCounters>,
+}
+
+impl Harness {
+    pub(crate) fn new() -> Self {
+        Self::with(standard_ports(), Limits::default())
+    }
+
+    pub(crate) fn with(ports: Vec<PortConfig>, limits: Limits) -> Self {
+        let mut harness = Self::bare(limits);
+        harness.apply(ConfigDelta { node: Some(node()), attach: ports, ..ConfigDelta::default() });
+        harness
+    }
+
+    pub(crate) fn bare(limits: Limits) -> Self {
+        Self {
+            switch: Switch::new(SwitchOptions { seed: 1, limits }),
+            now: Instant::from_nanos(1_000_000_000),
+            wire: Wire::default(),
+            pool: Pool::new(64),
+            batch: Batch::new(64),
+            seen: BTreeMap::new(),
+        }
+    }
+
+    /// Commits a delta as the next configuration.
+    #[track_caller]
+    pub(crate) fn apply(&mut self, delta: ConfigDelta) {
+        let delta = ConfigDelta { epoch: self.switch.epoch() + 1, commit: true, ..delta };
+        self.switch.apply(&delta, self.now).unwrap();
+    }
+
+    /// Commits new settings of one port.
+    #[track_caller]
+    pub(crate) fn update(&mut self, port: PortConfig) {
+        self.apply(ConfigDelta { update: vec![port], ..ConfigDelta::default() });
+    }
+
+    pub(crate) fn wait(&mut self, duration: Duration) {
+        self.now = self.now + duration;
+    }
+
+    /// Runs `on_deadline` until nothing is due.
+    pub(crate) fn sweep(&mut self) {
+        while self.switch.next_deadline().is_some_and(|due| due <= self.now) {
+            self.switch.on_deadline(self.now);
+        }
+    }
+
+    /// Feeds one frame with a zero virtio header; gives what was written.
+    #[track_caller]
+    pub(crate) fn send(&mut self, ingress: PortId, ethernet: &[u8]) -> Vec<(PortId, Vec<u8>)> {
+        self.send_with(ingress, Vnet::default(), ethernet)
+    }
+
+    /// Feeds one frame; gives what was written.
+    #[track_caller]
+    pub(crate) fn send_with(
+        &mut self,
+        ingress: PortId,
+        vnet: Vnet,
+        ethernet: &[u8],
+    ) -> Vec<(PortId, Vec<u8>)> {
+        self.send_raw(ingress, &[&vnet.bytes()[..], ethernet].concat())
+    }
+
+    /// Feeds bytes as a device delivers them; gives what was written. The conservation law holds
+    /// afterwards, or the test fails.
+    #[track_caller]
+    pub(crate) fn send_raw(&mut self, ingress: PortId, bytes: &[u8]) -> Vec<(PortId, Vec<u8>)> {
+        self.wire.sent.clear();
+        let mut frame = self.pool.take().unwrap();
+        frame.receive_area()[..bytes.len()].copy_from_slice(bytes);
+        frame.set_received(bytes.len());
+        self.batch.push(ingress, frame).unwrap();
+        self.switch.process(&mut self.batch, self.now, &mut self.wire);
+        self.batch.recycle(&mut self.pool);
+        self.assert_conservation();
+        std::mem::take(&mut self.wire.sent)
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_conservation(&self) {
+        for port in self.switch.ports() {
+            let counters = self.switch.port_counters(port.id).unwrap();
+            let dropped: u64 = counters.drops.iter().map(|drop| drop.frames).sum();
+            assert_eq!(counters.rx_frames, counters.forwarded + dropped, "conservation at {}", port.name);
+        }
+    }
+
+    /// Change of every port's counters since the last call; ports without change are left out.
+    pub(crate) fn deltas(&mut self) -> BTreeMap<PortId, Delta> {
+        let ids: Vec<_> = self.switch.ports().map(|port| port.id).collect();
+        let mut deltas = BTreeMap::new();
+        for id in ids {
+            let now = self.switch.port_counters(id).unwrap();
+            let before = self.seen.insert(id, now.clone()).unwrap_or_default();
+            let drops = now.drops.iter().filter_map(|drop| {
+                let old = before.drops.iter().find(|d| d.reason == drop.reason).map_or(0, |d| d.frames);
+                (drop.frames > old).then(|| (drop.reason.clone(), drop.frames - old))
+            });
+            let delta = Delta {
+                rx: now.rx_frames - before.rx_frames,
+                forwarded: now.forwarded - before.forwarded,
+                drops: drops.collect(),
+                tx: now.tx_frames - before.tx_frames,
+                refused: now.tx_refused - before.tx_refused,
+                originated: now.originated - before.originated,
+            };
+            if delta != Delta::default() {
+                deltas.insert(id, delta);
+            }
+        }
+        deltas
+    }
+
+    /// The counters changed exactly so since the last look.
+    #[track_caller]
+    pub(crate) fn assert_deltas<const N: usize>(&mut self, wanted: [(PortId, Delta); N]) {
+        assert_eq!(self.deltas(), BTreeMap::from(wanted));
+    }
+
+    /// Feeds a frame that must vanish for this reason, leaving no other trace.
+    #[track_caller]
+    pub(crate) fn assert_dropped(&mut self, ingress: PortId, ethernet: &[u8], reason: &str) {
+        self.assert_dropped_with(ingress, Vnet::default(), ethernet, reason);
+    }
+
+    /// See [`Self::assert_dropped`].
+    #[track_caller]
+    pub(crate) fn assert_dropped_with(&mut self, ingress: PortId, vnet: Vnet, ethernet: &[u8], reason: &str) {
+        self.deltas();
+        let sent = self.send_with(ingress, vnet, ethernet);
+        self.assert_deltas([(ingress, Delta::dropped(reason))]);
+        assert!(sent.is_empty());
+    }
+}
+
+/// `struct virtio_net_hdr_v1`, any contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Vnet {
+    pub(crate) flags: u8,
+    pub(crate) gso_type: u8,
+    pub(crate) hdr_len: u16,
+    pub(crate) gso_size: u16,
+    pub(crate) csum_start: u16,
+    pub(crate) csum_offset: u16,
+    pub(crate) num_buffers: u16,
+}
+
+pub(crate) const NEEDS_CSUM: u8 = 1;
+pub(crate) const DATA_VALID: u8 = 2;
+pub(crate) const GSO_TCPV4: u8 = 1;
+pub(crate) const GSO_UDP_L4: u8 = 5;
+
+impl Vnet {
+    pub(crate) fn bytes(&self) -> [u8; VNET_HDR_LEN] {
+        let mut bytes = [0; VNET_HDR_LEN];
+        (bytes[0], bytes[1]) = (self.flags, self.gso_type);
+        let words = [self.hdr_len, self.gso_size, self.csum_start, self.csum_offset, self.num_buffers];
+        for (place, word) in bytes[2..].chunks_mut(2).zip(words) {
+            place.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+
+    pub(crate) fn of(frame: &[u8]) -> Self {
+        let word = |at: usize| u16::from_ne_bytes([frame[at], frame[at + 1]]);
+        Self {
+            flags: frame[0],
+            gso_type: frame[1],
+            hdr_len: word(2),
+            gso_size: word(4),
+            csum_start: word(6),
+            csum_offset: word(8),
+            num_buffers: word(10),
+        }
+    }
+
+    /// As Linux sends a TCP or UDP frame whose checksum it left to the device.
+    pub(crate) fn partial(offset: u16) -> Self {
+        Self { flags: NEEDS_CSUM, csum_start: 34, csum_offset: offset, ..Self::default() }
+    }
+}
+
+/// The Ethernet frame of what was written.
+pub(crate) fn ethernet(frame: &[u8]) -> &[u8] {
+    &frame[VNET_HDR_LEN..]
+}
+
+/// From whom to whom a packet goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Path {
+    pub(crate) from_mac: Mac,
+    pub(crate) to_mac: Mac,
+    pub(crate) from: [u8; 4],
+    pub(crate) to: [u8; 4],
+    pub(crate) ttl: u8,
+}
+
+/// From one pod to another, at layer 2.
+pub(crate) fn direct(from: [u8; 4], to: [u8; 4]) -> Path {
+    Path { from_mac: pod_mac(from), to_mac: pod_mac(to), from, to, ttl: 64 }
+}
+
+/// From a pod to anybody, by the router.
+pub(crate) fn routed(from: [u8; 4], to: [u8; 4]) -> Path {
+    Path { to_mac: router_mac(), ..direct(from, to) }
+}
+
+/// From the node to a pod, as its kernel sends.
+pub(crate) fn from_node(to: [u8; 4]) -> Path {
+    Path { from_mac: gateway_mac(), to_mac: pod_mac(to), from: GATEWAY_IP, to, ttl: 64 }
+}
+
+pub(crate) fn udp(path: Path, source_port: u16, destination_port: u16, payload: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2(path.from_mac.0, path.to_mac.0)
+        .ipv4(path.from, path.to, path.ttl)
+        .udp(source_port, destination_port);
+    let mut frame = Vec::with_capacity(builder.size(payload.len()));
+    builder.write(&mut frame, payload).unwrap();
+    frame
+}
+
+pub(crate) fn tcp(path: Path, source_port: u16, destination_port: u16, payload: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2(path.from_mac.0, path.to_mac.0)
+        .ipv4(path.from, path.to, path.ttl)
+        .tcp(source_port, destination_port, 1_000, 2_000)
+        .ack(7);
+    let mut frame = Vec::with_capacity(builder.size(payload.len()));
+    builder.write(&mut frame, payload).unwrap();
+    frame
+}
+
+pub(crate) fn echo_request(path: Path, identifier: u16, payload: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2(path.from_mac.0, path.to_mac.0)
+        .ipv4(path.from, path.to, path.ttl)
+        .icmpv4_echo_request(identifier, 1);
+    let mut frame = Vec::with_capacity(builder.size(payload.len()));
+    builder.write(&mut frame, payload).unwrap();
+    frame
+}
+
+/// Any IPv4 packet.
+pub(crate) fn ipv4(path: Path, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).unwrap();
+    let header = etherparse::Ipv4Header::new(length, path.ttl, protocol.into(), path.from, path.to).unwrap();
+    ipv4_with(path, header, payload)
+}
+
+/// Any IPv4 packet with this header; lengths and checksum are set here.
+pub(crate) fn ipv4_with(path: Path, mut header: etherparse::Ipv4Header, payload: &[u8]) -> Vec<u8> {
+    header.set_payload_len(payload.len()).unwrap();
+    header.header_checksum = header.calc_header_checksum();
+    let mut frame = ethernet_header(path.to_mac, path.from_mac, 0x0800);
+    header.write(&mut frame).unwrap();
+    frame.extend_from_slice(payload);
+    frame
+}
+
+pub(crate) fn ethernet_header(destination: Mac, source: Mac, ether_type: u16) -> Vec<u8> {
+    [&destination.0[..], &source.0[..], &ether_type.to_be_bytes()[..]].concat()
+}
+
+/// An ARP packet (RFC 826).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ArpFrame {
+    pub(crate) destination: Mac,
+    pub(crate) source: Mac,
+    pub(crate) operation: u16,
+    pub(crate) sender_mac: Mac,
+    pub(crate) sender_ip: [u8; 4],
+    pub(crate) target_mac: Mac,
+    pub(crate) target_ip: [u8; 4],
+}
+
+impl ArpFrame {
+    pub(crate) fn request(mac: Mac, sender_ip: [u8; 4], target_ip: [u8; 4]) -> Self {
+        Self {
+            destination: Mac::BROADCAST,
+            source: mac,
+            operation: 1,
+            sender_mac: mac,
+            sender_ip,
+            target_mac: Mac([0; 6]),
+            target_ip,
+        }
+    }
+
+    pub(crate) fn reply(mac: Mac, sender_ip: [u8; 4], to: Mac, target_ip: [u8; 4]) -> Self {
+        Self {
+            destination: to,
+            source: mac,
+            operation: 2,
+            sender_mac: mac,
+            sender_ip,
+            target_mac: to,
+            target_ip,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut frame = ethernet_header(self.destination, self.source, 0x0806);
+        frame.extend_from_slice(&[0, 1, 8, 0, 6, 4]);
+        frame.extend_from_slice(&self.operation.to_be_bytes());
+        frame.extend_from_slice(&self.sender_mac.0);
+        frame.extend_from_slice(&self.sender_ip);
+        frame.extend_from_slice(&self.target_mac.0);
+        frame.extend_from_slice(&self.target_ip);
+        frame
+    }
+}
+
+/// Puts the pseudo-header's sum into the checksum field, as a sender that leaves it to the device.
+pub(crate) fn make_partial(frame: &mut [u8], offset: usize) {
+    let l4_len = u16::try_from(frame.len() - 34).unwrap();
+    let mut sum = u32::from(frame[23]) + u32::from(l4_len);
+    sum += frame[26..34].chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum::<u32>();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    let sum = u16::try_from(sum).unwrap();
+    frame[34 + offset..36 + offset].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// Decodes an Ethernet frame with etherparse's full parser and checks every checksum in it.
+#[track_caller]
+pub(crate) fn decode(frame: &[u8]) -> etherparse::PacketHeaders<'_> {
+    let packet = etherparse::PacketHeaders::from_ethernet_slice(frame).unwrap();
+    if let Some(etherparse::NetHeaders::Ipv4(ip, _)) = &packet.net {
+        assert_eq!(ip.header_checksum, ip.calc_header_checksum(), "IPv4 header checksum");
+        let payload = packet.payload.slice();
+        match &packet.transport {
+            Some(etherparse::TransportHeader::Tcp(tcp)) => {
+                assert_eq!(tcp.checksum, tcp.calc_checksum_ipv4(ip, payload).unwrap(), "TCP checksum");
+            }
+            Some(etherparse::TransportHeader::Udp(udp)) if udp.checksum != 0 => {
+                let wanted = udp.calc_checksum_ipv4(ip, payload).unwrap();
+                assert_eq!(udp.checksum, wanted, "UDP checksum");
+            }
+            Some(etherparse::TransportHeader::Icmpv4(icmp)) => {
+                let wanted = icmp.icmp_type.calc_checksum(payload);
+                assert_eq!(icmp.checksum, wanted, "ICMP checksum");
+            }
+            Some(_) | None => {}
+        }
+    }
+    packet
+}
+
+#[track_caller]
+pub(crate) fn ipv4_of<'a>(packet: &'a etherparse::PacketHeaders<'_>) -> &'a etherparse::Ipv4Header {
+    match &packet.net {
+        Some(etherparse::NetHeaders::Ipv4(ip, _)) => ip,
+        other => panic!("not IPv4: {other:?}"),
+    }
+}
