@@ -5,6 +5,7 @@
 //! prepends zeroes, which say "complete checksums, no segmentation".
 
 use std::io;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use protocol::Offloads;
@@ -42,7 +43,7 @@ pub enum DeviceError {
     #[error("device {device} is gone")]
     Gone {
         /// Which.
-        device: String,
+        device: Arc<str>,
         /// What the kernel said.
         source: io::Error,
     },
@@ -50,7 +51,7 @@ pub enum DeviceError {
     #[error("device {device} is down")]
     Down {
         /// Which.
-        device: String,
+        device: Arc<str>,
         /// What the kernel said.
         source: io::Error,
     },
@@ -58,7 +59,7 @@ pub enum DeviceError {
     #[error("device {device} refused a frame")]
     Refused {
         /// Which.
-        device: String,
+        device: Arc<str>,
         /// What the kernel said.
         source: io::Error,
     },
@@ -66,7 +67,7 @@ pub enum DeviceError {
     #[error("device {device} failed")]
     Io {
         /// Which.
-        device: String,
+        device: Arc<str>,
         /// What the kernel said.
         source: io::Error,
     },
@@ -74,8 +75,10 @@ pub enum DeviceError {
 
 impl DeviceError {
     /// What `errno` from a read or write of a TAP descriptor means (`drivers/net/tun.c`).
-    pub(crate) fn from_tap(device: &str, errno: Errno) -> Self {
-        let device = device.to_owned();
+    ///
+    /// Allocates nothing: a pod can take its interface down and have frames sent to it.
+    pub(crate) fn from_tap(device: &Arc<str>, errno: Errno) -> Self {
+        let device = Arc::clone(device);
         let source = io::Error::from(errno);
         match errno {
             // tun_get() found no device behind the file.

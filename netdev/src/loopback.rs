@@ -23,7 +23,7 @@ struct Queue {
 /// One end.
 #[derive(Debug)]
 pub struct Loopback {
-    name: String,
+    name: Arc<str>,
     incoming: Arc<Mutex<Queue>>,
     outgoing: Arc<Mutex<Queue>>,
     capacity: usize,
@@ -36,7 +36,7 @@ impl Loopback {
     pub fn pair(capacity: usize, offloads: Offloads) -> (Self, Self) {
         let queues = [Arc::new(Mutex::new(Queue::default())), Arc::new(Mutex::new(Queue::default()))];
         let end = |name: &str, incoming: &Arc<_>, outgoing: &Arc<_>| Self {
-            name: name.to_owned(),
+            name: name.into(),
             incoming: Arc::clone(incoming),
             outgoing: Arc::clone(outgoing),
             capacity,
@@ -46,7 +46,7 @@ impl Loopback {
     }
 
     fn gone(&self) -> DeviceError {
-        DeviceError::Gone { device: self.name.clone(), source: io::Error::from(Errno::EBADFD) }
+        DeviceError::Gone { device: Arc::clone(&self.name), source: io::Error::from(Errno::EBADFD) }
     }
 }
 

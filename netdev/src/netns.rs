@@ -79,16 +79,14 @@ impl Netns {
 
     /// Runs `work` on a thread of its own inside the namespace, and waits for it.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R, NetnsError> {
-        thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                setns(self.as_fd(), CloneFlags::CLONE_NEWNET)?;
-                Ok(work())
-            });
-            match inside.join() {
-                Ok(result) => result.map_err(|errno: Errno| self.failure("enter", errno.into())),
-                Err(panic) => panic::resume_unwind(panic),
-            }
-        })
+        let entered = on_own_thread(|| {
+            setns(self.as_fd(), CloneFlags::CLONE_NEWNET)?;
+            Ok(work())
+        });
+        match entered {
+            Ok(result) => result.map_err(|errno: Errno| self.failure("enter", errno.into())),
+            Err(source) => Err(self.failure("start a thread in", source)),
+        }
     }
 
     /// Both are the same namespace.
@@ -146,10 +144,8 @@ pub fn create(name: &str) -> Result<Netns, NetnsError> {
     let path = path_of(name);
     let _lock = prepare_directory()?;
     reserve(name, &path)?;
-    let made = thread::scope(|scope| match scope.spawn(|| unshare_onto(&path)).join() {
-        Ok(made) => made,
-        Err(panic) => panic::resume_unwind(panic),
-    });
+    let made = on_own_thread(|| unshare_onto(&path))
+        .unwrap_or_else(|source| Err(kernel("start a thread for", &path, source)));
     if made.is_err() {
         // The file is ours and nothing is mounted on it; the error worth reporting is `made`'s.
         let _ = fs::remove_file(&path);
@@ -228,6 +224,15 @@ pub fn exists(name: &str) -> bool {
 #[must_use]
 pub fn path_of(name: &str) -> PathBuf {
     Path::new(NETNS_DIR).join(name)
+}
+
+/// Runs `work` on a thread that ends with it, and with it whatever namespace the thread entered.
+/// An error is that of starting the thread; a panic goes on here.
+fn on_own_thread<R: Send>(work: impl FnOnce() -> R + Send) -> io::Result<R> {
+    thread::scope(|scope| {
+        let worker = thread::Builder::new().name(String::from("netns")).spawn_scoped(scope, work)?;
+        worker.join().map_or_else(|panic| panic::resume_unwind(panic), Ok)
+    })
 }
 
 fn check_name(name: &str) -> Result<(), NetnsError> {

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::ptr;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -159,10 +160,23 @@ fn attach_mounts(tree: &OwnedFd, path: &CStr) -> nix::Result<()> {
 
 /// Dispositions and mask survive an exec; a daemon's must not leak into a container.
 fn reset_signals() {
+    // The kernel's `struct sigaction` (handler, flags, restorer, 64-bit mask), not the C library's,
+    // whose `sigaction()` refuses the two signals it uses itself: somebody may have ignored them
+    // before us. All zeroes is SIG_DFL.
+    const DEFAULT_ACTION: [u64; 4] = [0; 4];
+    const MASK_BYTES: usize = 8;
     for signal in 1..=LAST_SIGNAL {
-        // SAFETY: SIG_DFL is a valid disposition. SIGKILL, SIGSTOP and the C library's own numbers
-        // are refused with EINVAL, which changes nothing.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: reads one kernel `sigaction`, which the constant is at least as long as, and
+        // writes nothing (null old action). SIGKILL and SIGSTOP are EINVAL, which changes nothing.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT_ACTION.as_ptr(),
+                ptr::null_mut::<u64>(),
+                MASK_BYTES,
+            )
+        };
     }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }

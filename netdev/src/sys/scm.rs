@@ -32,8 +32,9 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Rece
     // `IoSliceMut` is guaranteed to have the layout of `iovec`.
     header.msg_iov = iov.as_mut_ptr().cast();
     header.msg_iovlen = 1;
+    // `size_t` with glibc, `socklen_t` with musl.
     header.msg_control = control.as_mut_ptr().cast();
-    header.msg_controllen = size_of_val(&control);
+    header.msg_controllen = size_of_val(&control) as _;
     // SAFETY: `header` names one buffer and one control area of the lengths given, both exclusively
     // borrowed until the call returns. The descriptor is borrowed, so it is open.
     let len = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) };
@@ -59,7 +60,8 @@ fn take_descriptors(header: &libc::msghdr) -> Vec<OwnedFd> {
             let data = unsafe { libc::CMSG_DATA(message) }.cast::<RawFd>();
             // SAFETY: CMSG_LEN only computes.
             let header_len = unsafe { libc::CMSG_LEN(0) } as usize;
-            let count = control.cmsg_len.saturating_sub(header_len) / size_of::<RawFd>();
+            let control_len: usize = control.cmsg_len as _;
+            let count = control_len.saturating_sub(header_len) / size_of::<RawFd>();
             for index in 0..count {
                 // SAFETY: the kernel wrote `cmsg_len` bytes, that is `count` descriptors, and they
                 // lie inside the area.

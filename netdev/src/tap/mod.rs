@@ -56,7 +56,7 @@ pub struct TapOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum TapError {
     /// `/dev/net/tun` does not exist or has no driver.
-    #[error("cannot create TAP {name}: /dev/net/tun is not available (load the \"tun\" module)")]
+    #[error("cannot open TAP {name}: /dev/net/tun is not available (load the \"tun\" module)")]
     NoDriver {
         /// Wanted interface.
         name: String,
@@ -64,7 +64,7 @@ pub enum TapError {
         source: io::Error,
     },
     /// `/dev/net/tun` or the device is not ours to use.
-    #[error("cannot create TAP {name}: not permitted (needs CAP_NET_ADMIN and access to /dev/net/tun)")]
+    #[error("cannot open TAP {name}: not permitted (needs CAP_NET_ADMIN and access to /dev/net/tun)")]
     NotPermitted {
         /// Wanted interface.
         name: String,
@@ -339,4 +339,36 @@ fn device_netns(fd: BorrowedFd<'_>, name: &str) -> Result<Netns, TapError> {
 fn name_of(fd: BorrowedFd<'_>) -> String {
     // Without a device behind it the first read will say so.
     sys::tun::interface_name(fd).unwrap_or_else(|_| format!("(descriptor {})", fd.as_raw_fd()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_driver_and_missing_permission_say_what_to_do() {
+        let text = |errno| open_error("eth0", io::Error::from_raw_os_error(errno)).to_string();
+        for errno in [libc::ENOENT, libc::ENODEV, libc::ENXIO] {
+            assert_eq!(
+                text(errno),
+                "cannot open TAP eth0: /dev/net/tun is not available (load the \"tun\" module)"
+            );
+        }
+        for errno in [libc::EACCES, libc::EPERM] {
+            assert_eq!(
+                text(errno),
+                "cannot open TAP eth0: not permitted (needs CAP_NET_ADMIN and access to /dev/net/tun)"
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_refusal_is_a_reason_to_try_a_plain_device() {
+        let error = |errno| interface_error("eth0", io::Error::from_raw_os_error(errno));
+        assert!(error(libc::EINVAL).is_unsupported());
+        for errno in [libc::EPERM, libc::EBUSY, libc::EEXIST] {
+            assert!(!error(errno).is_unsupported(), "{errno}");
+        }
+        assert!(!open_error("eth0", io::Error::from_raw_os_error(libc::ENOENT)).is_unsupported());
+    }
 }

@@ -4,6 +4,7 @@
 //! duplicated and used directly; both share one open file, and with it the device.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -25,7 +26,7 @@ const GSO_ECN: u8 = 0x80;
 #[derive(Debug)]
 pub struct PlainTap {
     fd: OwnedFd,
-    name: String,
+    name: Arc<str>,
 }
 
 impl PlainTap {
@@ -58,7 +59,7 @@ impl PlainTap {
     /// Takes over a descriptor made by another process.
     #[must_use]
     pub fn from_fd(fd: OwnedFd) -> Self {
-        let name = super::name_of(fd.as_fd());
+        let name = super::name_of(fd.as_fd()).into();
         Self { fd, name }
     }
 
@@ -77,7 +78,7 @@ impl PlainTap {
         // handing out superframes with partial checksums.
         sys::tun::set_offload(fd.as_fd(), Offloads::NONE.0)
             .map_err(|source| TapError::refused(name, "TUNSETOFFLOAD", source))?;
-        Ok(Self { fd, name: name.clone() })
+        Ok(Self { fd, name: name.as_str().into() })
     }
 
     /// Interface name, for messages.

@@ -2,6 +2,7 @@
 //! with partial checksums pass whole.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::unistd;
@@ -25,7 +26,7 @@ const OFFLOAD_LADDER: [Offloads; 4] = [
 #[derive(Debug)]
 pub struct VnetTap {
     fd: OwnedFd,
-    name: String,
+    name: Arc<str>,
     offloads: Offloads,
 }
 
@@ -58,7 +59,7 @@ impl VnetTap {
     /// Takes over a descriptor made by another process, with what that process found out.
     #[must_use]
     pub fn from_fd(fd: OwnedFd, offloads: Offloads) -> Self {
-        let name = super::name_of(fd.as_fd());
+        let name = super::name_of(fd.as_fd()).into();
         Self { fd, name, offloads }
     }
 
@@ -74,7 +75,7 @@ impl VnetTap {
         sys::tun::set_vnet_header_len(fd.as_fd(), header_len)
             .map_err(|source| TapError::refused(name, "12-byte vnet header", source))?;
         let offloads = probe_offloads(fd.as_fd(), name)?;
-        Ok(Self { fd, name: name.clone(), offloads })
+        Ok(Self { fd, name: name.as_str().into(), offloads })
     }
 
     /// Interface name, for messages.
