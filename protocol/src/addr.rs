@@ -203,3 +203,71 @@ impl fmt::Display for Offloads {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn macs_are_six_two_digit_octets() {
+        for (text, octets) in [
+            ("0a:58:0a:f4:00:02", [0x0a, 0x58, 0x0a, 0xf4, 0, 2]),
+            ("FF:ff:Ff:fF:00:99", [0xff, 0xff, 0xff, 0xff, 0, 0x99]),
+        ] {
+            assert_eq!(text.parse(), Ok(Mac(octets)), "{text}");
+            assert_eq!(Mac(octets).to_string(), text.to_lowercase());
+        }
+        for text in [
+            "",
+            ":",
+            "0a:58:0a:f4:00",
+            "0a:58:0a:f4:00:02:03",
+            "0a:58:0a:f4:00:2",
+            "0a:58:0a:f4:00:002",
+            "0a-58-0a-f4-00-02",
+            "0a:58:0a:f4:00:0g",
+            "+a:58:0a:f4:00:02",
+            "0a:58:0a:f4:00:02 ",
+            "０a:58:0a:f4:00:02",
+        ] {
+            assert!(text.parse::<Mac>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn derived_macs_are_local_unicast_and_distinct_by_role() {
+        let ip = "10.244.0.1".parse().unwrap();
+        assert_eq!(Mac::for_pod(ip).to_string(), "0a:58:0a:f4:00:01");
+        assert_ne!(Mac::for_router(ip), Mac::for_gateway_tap(ip));
+        for mac in [Mac::for_pod(ip), Mac::for_router(ip), Mac::for_gateway_tap(ip)] {
+            assert!(mac.is_valid_source());
+            assert_eq!(mac.0[0] & 2, 2, "{mac} is not locally administered");
+        }
+        assert_eq!(Mac::for_pod("fd00::102:304".parse().unwrap()).to_string(), "0a:58:01:02:03:04");
+    }
+
+    #[test]
+    fn group_and_zero_macs_are_no_sources() {
+        assert!(!Mac::BROADCAST.is_valid_source() && Mac::BROADCAST.is_multicast());
+        assert!(!Mac([0; 6]).is_valid_source());
+        assert!(!Mac([0x01, 0, 0x5e, 0, 0, 1]).is_valid_source());
+        assert_eq!(Mac([1, 2, 3, 4, 5, 6]).to_u64(), 0x0102_0304_0506);
+    }
+
+    #[test]
+    fn macs_are_text_in_json() {
+        let mac = Mac([0x0a, 0x58, 10, 244, 0, 2]);
+        let text = serde_json::to_string(&mac).unwrap();
+        assert_eq!(text, "\"0a:58:0a:f4:00:02\"");
+        assert_eq!(serde_json::from_str::<Mac>(&text).unwrap(), mac);
+        assert!(serde_json::from_str::<Mac>("\"0a:58\"").is_err());
+    }
+
+    #[test]
+    fn offloads_print_by_name() {
+        assert_eq!(Offloads::NONE.to_string(), "none");
+        assert_eq!(Offloads(0x67).to_string(), "csum,tso4,tso6,uso4,uso6");
+        assert!(Offloads(0x67).contains(Offloads::CSUM.union(Offloads::USO6)));
+        assert!(!Offloads::CSUM.contains(Offloads::TSO4));
+    }
+}

@@ -188,3 +188,83 @@ pub fn parse_label(text: &str) -> Result<(String, String), LabelError> {
     check_label(key, value)?;
     Ok((key.to_owned(), value.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_rfc_1123() {
+        let longest_part = "a".repeat(MAX_LABEL_LEN);
+        for text in ["a", "0", "web-1", "a.b", "a-b.c-d.9", &longest_part, &format!("{longest_part}.x")] {
+            assert_eq!(text.parse::<ObjectName>().map(String::from).as_deref(), Ok(text));
+        }
+        for text in [
+            "-a", "a-", "A", "a_b", "a..b", ".a", "a.", "a.-b", "a b", "a/b", "ä", "a\0", "a\n", "../x", " a",
+        ] {
+            let error = text.parse::<ObjectName>().unwrap_err();
+            assert!(matches!(error, NameError::Invalid { .. }), "{text:?}: {error}");
+        }
+        assert!(format!("{longest_part}a").parse::<ObjectName>().is_err());
+    }
+
+    #[test]
+    fn a_namespace_is_one_part_of_a_name() {
+        assert!("kube-system".parse::<Namespace>().is_ok());
+        assert!("a.b".parse::<Namespace>().is_err());
+        assert_eq!(Namespace::default().as_str(), "default");
+    }
+
+    #[test]
+    fn names_fit_a_file_name_together() {
+        let part = "a".repeat(59);
+        let longest = format!("{part}.{part}.{part}.x");
+        assert_eq!(longest.len(), 181);
+        assert!(longest[..MAX_NAME_LEN - 1].parse::<ObjectName>().is_ok());
+        assert!(matches!(longest.parse::<ObjectName>(), Err(NameError::TooLong { len: 181, .. })));
+        assert!(matches!("".parse::<ObjectName>(), Err(NameError::Empty { what: "name" })));
+        // Prefix, namespace, a dot and the name have to be one file name.
+        const { assert!(MAX_LABEL_LEN + 1 + MAX_NAME_LEN < 255) }
+    }
+
+    #[test]
+    fn errors_of_names_say_what_is_allowed() {
+        let error = "Web".parse::<ObjectName>().unwrap_err().to_string();
+        assert!(error.contains("name \"Web\"") && error.contains("lower-case"), "{error}");
+        let long = "ä".repeat(300).parse::<Namespace>().unwrap_err().to_string();
+        assert!(long.len() < 200 && long.contains("600 characters"), "{long}");
+    }
+
+    #[test]
+    fn labels_follow_kubernetes() {
+        let longest = "v".repeat(MAX_LABEL_LEN);
+        for text in ["app=web", "app=", "a_b.c-d=E_F.g-h", "example.com/team=core", &format!("k={longest}")] {
+            let (key, value) = text.split_once('=').unwrap();
+            assert_eq!(parse_label(text), Ok((key.to_owned(), value.to_owned())), "{text}");
+        }
+        for text in [
+            "=web",
+            "-app=web",
+            "app-=web",
+            "app=-web",
+            "app=web-",
+            "a b=c",
+            "a=b c",
+            "/a=b",
+            "a/=b",
+            "A.com/a=b",
+            "a/b/c=d",
+            "a=b=c",
+            &format!("k={longest}v"),
+        ] {
+            assert!(parse_label(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_label("app"), Err(LabelError::NoEquals("app".to_owned())));
+    }
+
+    #[test]
+    fn names_cannot_be_smuggled_in_by_decoding() {
+        assert!(serde_json::from_str::<ObjectName>("\"../../etc\"").is_err());
+        assert!(serde_json::from_str::<Namespace>("\"a.b\"").is_err());
+    }
+}

@@ -98,3 +98,23 @@ impl ObjectMeta {
         format!("{}/{}", self.namespace, self.name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_rfc_3339_in_json_and_any_number_can_be_printed() {
+        let json = serde_json::to_string(&Timestamp(1_700_000_000)).unwrap();
+        assert_eq!(json, "\"2023-11-14T22:13:20Z\"");
+        assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), Timestamp(1_700_000_000));
+        assert!(serde_json::from_str::<Timestamp>("\"yesterday\"").is_err());
+        assert_eq!(Timestamp(u64::MAX).to_string(), "9999-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn a_clock_that_went_backwards_makes_no_age() {
+        assert_eq!(Timestamp(10).until(Timestamp(4)), Duration::ZERO);
+        assert_eq!(Timestamp(4).until(Timestamp(10)), Duration::from_secs(6));
+    }
+}

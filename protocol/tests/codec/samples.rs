@@ -1,0 +1,358 @@
+//! One fixed message of every variant.
+
+use std::collections::BTreeMap;
+
+use protocol::link::{
+    ConfigDelta, DeviceKind, Envelope, FromDatapath, NodeConfig, PortConfig, Summary, ToDatapath,
+};
+use protocol::message::{
+    AdminRequest, ApiError, CreatePod, DatapathStatus, ErrorCode, Items, Kind, PodEntry, PodRef, ReadRequest,
+    Response, Status,
+};
+use protocol::object::{
+    Container, ContainerState, ContainerStatus, DropCount, DropEntry, Exit, FdbEntry, Flow, NeighborEntry,
+    Node, ObjectMeta, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters, PortKind, PortState, Resources,
+    RestartPolicy, Timestamp,
+};
+use protocol::{Mac, Offloads, PortId};
+
+const MAC: Mac = Mac([0x0a, 0x58, 10, 244, 0, 2]);
+
+fn pod_ref() -> PodRef {
+    PodRef { namespace: "prod".parse().unwrap(), name: "web-1".parse().unwrap() }
+}
+
+pub(crate) fn create_pod() -> CreatePod {
+    CreatePod {
+        pod: pod_ref(),
+        labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
+        ip: Some("10.244.0.2".parse().unwrap()),
+        mac: Some(MAC),
+        port_security: true,
+        resources: Resources { cpu_millicores: Some(500), memory_bytes: Some(64 << 20) },
+        restart_policy: RestartPolicy::OnFailure,
+        command: vec!["sleep".to_owned(), "infinity".to_owned()],
+    }
+}
+
+pub(crate) fn pod() -> Pod {
+    let exit = Exit { code: 137, signal: Some(9), at: Timestamp(1_700_000_100) };
+    let status = |name: &str, state| ContainerStatus {
+        name: name.parse().unwrap(),
+        state,
+        restart_count: 3,
+        last_exit: Some(exit),
+    };
+    Pod {
+        metadata: ObjectMeta {
+            name: "web-1".parse().unwrap(),
+            namespace: "prod".parse().unwrap(),
+            uid: "0000-1".to_owned(),
+            labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
+            creation_timestamp: Timestamp(1_700_000_000),
+            resource_version: 300,
+        },
+        spec: PodSpec {
+            node_name: "node-1".to_owned(),
+            pod_ips: vec!["10.244.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
+            mac: MAC,
+            port_security: true,
+            resources: Resources { cpu_millicores: None, memory_bytes: Some(1) },
+            restart_policy: RestartPolicy::Always,
+            containers: vec![Container { name: "a".parse().unwrap(), command: vec!["sh".to_owned()] }],
+        },
+        status: PodStatus {
+            phase: PodPhase::Running,
+            message: Some("m".to_owned()),
+            netns: "/run/netns/prod.web-1".to_owned(),
+            port: Some(PortId(4)),
+            container_statuses: vec![
+                status("a", ContainerState::Waiting { reason: "CrashLoopBackOff".to_owned() }),
+                status("b", ContainerState::Running { pid: 4711, since: Timestamp(1_700_000_001) }),
+                status("c", ContainerState::Terminated { exit }),
+            ],
+        },
+    }
+}
+
+fn node() -> Node {
+    Node {
+        name: "node-1".to_owned(),
+        addresses: vec!["192.0.2.1".parse().unwrap()],
+        pod_cidr: "10.244.0.0/24".parse().unwrap(),
+        gateway: "10.244.0.1".parse().unwrap(),
+        pod_mtu: 1450,
+        pods: 2,
+        ready: true,
+        version: "0.1.0".to_owned(),
+        kernel: "6.1.0".to_owned(),
+    }
+}
+
+fn counters() -> PortCounters {
+    PortCounters {
+        rx_frames: 251,
+        rx_bytes: 70_000,
+        forwarded: 250,
+        drops: vec![DropCount { reason: "spoofed_source".to_owned(), frames: 1 }],
+        tx_frames: 5_000_000_000,
+        tx_bytes: u64::MAX,
+        tx_refused: 0,
+        originated: 1,
+    }
+}
+
+fn fdb() -> FdbEntry {
+    FdbEntry { mac: MAC, port: PortId(4), port_name: "prod/web-1".to_owned(), is_static: true, age_ms: 0 }
+}
+
+fn neighbor() -> NeighborEntry {
+    NeighborEntry {
+        ip: "10.244.0.2".parse().unwrap(),
+        mac: MAC,
+        port: PortId(4),
+        port_name: "prod/web-1".to_owned(),
+        is_static: false,
+        age_ms: 1500,
+    }
+}
+
+fn flow() -> Flow {
+    Flow {
+        ingress: PortId(4),
+        ingress_name: "prod/web-1".to_owned(),
+        egress: PortId(0),
+        egress_name: "gateway".to_owned(),
+        protocol: 6,
+        source: "10.244.0.2".parse().unwrap(),
+        source_port: 40_000,
+        destination: "10.244.0.1".parse().unwrap(),
+        destination_port: 80,
+        frames: 12,
+        bytes: 3456,
+        idle_ms: 78,
+    }
+}
+
+fn drop_entry() -> DropEntry {
+    DropEntry {
+        port: PortId(4),
+        port_name: "prod/web-1".to_owned(),
+        reason: "spoofed_source".to_owned(),
+        description: "d".to_owned(),
+        frames: 1,
+    }
+}
+
+fn port() -> Port {
+    Port {
+        id: PortId(4),
+        name: "prod/web-1".to_owned(),
+        kind: PortKind::Pod,
+        state: PortState::Active,
+        mac: MAC,
+        addresses: vec!["10.244.0.2".parse().unwrap()],
+        ip_mtu: 1450,
+        offloads: Offloads::CSUM.union(Offloads::TSO4),
+        port_security: true,
+        counters: counters(),
+    }
+}
+
+fn port_config() -> PortConfig {
+    PortConfig {
+        id: PortId(4),
+        name: "prod/web-1".to_owned(),
+        kind: PortKind::Gateway,
+        device: DeviceKind::VnetTap,
+        offloads: Offloads(0x67),
+        mac: MAC,
+        addresses: vec!["10.244.0.2".parse().unwrap()],
+        ip_mtu: 1450,
+        port_security: false,
+        state: PortState::Closed,
+    }
+}
+
+fn status() -> Status {
+    Status {
+        node: node(),
+        control_pid: 10,
+        control_started: Timestamp(1_700_000_000),
+        datapath: Some(DatapathStatus {
+            pid: 11,
+            started: Timestamp(1_700_000_001),
+            epoch: 7,
+            workers: 1,
+            ports: 3,
+            fdb_entries: 3,
+            flows: 2,
+            rx_frames: 10,
+            forwarded: 9,
+            dropped: 1,
+        }),
+        datapath_restarts: 1,
+        state_dir: "/var/lib/vswitchd".to_owned(),
+        log_filter: "info".to_owned(),
+        problems: vec!["p".to_owned()],
+    }
+}
+
+fn read_requests() -> Vec<(&'static str, ReadRequest)> {
+    let list = |kind| ReadRequest::List { kind, namespace: None };
+    vec![
+        (
+            "read list pods of a namespace",
+            ReadRequest::List { kind: Kind::Pods, namespace: Some("prod".parse().unwrap()) },
+        ),
+        ("read list nodes", list(Kind::Nodes)),
+        ("read list fdb", list(Kind::Fdb)),
+        ("read list neighbors", list(Kind::Neighbors)),
+        ("read list flows", list(Kind::Flows)),
+        ("read list ports", list(Kind::Ports)),
+        ("read list drops", list(Kind::Drops)),
+        ("read get pod", ReadRequest::GetPod(pod_ref())),
+        ("read status", ReadRequest::Status),
+        ("read metrics", ReadRequest::Metrics),
+    ]
+}
+
+fn admin_requests() -> Vec<(&'static str, AdminRequest)> {
+    vec![
+        ("admin read", AdminRequest::Read(ReadRequest::Status)),
+        ("admin create pod", AdminRequest::CreatePod(create_pod())),
+        ("admin delete pod", AdminRequest::DeletePod(pod_ref())),
+        (
+            "admin run container",
+            AdminRequest::RunContainer {
+                pod: pod_ref(),
+                name: "side".parse().unwrap(),
+                command: vec!["true".to_owned()],
+            },
+        ),
+        ("admin enter pod", AdminRequest::EnterPod(pod_ref())),
+        (
+            "admin logs",
+            AdminRequest::Logs {
+                pod: pod_ref(),
+                container: Some("side".parse().unwrap()),
+                follow: true,
+                tail: Some(10),
+                previous: false,
+            },
+        ),
+        ("admin capture", AdminRequest::Capture { pod: pod_ref(), snaplen: 262_144 }),
+        ("admin set log filter", AdminRequest::SetLogFilter("debug".to_owned())),
+    ]
+}
+
+fn responses() -> Vec<(&'static str, Response)> {
+    let error = |code| Response::Error(ApiError::new(code, "why"));
+    let entry = PodEntry {
+        netns: "/run/netns/prod.web-1".to_owned(),
+        hostname: "web-1".to_owned(),
+        binds: vec![("/a".to_owned(), "/etc/hosts".to_owned())],
+        cgroup_procs: vec!["/sys/fs/cgroup/x/cgroup.procs".to_owned()],
+    };
+    vec![
+        ("response done", Response::Done),
+        ("response error not found", error(ErrorCode::NotFound)),
+        ("response error already exists", error(ErrorCode::AlreadyExists)),
+        ("response error invalid", error(ErrorCode::Invalid)),
+        ("response error conflict", error(ErrorCode::Conflict)),
+        ("response error exhausted", error(ErrorCode::Exhausted)),
+        ("response error forbidden", error(ErrorCode::Forbidden)),
+        ("response error unavailable", error(ErrorCode::Unavailable)),
+        ("response error internal", error(ErrorCode::Internal)),
+        ("response items pods", Response::Items(Items::Pods(vec![pod()]))),
+        ("response items nodes", Response::Items(Items::Nodes(vec![node()]))),
+        ("response items fdb", Response::Items(Items::Fdb(vec![fdb()]))),
+        ("response items neighbors", Response::Items(Items::Neighbors(vec![neighbor()]))),
+        ("response items flows", Response::Items(Items::Flows(vec![flow()]))),
+        ("response items ports", Response::Items(Items::Ports(vec![port()]))),
+        ("response items drops", Response::Items(Items::Drops(vec![drop_entry()]))),
+        ("response pod", Response::Pod(Box::new(pod()))),
+        ("response status", Response::Status(Box::new(status()))),
+        ("response entry", Response::Entry(entry)),
+        ("response bytes", Response::Bytes(vec![0, 1, 250, 251, 255])),
+    ]
+}
+
+fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
+    let node = NodeConfig {
+        pod_cidr: "10.244.0.0/24".parse().unwrap(),
+        cluster_cidr: "fd00::/48".parse().unwrap(),
+        gateway_ip: "10.244.0.1".parse().unwrap(),
+        router_mac: Mac([0x0a, 0x58, 10, 244, 0, 1]),
+        node_addresses: vec!["192.0.2.1".parse().unwrap()],
+        fdb_ageing_seconds: 300,
+    };
+    let delta = ConfigDelta {
+        epoch: 8,
+        detach: vec![PortId(3)],
+        node: Some(node),
+        attach: vec![port_config()],
+        update: vec![PortConfig {
+            device: DeviceKind::PlainTap,
+            state: PortState::Quarantined,
+            ..port_config()
+        }],
+        commit: true,
+    };
+    let bodies = [
+        ("link apply", ToDatapath::Apply(delta)),
+        ("link export ports", ToDatapath::ExportPorts { after: Some(PortId(4)) }),
+        ("link ask counters", ToDatapath::Counters { after: None }),
+        ("link ask fdb", ToDatapath::Fdb { cursor: 0 }),
+        ("link ask neighbors", ToDatapath::Neighbors { cursor: 256 }),
+        ("link ask flows", ToDatapath::Flows { cursor: 70_000 }),
+        ("link ask summary", ToDatapath::Summary),
+        ("link start capture", ToDatapath::StartCapture { port: PortId(4), snaplen: 96 }),
+        ("link shutdown", ToDatapath::Shutdown),
+    ];
+    bodies.into_iter().map(|(name, body)| (name, Envelope { id: 300, body })).collect()
+}
+
+fn from_datapath() -> Vec<(&'static str, Envelope<FromDatapath>)> {
+    let summary = Summary {
+        epoch: 8,
+        workers: 1,
+        ports: 3,
+        fdb_entries: 4,
+        neighbors: 5,
+        flows: 6,
+        rx_frames: 7,
+        forwarded: 8,
+        dropped: 9,
+    };
+    let bodies = [
+        ("link hello", FromDatapath::Hello { version: 1, build: "0.1.0".to_owned(), pid: 11, epoch: 8 }),
+        ("link applied", FromDatapath::Applied { epoch: 8 }),
+        ("link refused", FromDatapath::Refused { message: "why".to_owned() }),
+        ("link ports", FromDatapath::Ports(vec![port_config()])),
+        ("link counters", FromDatapath::Counters(vec![(PortId(4), counters())])),
+        ("link fdb", FromDatapath::Fdb { rows: vec![fdb()], next: Some(256) }),
+        ("link neighbors", FromDatapath::Neighbors { rows: vec![neighbor()], next: None }),
+        ("link flows", FromDatapath::Flows { rows: vec![flow()], next: None }),
+        ("link summary", FromDatapath::Summary(summary)),
+        ("link done", FromDatapath::Done),
+        ("link port detached", FromDatapath::PortDetached { port: PortId(4), cause: "EBADFD".to_owned() }),
+    ];
+    bodies.into_iter().map(|(name, body)| (name, Envelope { id: 0, body })).collect()
+}
+
+/// Something to do with each message, whatever its type.
+pub(crate) trait Visit {
+    fn visit<T>(&mut self, name: &'static str, message: &T)
+    where
+        T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug;
+}
+
+/// Shows every message to `visitor`.
+pub(crate) fn each(visitor: &mut impl Visit) {
+    read_requests().iter().for_each(|(name, message)| visitor.visit(name, message));
+    admin_requests().iter().for_each(|(name, message)| visitor.visit(name, message));
+    responses().iter().for_each(|(name, message)| visitor.visit(name, message));
+    to_datapath().iter().for_each(|(name, message)| visitor.visit(name, message));
+    from_datapath().iter().for_each(|(name, message)| visitor.visit(name, message));
+}
