@@ -17,10 +17,10 @@ from collections import defaultdict
 DIRECT = {
     "protocol": {"serde", "bincode", "postcard", "ipnet", "thiserror", "humantime"},
     "datapath": {"protocol", "etherparse", "zerocopy", "hashbrown", "foldhash", "ipnet", "thiserror"},
-    "store": {"protocol", "redb", "ipnet", "serde", "serde_json", "thiserror", "bincode", "postcard"},
+    "store": {"protocol", "redb", "ipnet", "serde", "serde_json", "thiserror"},
     "vpodctl": {
         "protocol", "netdev", "anyhow", "clap", "clap_complete", "clap_mangen", "comfy-table",
-        "ipnet", "serde", "serde_json", "serde-saphyr", "thiserror",
+        "humantime", "ipnet", "serde", "serde_json", "serde-saphyr", "signal-hook", "thiserror",
     },
 }
 # Never reached from these crates, however indirectly.
