@@ -23,6 +23,8 @@ pub(crate) struct ShimSpec {
     pub(crate) restart_policy: RestartPolicy,
     /// Between `SIGTERM` and `SIGKILL` when it is stopped.
     pub(crate) grace: Duration,
+    /// How often it was started by earlier shims.
+    pub(crate) restarts: u32,
 }
 
 /// Which process a shim is. The start time tells it from a later process with the same number.
@@ -60,6 +62,10 @@ impl ShimIdentity {
 pub(crate) struct StatusFile {
     /// Who wrote it.
     pub(crate) shim: ShimIdentity,
+    /// The container's process, while it runs; it leads a process group.
+    pub(crate) process: Option<ShimIdentity>,
+    /// Why the command could not be started the first time. The shim has ended then.
+    pub(crate) start_error: Option<String>,
     /// The container's status.
     pub(crate) status: ContainerStatus,
 }
@@ -114,6 +120,12 @@ impl ContainerDir {
         }
     }
 
+    /// Makes room for the status of another shim.
+    pub(crate) fn forget_status(&self) {
+        // Missing is as good as removed.
+        let _ = fs::remove_file(self.0.join("status.json"));
+    }
+
     /// What the daemon should report for this container: the shim's word while the shim lives, and
     /// otherwise that it is gone and has taken the container with it.
     pub(crate) fn observe(&self) -> io::Result<Option<StatusFile>> {
@@ -154,7 +166,8 @@ mod tests {
 
     fn status(shim: ShimIdentity, state: ContainerState) -> StatusFile {
         let name = "web".parse().unwrap();
-        StatusFile { shim, status: ContainerStatus { name, state, restart_count: 0, last_exit: None } }
+        let status = ContainerStatus { name, state, restart_count: 0, last_exit: None };
+        StatusFile { shim, process: None, start_error: None, status }
     }
 
     fn me() -> ShimIdentity {

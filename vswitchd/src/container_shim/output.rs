@@ -7,15 +7,19 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, PipeReader, Read, Write};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use super::dir::ContainerDir;
 
 /// Where `log` becomes `log.1`; Kubernetes' default `containerLogMaxSize` is 10 MiB.
 const MAX_LOG_BYTES: u64 = 10 << 20;
 
+/// How long output may go on after the end of its container.
+const DRAIN_LIMIT: Duration = Duration::from_millis(500);
+
 /// Copies `pipe` into the container's log until every writer has closed it.
-pub(super) fn spawn_copier(dir: ContainerDir, mut pipe: PipeReader) -> JoinHandle<()> {
-    thread::spawn(move || {
+pub(super) fn spawn_copier(dir: ContainerDir, mut pipe: PipeReader) -> Copier {
+    let thread = thread::spawn(move || {
         let mut log = Log::open(dir);
         let mut buffer = [0; 16 << 10];
         loop {
@@ -26,7 +30,22 @@ pub(super) fn spawn_copier(dir: ContainerDir, mut pipe: PipeReader) -> JoinHandl
                 Err(_) => return,
             }
         }
-    })
+    });
+    Copier(thread)
+}
+
+/// The thread that writes a run's log.
+pub(super) struct Copier(JoinHandle<()>);
+
+impl Copier {
+    /// Waits until all output of a container that has ended is in the log. Not for ever: what it left
+    /// running in the background may hold the pipe.
+    pub(super) fn finish(self) {
+        let deadline = Instant::now() + DRAIN_LIMIT;
+        while !self.0.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 /// The output of a run that has ended becomes the previous one.
@@ -77,7 +96,7 @@ mod tests {
         }
         writer.write_all(b"the end\n").unwrap();
         drop(writer);
-        copier.join().unwrap();
+        copier.0.join().unwrap();
         let (new, old) = (fs::read(dir.log()).unwrap(), fs::metadata(dir.log_older()).unwrap().len());
         assert!(new.ends_with(b"the end\n"));
         let slack = line.len() as u64;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
+use std::process::{Child, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use super::backoff::Backoff;
 use super::dir::{ContainerDir, ShimIdentity, ShimSpec, StatusFile};
-use super::output;
+use super::output::{self, Copier};
 
 /// Exit code of a command that could not be started, as shells report it.
 const COULD_NOT_START: i32 = 127;
@@ -31,7 +31,9 @@ pub(crate) fn run(dir: ContainerDir) -> anyhow::Result<()> {
     let spec = dir.read_spec().with_context(|| format!("container directory {}", dir.path().display()))?;
     let signals = forward_signals()?;
     let shim = ShimIdentity::of(std::process::id()).context("/proc is not readable")?;
-    Shim { dir, spec, shim, signals, backoff: Backoff::default(), restarts: 0, last_exit: None }.supervise()
+    let restarts = spec.restarts;
+    let backoff = Backoff::default();
+    Shim { dir, spec, shim, signals, backoff, restarts, started: false, last_exit: None }.supervise()
 }
 
 struct Shim {
@@ -41,6 +43,8 @@ struct Shim {
     signals: Receiver<i32>,
     backoff: Backoff,
     restarts: u32,
+    /// The command could be started at least once.
+    started: bool,
     last_exit: Option<Exit>,
 }
 
@@ -48,6 +52,8 @@ struct Shim {
 enum Outcome {
     Exited(Exit),
     Stopped(Option<Exit>),
+    /// The very first start failed, with this error.
+    NeverStarted(String),
 }
 
 impl Shim {
@@ -57,6 +63,7 @@ impl Shim {
             let exit = match self.run_once()? {
                 Outcome::Exited(exit) => exit,
                 Outcome::Stopped(exit) => return self.record_end(exit),
+                Outcome::NeverStarted(error) => return self.record_failed_start(error),
             };
             let again = match self.spec.restart_policy {
                 RestartPolicy::Always => true,
@@ -77,40 +84,54 @@ impl Shim {
 
     /// Starts the container and waits for its end, or for the order to stop it.
     fn run_once(&mut self) -> anyhow::Result<Outcome> {
-        let mut child = match self.start() {
-            Ok(child) => child,
+        let (mut child, copier) = match self.start() {
+            Ok(started) => started,
             Err(error) => {
-                self.log_line(&format!("cannot start {:?}: {error}\n", self.spec.command));
+                let text = self.explain(&error);
+                self.log_line(&format!("{text}\n"));
+                if !self.started {
+                    return Ok(Outcome::NeverStarted(text));
+                }
                 return Ok(Outcome::Exited(Exit { code: COULD_NOT_START, signal: None, at: Timestamp::now() }));
             }
         };
-        self.record(ContainerState::Running { pid: child.id(), since: Timestamp::now() })?;
-        loop {
+        self.started = true;
+        self.record_run(&child)?;
+        let outcome = loop {
             // Looked at before waiting: the child may have ended before its SIGCHLD was awaited.
             if let Some(status) = child.try_wait()? {
-                return Ok(Outcome::Exited(exit_of(status)));
+                break Outcome::Exited(exit_of(status));
             }
             if self.signals.recv()? != SIGCHLD {
-                return Ok(Outcome::Stopped(Some(self.stop(&mut child)?)));
+                break Outcome::Stopped(Some(self.stop(&mut child)?));
             }
+        };
+        copier.finish();
+        Ok(outcome)
+    }
+
+    fn explain(&self, error: &io::Error) -> String {
+        let program = self.spec.command.first().map_or("", String::as_str);
+        match error.kind() {
+            io::ErrorKind::NotFound => format!("there is no program \"{program}\" (looked up in PATH)"),
+            io::ErrorKind::PermissionDenied => format!("\"{program}\" is not an executable program"),
+            _ => format!("cannot start \"{program}\": {}", crate::control::error::chain(error)),
         }
     }
 
-    fn start(&self) -> io::Result<Child> {
+    fn start(&self) -> io::Result<(Child, Copier)> {
         let (reader, writer) = io::pipe()?;
         let pod = &self.spec.pod;
-        let mut command = PodCommand::new(&pod.netns, &self.spec.command);
-        command.hostname(&pod.hostname);
-        for (source, target) in &pod.binds {
-            command.bind(source, target);
-        }
-        for procs in &pod.cgroup_procs {
-            command.join_cgroup(procs);
-        }
-        command.output(writer.try_clone()?, writer).new_session();
+        let mut command = PodCommand::new(&pod.netns, self.spec.command.clone());
+        command.hostname = Some(pod.hostname.clone());
+        command.binds = pod.binds.iter().map(|(from, to)| (from.into(), to.into())).collect();
+        command.cgroup_procs = pod.cgroup_procs.iter().map(Into::into).collect();
+        command.stdin = Stdio::null();
+        command.stdout = Stdio::from(writer.try_clone()?);
+        command.stderr = Stdio::from(writer);
+        command.new_session = true;
         let child = command.spawn()?;
-        output::spawn_copier(self.dir.clone(), reader);
-        Ok(child)
+        Ok((child, output::spawn_copier(self.dir.clone(), reader)))
     }
 
     /// `SIGTERM` to the container's process group, `SIGKILL` after the grace period.
@@ -156,7 +177,26 @@ impl Shim {
         self.record(ContainerState::Terminated { exit })
     }
 
+    fn record_run(&self, child: &Child) -> anyhow::Result<()> {
+        let state = ContainerState::Running { pid: child.id(), since: Timestamp::now() };
+        self.write(ShimIdentity::of(child.id()), None, state)
+    }
+
+    fn record_failed_start(&self, error: String) -> anyhow::Result<()> {
+        let exit = Exit { code: COULD_NOT_START, signal: None, at: Timestamp::now() };
+        self.write(None, Some(error), ContainerState::Terminated { exit })
+    }
+
     fn record(&self, state: ContainerState) -> anyhow::Result<()> {
+        self.write(None, None, state)
+    }
+
+    fn write(
+        &self,
+        process: Option<ShimIdentity>,
+        start_error: Option<String>,
+        state: ContainerState,
+    ) -> anyhow::Result<()> {
         let status = ContainerStatus {
             name: self.spec.name.clone(),
             state,
@@ -164,7 +204,7 @@ impl Shim {
             last_exit: self.last_exit,
         };
         let path = self.dir.path().display();
-        match self.dir.write_status(&StatusFile { shim: self.shim, status }) {
+        match self.dir.write_status(&StatusFile { shim: self.shim, process, start_error, status }) {
             // A full disk must not end the container; the next change is written again.
             Err(e) if e.kind() == io::ErrorKind::StorageFull => Ok(()),
             other => other.with_context(|| format!("status of the container in {path}")),

@@ -1,0 +1,35 @@
+//! The file as typed. Every key is optional; unknown ones are refused.
+
+use serde::{Deserialize, Serialize};
+
+/// What the file may hold. The meaning of each key is told in [`super::Config`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawConfig {
+    pub(crate) node: Option<String>,
+    pub(crate) state_dir: Option<String>,
+    pub(crate) run_dir: Option<String>,
+    pub(crate) cluster_cidr: Option<String>,
+    pub(crate) pod_cidr: Option<String>,
+    pub(crate) service_cidr: Option<String>,
+    pub(crate) netns_prefix: Option<String>,
+    pub(crate) gateway_device: Option<String>,
+    pub(crate) workers: Option<i64>,
+    pub(crate) pod_mtu: Option<i64>,
+    pub(crate) txqueuelen: Option<i64>,
+    pub(crate) tap: Option<String>,
+    pub(crate) cluster_domain: Option<String>,
+    pub(crate) cluster_dns: Option<String>,
+    pub(crate) fdb_ageing_seconds: Option<i64>,
+    pub(crate) datapath_user: Option<String>,
+    pub(crate) metrics: Option<String>,
+    pub(crate) log: Option<RawLog>,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawLog {
+    pub(crate) filter: Option<String>,
+    pub(crate) format: Option<String>,
+}

@@ -1,0 +1,164 @@
+//! What happens without a request: the datapath dies, a device disappears, a namespace is deleted,
+//! the node gets another address.
+
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use netdev::netlink::AddressMonitor;
+use protocol::PortId;
+use protocol::message::PodRef;
+use store::desired::GATEWAY_PORT;
+
+use super::datapath_link::LinkEvent;
+use super::error::chain;
+use super::gateway;
+use super::inventory::Life;
+use super::node::Control;
+use super::pods::containers;
+
+/// How often namespaces are looked at. Their deletion is not reported by the TAP, whose descriptor
+/// keeps the namespace itself alive.
+const TICK: Duration = Duration::from_secs(1);
+/// Every so many ticks, containers are looked at.
+const CONTAINER_TICKS: u32 = 5;
+
+/// Follows the datapath process and, between its events, looks after the rest.
+pub(crate) fn follow(control: &Control, events: &Receiver<LinkEvent>) {
+    let mut ticks = 0u32;
+    loop {
+        match events.recv_timeout(TICK) {
+            Ok(event) => on_link_event(control, event),
+            Err(RecvTimeoutError::Timeout) => {
+                ticks = ticks.wrapping_add(1);
+                on_tick(control, ticks);
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn on_link_event(control: &Control, event: LinkEvent) {
+    match event {
+        LinkEvent::Connected { epoch, taken_over: false } => {
+            control.switch.on_fresh(epoch);
+            control.sync();
+            tracing::info!("datapath started; {} pods attached again", control.inventory.lock().len());
+        }
+        LinkEvent::Connected { epoch, taken_over: true } => {
+            match control.switch.on_taken_over(epoch) {
+                Ok(()) => control.sync(),
+                Err(error) => tracing::error!("taking over the datapath: {}", chain(&error)),
+            }
+        }
+        LinkEvent::Lost { cause, culprit } => {
+            tracing::error!(?culprit, "datapath lost: {cause}");
+            if control.switch.on_lost(culprit)
+                && let Some(port) = culprit
+            {
+                tracing::error!(%port, "port quarantined: its frames crashed the datapath twice");
+            }
+        }
+        LinkEvent::PortDetached { port: GATEWAY_PORT, cause } => on_gateway_lost(control, &cause),
+        LinkEvent::PortDetached { port, cause } => {
+            let owner = control.inventory.lock().owner_of_port(port).cloned();
+            if let Some(pod) = owner {
+                fail(control, &pod, port, format!("its eth0 is gone: {cause}"));
+            }
+        }
+    }
+}
+
+/// Somebody removed the gateway device; without it the node cannot reach any pod.
+fn on_gateway_lost(control: &Control, cause: &str) {
+    tracing::error!("gateway device {} is gone ({cause}); making it again", control.config.gateway_device);
+    drop(control.switch.take_device(GATEWAY_PORT));
+    control.sync();
+    restore_gateway(control);
+}
+
+fn restore_gateway(control: &Control) {
+    match gateway::open(&control.config, control.pod_mtu, &control.switch) {
+        Ok(_) => {
+            control.sync();
+            if let Some(Err(error)) = control.switch.with_device(GATEWAY_PORT, |tap| tap.set_carrier(true)) {
+                tracing::error!("gateway: {}", chain(&error));
+            }
+        }
+        Err(error) => {
+            drop(control.switch.take_device(GATEWAY_PORT));
+            tracing::error!("gateway: {}", chain(&error));
+        }
+    }
+}
+
+/// The pod lost its network: it is shown as failed, and its port is given up.
+fn fail(control: &Control, pod: &PodRef, port: PortId, cause: String) {
+    {
+        let mut inventory = control.inventory.lock();
+        let Some(entry) = inventory.get_mut(pod) else { return };
+        if entry.record.port != port || entry.life != Life::Ready || entry.failure.is_some() {
+            return;
+        }
+        tracing::error!(%pod, %port, "pod failed: {cause}");
+        entry.failure = Some(format!("{cause}; delete the pod and create it again"));
+    }
+    drop(control.switch.take_device(port));
+    control.sync();
+}
+
+fn on_tick(control: &Control, ticks: u32) {
+    containers::reap(control);
+    for (pod, port, netns) in lost_namespaces(control) {
+        fail(control, &pod, port, format!("its network namespace {netns} was deleted"));
+    }
+    if control.switch_problem.lock().is_some() {
+        control.sync();
+    }
+    if !control.switch.has_device(GATEWAY_PORT) {
+        restore_gateway(control);
+    }
+    if ticks.is_multiple_of(CONTAINER_TICKS) {
+        containers::mend(control);
+    }
+}
+
+fn lost_namespaces(control: &Control) -> Vec<(PodRef, PortId, String)> {
+    let inventory = control.inventory.lock();
+    let lost = inventory.iter().filter(|(_, entry)| {
+        entry.life == Life::Ready && entry.failure.is_none() && {
+            let path = netdev::netns::path_of(&entry.record.netns);
+            let found = std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+            entry.netns_identity.is_some() && found != entry.netns_identity
+        }
+    });
+    lost.map(|(pod, entry)| (pod.clone(), entry.record.port, entry.record.netns.clone())).collect()
+}
+
+/// Follows the node's addresses.
+pub(crate) fn follow_addresses(control: &Arc<Control>) -> Result<(), netdev::netlink::NetlinkError> {
+    let mut monitor = AddressMonitor::open()?;
+    let control = Arc::clone(control);
+    let spawned = std::thread::Builder::new().name("addresses".to_owned()).spawn(move || {
+        loop {
+            if let Err(error) = monitor.recv() {
+                tracing::error!("node addresses are not followed any more: {}", chain(&error));
+                return;
+            }
+            match gateway::node_addresses(&control.config) {
+                Ok(addresses) => {
+                    if control.switch.set_node_addresses(addresses.clone()) {
+                        tracing::info!(?addresses, "node addresses changed");
+                        control.sync();
+                    }
+                }
+                Err(error) => tracing::error!("node addresses: {}", chain(&error)),
+            }
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::error!("node addresses are not followed: {error}");
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! What this node has, in memory: its pods, addresses and port numbers.
+//!
+//! One short lock guards all of it; nobody holds it while waiting for a disk, the kernel or the
+//! datapath. What takes long on one pod is serialised by that pod's own `operation` lock, which is
+//! taken before this one.
+//!
+//! INVARIANT: every pod's addresses are in `ipam` and its port in `ports` from the moment it is
+//! inserted until it is removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use protocol::message::PodRef;
+use protocol::{Mac, PortId};
+use store::desired::GATEWAY_PORT;
+use store::ipam::Ipam;
+use store::record::PodRecord;
+
+/// What may be done with a pod now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// Being made; not yet usable.
+    Creating,
+    /// Usable.
+    Ready,
+    /// Being removed, or a removal failed half-way and can be repeated.
+    Deleting,
+}
+
+/// A pod.
+#[derive(Debug, Clone)]
+pub(crate) struct PodEntry {
+    pub(crate) record: PodRecord,
+    pub(crate) life: Life,
+    /// Why it lost its network, if it did.
+    pub(crate) failure: Option<String>,
+    /// Device and inode of its netns, known once made.
+    pub(crate) netns_identity: Option<(u64, u64)>,
+    /// Held while it is created, changed or deleted.
+    pub(crate) operation: Arc<Mutex<()>>,
+}
+
+/// Everything of this node.
+#[derive(Debug)]
+pub(crate) struct Inventory {
+    pods: BTreeMap<PodRef, PodEntry>,
+    pub(crate) ipam: Ipam,
+    ports: BTreeSet<PortId>,
+}
+
+impl Inventory {
+    pub(crate) fn new(ipam: Ipam) -> Self {
+        Self { pods: BTreeMap::new(), ipam, ports: BTreeSet::from([GATEWAY_PORT]) }
+    }
+
+    pub(crate) fn get(&self, pod: &PodRef) -> Option<&PodEntry> {
+        self.pods.get(pod)
+    }
+
+    pub(crate) fn get_mut(&mut self, pod: &PodRef) -> Option<&mut PodEntry> {
+        self.pods.get_mut(pod)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&PodRef, &PodEntry)> {
+        self.pods.iter()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.pods.len()
+    }
+
+    /// The lowest free port number, if there is one.
+    pub(crate) fn free_port(&self) -> Option<PortId> {
+        (0..PortId::MAX_PORTS).map(PortId).find(|id| !self.ports.contains(id))
+    }
+
+    /// The pod that has this MAC.
+    pub(crate) fn owner_of_mac(&self, mac: Mac) -> Option<&PodRef> {
+        self.pods.iter().find(|(_, entry)| entry.record.spec.mac == mac).map(|(pod, _)| pod)
+    }
+
+    /// The pod at this port.
+    pub(crate) fn owner_of_port(&self, port: PortId) -> Option<&PodRef> {
+        self.pods.iter().find(|(_, entry)| entry.record.port == port).map(|(pod, _)| pod)
+    }
+
+    /// Adds a pod whose addresses are already taken in `ipam`.
+    pub(crate) fn insert(&mut self, pod: PodRef, entry: PodEntry) {
+        self.ports.insert(entry.record.port);
+        self.pods.insert(pod, entry);
+    }
+
+    /// Forgets a pod. Its addresses rest if any frame can have carried them.
+    pub(crate) fn remove(&mut self, pod: &PodRef, rest: Rest, now: Duration) -> Vec<IpAddr> {
+        let Some(entry) = self.pods.remove(pod) else { return Vec::new() };
+        self.ports.remove(&entry.record.port);
+        let addresses = entry.record.spec.pod_ips;
+        for ip in &addresses {
+            match rest {
+                Rest::CoolDown => self.ipam.release(*ip, now),
+                Rest::None => self.ipam.abandon(*ip),
+            }
+        }
+        addresses
+    }
+}
+
+/// Whether an address may be given out again at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Peers may know it.
+    CoolDown,
+    /// Nobody has seen it.
+    None,
+}
+
+/// Names a record's pod.
+pub(crate) fn reference(record: &PodRecord) -> PodRef {
+    PodRef { namespace: record.metadata.namespace.clone(), name: record.metadata.name.clone() }
+}

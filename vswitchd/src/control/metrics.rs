@@ -1,0 +1,165 @@
+//! Prometheus text: counters are read from the datapath at each scrape, nothing is kept here.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text::encode};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use protocol::link::Summary;
+use protocol::object::{Port, PortCounters};
+
+use super::node::Control;
+use super::tables;
+
+/// Why metrics are not served.
+#[derive(Debug, thiserror::Error)]
+#[error("metrics on {place}: {problem}")]
+pub(crate) struct MetricsError {
+    place: String,
+    problem: String,
+}
+
+/// All metrics, as text.
+pub(crate) fn text(control: &Control) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Snapshot::take(control)));
+    let mut text = String::new();
+    if encode(&mut text, &registry).is_err() {
+        // Writing to a string does not fail; a collector's own error would end here.
+        let _ = writeln!(text, "# incomplete");
+    }
+    text
+}
+
+/// One scrape.
+#[derive(Debug)]
+struct Snapshot {
+    ports: Vec<Port>,
+    summary: Summary,
+    datapath_up: bool,
+    datapath_restarts: u64,
+    pods: u64,
+    addresses_used: u64,
+    problems: u64,
+}
+
+/// A counter per port: its name, meaning and where it is found.
+type PortMetric = (&'static str, &'static str, fn(&PortCounters) -> u64);
+
+const PORT_COUNTERS: [PortMetric; 7] = [
+    ("vswitch_port_receive_frames", "Frames read from the port's device; a superframe is one", |c| c.rx_frames),
+    ("vswitch_port_receive_bytes", "Bytes of those", |c| c.rx_bytes),
+    ("vswitch_port_forwarded_frames", "Frames received there that left by at least one port", |c| c.forwarded),
+    ("vswitch_port_transmit_frames", "Frames written to the port's device", |c| c.tx_frames),
+    ("vswitch_port_transmit_bytes", "Bytes of those", |c| c.tx_bytes),
+    ("vswitch_port_transmit_refused_frames", "Frames the port's device refused", |c| c.tx_refused),
+    ("vswitch_port_originated_frames", "Frames the switch made itself and wrote there", |c| c.originated),
+];
+
+impl Snapshot {
+    fn take(control: &Control) -> Self {
+        let summary = tables::summary(control);
+        let inventory = control.inventory.lock();
+        let (pods, addresses_used) = (inventory.len() as u64, inventory.ipam.used() as u64);
+        drop(inventory);
+        Self {
+            datapath_up: summary.is_ok(),
+            summary: summary.unwrap_or_default(),
+            ports: tables::ports(control).unwrap_or_default(),
+            datapath_restarts: control.switch.link().status().restarts.into(),
+            pods,
+            addresses_used,
+            problems: tables::status(control).problems.len() as u64,
+        }
+    }
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for (name, help, value) in PORT_COUNTERS {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for port in &self.ports {
+                let labels = [("port", port.name.as_str())];
+                ConstCounter::new(value(&port.counters)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Frames dropped, by the port they came in and the reason";
+        let mut family = encoder.encode_descriptor("vswitch_dropped_frames", help, None, MetricType::Counter)?;
+        for port in &self.ports {
+            for drop in &port.counters.drops {
+                let labels = [("port", port.name.as_str()), ("reason", drop.reason.as_str())];
+                ConstCounter::new(drop.frames).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let mut counter = |name: &str, help: &str, value: u64| {
+            let metric = ConstCounter::new(value);
+            metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+        };
+        counter("vswitch_datapath_restarts", "Times the datapath was started again", self.datapath_restarts)?;
+        let mut gauge = |name: &str, help: &str, value: u64| {
+            let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+        };
+        gauge("vswitch_datapath_up", "1 if the datapath answers", self.datapath_up.into())?;
+        gauge("vswitch_datapath_epoch", "Number of the active configuration", self.summary.epoch)?;
+        gauge("vswitch_fdb_entries", "Entries of the forwarding database", self.summary.fdb_entries.into())?;
+        gauge("vswitch_neighbor_entries", "Entries of the neighbour table", self.summary.neighbors.into())?;
+        gauge("vswitch_flow_entries", "Entries of the flow table", self.summary.flows.into())?;
+        gauge("vswitch_pods", "Pods on this node", self.pods)?;
+        gauge("vswitch_addresses_used", "Addresses of the node's range in use", self.addresses_used)?;
+        gauge("vswitch_problems", "What status calls a problem", self.problems)
+    }
+}
+
+/// Serves metrics on the run directory's socket, and on TCP if configured.
+pub(crate) fn serve(control: &Arc<Control>) -> Result<(), MetricsError> {
+    let path = control.config.metrics_socket();
+    serve_unix(control, path)?;
+    match control.config.metrics {
+        Some(address) => serve_tcp(control, address),
+        None => Ok(()),
+    }
+}
+
+fn serve_unix(control: &Arc<Control>, path: PathBuf) -> Result<(), MetricsError> {
+    let fail = |problem: String| MetricsError { place: path.display().to_string(), problem };
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e.to_string())),
+        Ok(()) | Err(_) => {}
+    }
+    let server = tiny_http::Server::http_unix(&path).map_err(|e| fail(e.to_string()))?;
+    answer_on_thread(control, server).map_err(|e| fail(e.to_string()))
+}
+
+fn serve_tcp(control: &Arc<Control>, address: SocketAddr) -> Result<(), MetricsError> {
+    let fail = |problem: String| MetricsError { place: address.to_string(), problem };
+    let server = tiny_http::Server::http(address).map_err(|e| fail(e.to_string()))?;
+    answer_on_thread(control, server).map_err(|e| fail(e.to_string()))
+}
+
+fn answer_on_thread(control: &Arc<Control>, server: tiny_http::Server) -> io::Result<()> {
+    let control = Arc::clone(control);
+    thread::Builder::new().name("metrics".to_owned()).spawn(move || {
+        for request in server.incoming_requests() {
+            let response = match request.url() {
+                "/metrics" => tiny_http::Response::from_string(text(&control)),
+                _ => tiny_http::Response::from_string("see /metrics\n").with_status_code(404),
+            };
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            let header = tiny_http::Header::from_bytes("Content-Type", kind);
+            let response = header.into_iter().fold(response, tiny_http::Response::with_header);
+            // A scraper that hangs up gets nothing; there is nothing to do about it.
+            let _ = request.respond(response);
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! What every part of the control process shares.
+
+use std::path::PathBuf;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use protocol::message::PodRef;
+use protocol::object::Timestamp;
+use store::record::PodRecord;
+use store::{Store, StoreError, Transaction};
+
+use super::inventory::Inventory;
+use super::server::Gate;
+use super::switch::Switch;
+use crate::config::Config;
+use crate::log::Logs;
+
+/// The control process.
+pub(crate) struct Control {
+    pub(crate) config: Config,
+    /// MTU of new pods.
+    pub(crate) pod_mtu: u16,
+    pub(crate) logs: Logs,
+    pub(crate) store: Store,
+    pub(crate) inventory: Mutex<Inventory>,
+    pub(crate) switch: Switch,
+    /// Shims this process started, to be waited for.
+    pub(crate) shims: Mutex<Vec<Child>>,
+    /// Closed at the end.
+    pub(crate) gate: Gate,
+    /// What the store last refused to do; cleared by the next success.
+    pub(crate) store_problem: Mutex<Option<String>>,
+    /// What the datapath last refused; cleared by the next success.
+    pub(crate) switch_problem: Mutex<Option<String>>,
+    /// Records that could not be read at start.
+    pub(crate) unreadable: Vec<String>,
+    pub(crate) started: Timestamp,
+    /// Origin of [`Control::now`].
+    pub(crate) clock: Instant,
+}
+
+impl Control {
+    /// Monotonic time since start, as the address allocator wants it.
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// Name of a pod's network namespace.
+    pub(crate) fn netns_name(&self, pod: &PodRef) -> String {
+        format!("{}{}.{}", self.config.netns_prefix, pod.namespace, pod.name)
+    }
+
+    /// Where containers of a pod keep their files.
+    pub(crate) fn pod_dir(&self, record: &PodRecord) -> PathBuf {
+        self.config.pods_dir().join(&record.metadata.uid)
+    }
+
+    /// Writes to the store, and remembers a failure for `status`.
+    pub(crate) fn commit(&self, transaction: Transaction) -> Result<u64, StoreError> {
+        let result = self.store.commit(transaction);
+        *self.store_problem.lock() = match &result {
+            Err(StoreError::Exists { .. } | StoreError::Missing { .. } | StoreError::Conflict { .. })
+            | Ok(_) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        result
+    }
+
+    /// Makes the datapath run what the inventory says; logs and remembers a failure.
+    pub(crate) fn sync(&self) {
+        let result = self.switch.sync(&self.inventory);
+        if let Err(error) = &result {
+            tracing::error!("datapath configuration: {}", super::error::chain(error));
+        }
+        *self.switch_problem.lock() = result.err().map(|error| super::error::chain(&error));
+    }
+}

@@ -1,0 +1,47 @@
+//! `delete-pod`.
+
+use protocol::message::{ApiError, ErrorCode, PodRef};
+use protocol::object::Timestamp;
+use store::record::{CoolingRecord, PodRecord};
+use store::{Key, Kind, Transaction};
+
+use super::super::inventory::{Life, Rest};
+use super::super::node::Control;
+use super::create::store_error;
+use super::teardown::{self, Netns};
+use super::not_found;
+
+/// Removes a pod and everything it is made of. When this returns without an error, nothing of it is
+/// left; with an error it can be repeated.
+pub(crate) fn delete(control: &Control, pod: &PodRef) -> Result<(), ApiError> {
+    let operation = {
+        let inventory = control.inventory.lock();
+        inventory.get(pod).ok_or_else(|| not_found(pod))?.operation.clone()
+    };
+    let _held = operation.lock();
+    let record = {
+        let mut inventory = control.inventory.lock();
+        // Another delete, or a failed create, may have removed it while this one waited.
+        let entry = inventory.get_mut(pod).ok_or_else(|| not_found(pod))?;
+        entry.life = Life::Deleting;
+        entry.record.clone()
+    };
+    let errors = teardown::teardown(control, &record, Netns::Ours);
+    if !errors.is_empty() {
+        let text = format!("pod {pod} is not completely removed, repeat the command: {}", errors.join("; "));
+        return Err(ApiError::new(ErrorCode::Internal, text));
+    }
+    forget(control, &record).map_err(|e| store_error(&format!("pod {pod}"), &e))?;
+    control.inventory.lock().remove(pod, Rest::CoolDown, control.now());
+    Ok(())
+}
+
+/// Deletes the record and notes that its addresses rest, in one transaction.
+pub(crate) fn forget(control: &Control, record: &PodRecord) -> Result<(), store::StoreError> {
+    let released = CoolingRecord { released: Timestamp::now() };
+    let mut transaction = Transaction::new().forget(record.key());
+    for ip in &record.spec.pod_ips {
+        transaction = transaction.put(Key::node_wide(Kind::CoolingAddress, ip.to_string()), &released, None);
+    }
+    control.commit(transaction).map(drop)
+}

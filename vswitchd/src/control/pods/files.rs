@@ -1,0 +1,104 @@
+//! A pod's own `/etc/resolv.conf` and `/etc/hosts`, as Kubernetes writes them.
+//!
+//! They live in `/etc/netns/<netns>/`, where `ip netns exec` looks for files to mount over those of
+//! the node, so that programs started by hand see the same as containers.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use protocol::message::PodRef;
+
+const NETNS_ETC: &str = "/etc/netns";
+
+/// Directory of the files of `netns`.
+pub(crate) fn directory(netns: &str) -> PathBuf {
+    Path::new(NETNS_ETC).join(netns)
+}
+
+/// Which file appears where.
+pub(crate) fn binds(netns: &str) -> Vec<(String, String)> {
+    let bind = |name: &str| (directory(netns).join(name).display().to_string(), format!("/etc/{name}"));
+    vec![bind("resolv.conf"), bind("hosts")]
+}
+
+/// Writes both files.
+pub(crate) fn write(netns: &str, resolv_conf: &str, hosts: &str) -> io::Result<()> {
+    let dir = directory(netns);
+    fs::create_dir_all(&dir)?;
+    fs::write(dir.join("resolv.conf"), resolv_conf)?;
+    fs::write(dir.join("hosts"), hosts)
+}
+
+/// Removes both files; done if there are none. A file that somebody added keeps the directory.
+pub(crate) fn remove(netns: &str) -> io::Result<()> {
+    let dir = directory(netns);
+    for result in [
+        fs::remove_file(dir.join("resolv.conf")),
+        fs::remove_file(dir.join("hosts")),
+        fs::remove_dir(&dir),
+    ] {
+        match result {
+            Err(e) if e.kind() == io::ErrorKind::NotFound || e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// `dnsPolicy: ClusterFirst`.
+pub(crate) fn resolv_conf(namespace: &str, domain: &str, dns: IpAddr) -> String {
+    format!("search {namespace}.svc.{domain} svc.{domain} {domain}\nnameserver {dns}\noptions ndots:5\n")
+}
+
+/// What the kubelet writes, for one address.
+pub(crate) fn hosts(pod: &PodRef, ip: IpAddr) -> String {
+    let hostname = hostname(pod);
+    format!(
+        "# Written by vswitchd for pod {pod}.\n\
+         127.0.0.1\tlocalhost\n\
+         ::1\tlocalhost ip6-localhost ip6-loopback\n\
+         fe00::0\tip6-localnet\n\
+         fe00::0\tip6-mcastprefix\n\
+         fe00::1\tip6-allnodes\n\
+         fe00::2\tip6-allrouters\n\
+         {ip}\t{hostname}\n"
+    )
+}
+
+/// The pod's name, shortened to what a host name may be, as the kubelet does.
+pub(crate) fn hostname(pod: &PodRef) -> String {
+    let name = pod.name.as_str();
+    name.get(..63).unwrap_or(name).trim_end_matches(['-', '.']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str) -> PodRef {
+        PodRef { namespace: "shop".parse().unwrap(), name: name.parse().unwrap() }
+    }
+
+    #[test]
+    fn resolv_conf_searches_the_namespace_first() {
+        assert_eq!(
+            resolv_conf("shop", "cluster.local", "10.96.0.10".parse().unwrap()),
+            "search shop.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n"
+        );
+    }
+
+    #[test]
+    fn hosts_names_the_pod_and_localhost() {
+        let text = hosts(&pod("web"), "10.244.0.7".parse().unwrap());
+        assert!(text.contains("\n127.0.0.1\tlocalhost\n"), "{text}");
+        assert!(text.ends_with("\n10.244.0.7\tweb\n"), "{text}");
+    }
+
+    #[test]
+    fn a_long_name_is_shortened_to_a_valid_host_name() {
+        let name = format!("{}-{}", "a".repeat(62), "b".repeat(40));
+        assert_eq!(hostname(&pod(&name)), "a".repeat(62));
+    }
+}

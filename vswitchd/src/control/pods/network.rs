@@ -1,0 +1,153 @@
+//! A pod's namespace and its `eth0`.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netdev::netlink::Route;
+use netdev::{Netlink, Netns, Tap, TapError, TapOptions, netns, sysctl};
+use protocol::Mac;
+use protocol::link::DeviceKind;
+
+use crate::config::TapKind;
+
+/// A pod's interface, as Kubernetes names it.
+pub(crate) const DEVICE: &str = "eth0";
+
+/// Why a pod has no network.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NetworkError {
+    #[error(transparent)]
+    Netns(#[from] netns::NetnsError),
+    #[error(transparent)]
+    Tap(#[from] TapError),
+    #[error(transparent)]
+    Netlink(#[from] netdev::netlink::NetlinkError),
+    #[error(transparent)]
+    Sysctl(#[from] sysctl::SysctlError),
+}
+
+/// What the interface should be.
+#[derive(Debug, Clone)]
+pub(crate) struct Interface {
+    pub(crate) ip: IpAddr,
+    /// With the prefix length of the node's range.
+    pub(crate) pod_cidr: IpNet,
+    pub(crate) gateway: IpAddr,
+    pub(crate) mac: Mac,
+    pub(crate) ip_mtu: u16,
+    pub(crate) txqueuelen: u32,
+    pub(crate) kind: TapKind,
+}
+
+impl Interface {
+    fn tap_options(&self) -> TapOptions {
+        tap_options(DEVICE, self.ip_mtu, self.mac, self.txqueuelen)
+    }
+}
+
+pub(crate) fn tap_options(name: &str, ip_mtu: u16, mac: Mac, txqueuelen: u32) -> TapOptions {
+    TapOptions { name: name.to_owned(), ip_mtu, mac, txqueuelen, persistent: true, multi_queue: false }
+}
+
+/// Creates a TAP of the configured kind in the calling thread's namespace.
+pub(crate) fn create_tap(kind: TapKind, options: &TapOptions) -> Result<Tap, TapError> {
+    match kind {
+        TapKind::Auto => Tap::create_best(options),
+        TapKind::Vnet => netdev::VnetTap::create(options).map(Tap::Vnet),
+        TapKind::Plain => netdev::PlainTap::create(options).map(Tap::Plain),
+    }
+}
+
+/// Makes the namespace with `lo` and a complete `eth0` in it, carrier off.
+pub(crate) fn create(name: &str, interface: &Interface) -> Result<(Netns, Tap), NetworkError> {
+    let netns = netns::create(name)?;
+    let tap = netns.run(|| configure(interface, None))??;
+    Ok((netns, tap))
+}
+
+/// Attaches to the persistent `eth0` of an existing namespace, or makes a new one if somebody removed
+/// it, and sets everything about it again.
+pub(crate) fn restore(
+    name: &str,
+    interface: &Interface,
+    kind: DeviceKind,
+) -> Result<(Netns, Tap), NetworkError> {
+    let netns = netns::open(name)?;
+    let tap = netns.run(|| {
+        let exists = Netlink::open()?.find_link(DEVICE)?.is_some();
+        configure(interface, exists.then_some(kind))
+    })??;
+    Ok((netns, tap))
+}
+
+/// Runs inside the pod's namespace.
+fn configure(interface: &Interface, existing: Option<DeviceKind>) -> Result<Tap, NetworkError> {
+    let mut netlink = Netlink::open()?;
+    let lo = netlink.link_by_name("lo")?;
+    netlink.set_up(lo.index)?;
+    if existing.is_none() {
+        // Before `eth0` exists, so that it never sends a router solicitation. `lo` keeps ::1.
+        for (key, value) in
+            [("net.ipv6.conf.default.disable_ipv6", "1"), ("net.ipv6.conf.default.accept_ra", "0")]
+        {
+            ignore_missing(sysctl::write(key, value))?;
+        }
+    }
+    let options = interface.tap_options();
+    let tap = match existing {
+        Some(kind) => Tap::attach(kind, &options)?,
+        None => create_tap(interface.kind, &options)?,
+    };
+    tap.set_carrier(false)?;
+    let eth0 = netlink.link_by_name(DEVICE)?;
+    netlink.set_up(eth0.index)?;
+    let address = IpNet::new(interface.ip, interface.pod_cidr.prefix_len()).unwrap_or(interface.ip.into());
+    netlink.add_address(eth0.index, address)?;
+    netlink.replace_route(Route {
+        dst: default_route(interface.gateway),
+        via: Some(interface.gateway),
+        ifindex: eth0.index,
+        src: None,
+        mtu: None,
+    })?;
+    Ok(tap)
+}
+
+/// A kernel without IPv6 has no IPv6 settings.
+fn ignore_missing(result: Result<(), sysctl::SysctlError>) -> Result<(), sysctl::SysctlError> {
+    match result {
+        Err(sysctl::SysctlError::Kernel { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn default_route(gateway: IpAddr) -> IpNet {
+    match gateway {
+        IpAddr::V4(_) => IpNet::V4(ipnet::Ipv4Net::default()),
+        IpAddr::V6(_) => IpNet::V6(ipnet::Ipv6Net::default()),
+    }
+}
+
+/// Removes `eth0`, for when no descriptor of it is left here; done if it, or the namespace, is gone.
+pub(crate) fn delete_device(name: &str) -> Result<(), NetworkError> {
+    let netns = match netns::open(name) {
+        Ok(netns) => netns,
+        Err(netns::NetnsError::NotFound { .. } | netns::NetnsError::NotANamespace { .. }) => return Ok(()),
+        Err(other) => return Err(other.into()),
+    };
+    netns.run(|| {
+        let mut netlink = Netlink::open()?;
+        match netlink.find_link(DEVICE)? {
+            Some(link) if link.kind.as_deref() == Some("tun") => Ok(netlink.delete_link(link.index)?),
+            Some(_) | None => Ok(()),
+        }
+    })?
+}
+
+/// Takes the namespace's name away; done if it is gone.
+pub(crate) fn delete_netns(name: &str) -> Result<(), NetworkError> {
+    match netns::delete(name) {
+        Err(netns::NetnsError::NotFound { .. }) | Ok(()) => Ok(()),
+        Err(other) => Err(other.into()),
+    }
+}

@@ -1,0 +1,148 @@
+//! Pods that exist already when the daemon starts.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use protocol::message::PodRef;
+use protocol::object::Timestamp;
+use store::ipam::Ipam;
+use store::record::{CoolingRecord, PodRecord, Provisioning};
+use store::{Key, Kind, Store, StoreError, Transaction};
+
+use super::super::error::chain;
+use super::super::inventory::{Inventory, Life, PodEntry, Rest, reference};
+use super::super::node::Control;
+use super::delete;
+use super::teardown::{self, Netns};
+use super::{containers, create, network};
+use crate::config::Config;
+
+/// Fills the inventory from the store. Returns what could not be read, for `status`.
+pub(crate) fn load(config: &Config, store: &Store) -> Result<(Inventory, Vec<String>), StoreError> {
+    let mut inventory = Inventory::new(Ipam::new(config.pod_cidr));
+    let mut problems = Vec::new();
+    for (key, record) in store.list::<PodRecord>(Kind::Pod)? {
+        match record {
+            Ok(versioned) => {
+                let mut record = versioned.value;
+                record.metadata.resource_version = versioned.revision;
+                adopt(&mut inventory, record, &mut problems);
+            }
+            Err(error) => problems.push(format!("{key}: {error}")),
+        }
+    }
+    let now = Timestamp::now();
+    let mut expired = Transaction::new();
+    for (key, record) in store.list::<CoolingRecord>(Kind::CoolingAddress)? {
+        let (Ok(ip), Ok(record)) = (key.name().parse(), record) else { continue };
+        let ago = record.value.released.until(now);
+        inventory.ipam.resume_cooling(ip, ago, std::time::Duration::ZERO);
+        if ago >= store::ipam::COOL_DOWN {
+            expired = expired.forget(Key::node_wide(Kind::CoolingAddress, key.name()));
+        }
+    }
+    store.commit(expired)?;
+    Ok((inventory, problems))
+}
+
+fn adopt(inventory: &mut Inventory, record: PodRecord, problems: &mut Vec<String>) {
+    let pod = reference(&record);
+    let life = match record.provisioning {
+        Provisioning::Pending => Life::Deleting,
+        Provisioning::Ready => Life::Ready,
+    };
+    let mut failure = None;
+    for ip in &record.spec.pod_ips {
+        if let Err(error) = inventory.ipam.adopt(&format!("pod {pod}"), *ip) {
+            problems.push(format!("pod {pod}: {error}"));
+            failure = Some(error.to_string());
+        }
+    }
+    let operation = Arc::new(Mutex::new(()));
+    inventory.insert(pod, PodEntry { record, life, failure, netns_identity: None, operation });
+}
+
+/// Brings machine and records together: removes half-made pods, attaches the others. The datapath
+/// has been asked for its ports before.
+pub(crate) fn reconcile(control: &Control) {
+    let entries: Vec<(PodRef, PodEntry)> =
+        control.inventory.lock().iter().map(|(pod, entry)| (pod.clone(), entry.clone())).collect();
+    for (pod, entry) in entries {
+        match (entry.life, entry.failure) {
+            (Life::Deleting | Life::Creating, _) => remove_half_made(control, &pod, &entry.record),
+            (Life::Ready, Some(_)) => {}
+            (Life::Ready, None) => {
+                if let Err(problem) = restore(control, &pod, &entry.record) {
+                    tracing::error!(%pod, "pod could not be restored: {problem}");
+                    if let Some(entry) = control.inventory.lock().get_mut(&pod) {
+                        entry.failure = Some(problem);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn remove_half_made(control: &Control, pod: &PodRef, record: &PodRecord) {
+    let mut errors = teardown::teardown(control, record, Netns::Ours);
+    if errors.is_empty()
+        && let Err(error) = delete::forget(control, record)
+    {
+        errors.push(error.to_string());
+    }
+    if errors.is_empty() {
+        tracing::info!(%pod, "removed what an interrupted create or delete had left");
+        control.inventory.lock().remove(pod, Rest::CoolDown, control.now());
+    } else {
+        tracing::error!(%pod, "a half-made pod cannot be removed: {}", errors.join("; "));
+    }
+}
+
+/// Makes sure the pod has its namespace, `eth0`, files and a descriptor here.
+fn restore(control: &Control, pod: &PodRef, record: &PodRecord) -> Result<(), String> {
+    let known = control.switch.active_port(record.port);
+    let same = known.is_some_and(|port| {
+        port.name == record.metadata.key() && port.mac == record.spec.mac && port.device == record.device
+    });
+    let netns_exists = netdev::netns::exists(&record.netns);
+    let mut record = record.clone();
+    let identity = if same && netns_exists {
+        netdev::netns::open(&record.netns).and_then(|netns| netns.identity()).map_err(|e| chain(&e))?
+    } else {
+        drop(control.switch.take_device(record.port));
+        let interface = create::interface(control, &record).map_err(|e| e.to_string())?;
+        let made = if netns_exists {
+            network::restore(&record.netns, &interface, record.device)
+        } else {
+            tracing::warn!(%pod, "its network namespace is gone, as after a reboot; making it again");
+            let _ = containers::stop_all(control, &record);
+            // A name without a namespace can be left behind.
+            let _ = network::delete_netns(&record.netns);
+            network::create(&record.netns, &interface)
+        };
+        let (netns, tap) = made.map_err(|e| chain(&e))?;
+        record.device = tap.device_kind();
+        record.offloads = netdev::Device::offloads(&tap);
+        control.switch.add_device(record.port, tap);
+        netns.identity().map_err(|e| chain(&e))?
+    };
+    create::write_files(control, pod, &record).map_err(|e| format!("its files: {e}"))?;
+    let cgroup = super::super::cgroup::PodCgroup::of(&record.netns);
+    cgroup.create(&record.spec.resources).map_err(|e| chain(&e))?;
+    if let Some(entry) = control.inventory.lock().get_mut(pod) {
+        entry.netns_identity = Some(identity);
+        entry.record = record;
+    }
+    Ok(())
+}
+
+/// Once the datapath runs all ports: plugs in the cables, and mends containers.
+pub(crate) fn finish(control: &Control) {
+    let ports: Vec<_> = control.inventory.lock().iter().map(|(_, entry)| entry.record.port).collect();
+    for port in ports.into_iter().chain([store::desired::GATEWAY_PORT]) {
+        if let Some(Err(error)) = control.switch.with_device(port, |tap| tap.set_carrier(true)) {
+            tracing::error!(%port, "carrier: {}", chain(&error));
+        }
+    }
+    containers::mend(control);
+}

@@ -1,0 +1,128 @@
+//! `--purge`: removes everything this configuration has made, state included.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use store::record::PodRecord;
+use store::{Kind, Store};
+
+use super::cgroup::PodCgroup;
+use super::error::chain;
+use super::lock::InstanceLock;
+use super::pods::{containers, files, network};
+use super::{gateway, preflight};
+use crate::config::Config;
+
+/// How long the datapath may take to end.
+const END_LIMIT: Duration = Duration::from_secs(3);
+
+/// Removes everything; an error names what is left.
+pub(crate) fn purge(config: &Config) -> anyhow::Result<()> {
+    preflight::check()?;
+    if !config.run_dir.exists() && !config.state_dir.exists() {
+        return remove_gateway(config);
+    }
+    fs::create_dir_all(&config.run_dir).with_context(|| format!("directory {}", config.run_dir.display()))?;
+    let lock = InstanceLock::take(&config.lock_path())?;
+    let mut errors = Vec::new();
+    if let Err(error) = stop_datapath(&config.datapath_socket()) {
+        errors.push(format!("datapath process: {error}"));
+    }
+    match records(config) {
+        Ok(records) => {
+            for record in records {
+                errors.extend(remove_pod(config, &record));
+            }
+        }
+        Err(error) => errors.push(format!("{error:#}")),
+    }
+    if let Err(error) = remove_gateway(config) {
+        errors.push(format!("{error:#}"));
+    }
+    PodCgroup::remove_parent();
+    if !errors.is_empty() {
+        bail!("not everything could be removed, the state is kept: {}", errors.join("; "));
+    }
+    remove_state(config)?;
+    for path in [
+        config.admin_socket(),
+        config.read_socket(),
+        config.metrics_socket(),
+        config.datapath_socket(),
+    ] {
+        remove_file(&path)?;
+    }
+    lock.remove(&config.lock_path()).with_context(|| format!("{}", config.lock_path().display()))?;
+    remove_if_empty(&config.run_dir)
+}
+
+fn remove_gateway(config: &Config) -> anyhow::Result<()> {
+    gateway::remove(config).with_context(|| format!("gateway device {}", config.gateway_device))
+}
+
+fn records(config: &Config) -> anyhow::Result<Vec<PodRecord>> {
+    let path = config.store_path();
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let rows = Store::open(&path)?.list::<PodRecord>(Kind::Pod)?;
+    rows.into_iter().map(|(_, record)| Ok(record?.value)).collect()
+}
+
+/// A datapath left running by a control process that was killed.
+fn stop_datapath(socket: &Path) -> io::Result<()> {
+    let Ok(connection) = netdev::seqpacket::connect(socket) else { return Ok(()) };
+    let peer = netdev::seqpacket::peer_credentials(std::os::fd::AsFd::as_fd(&connection))?;
+    let pid = Pid::from_raw(i32::try_from(peer.pid).map_err(io::Error::other)?);
+    kill(pid, Signal::SIGKILL)?;
+    let deadline = Instant::now() + END_LIMIT;
+    while kill(pid, None).is_ok() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn remove_pod(config: &Config, record: &PodRecord) -> Vec<String> {
+    let dir = config.pods_dir().join(&record.metadata.uid);
+    let mut errors = Vec::new();
+    let mut note = |result: Result<(), String>| {
+        errors.extend(result.err().map(|e| format!("pod {}: {e}", record.metadata.key())));
+    };
+    note(containers::stop_shims(&dir, record));
+    note(PodCgroup::of(&record.netns).remove().map_err(|e| chain(&e)));
+    note(network::delete_device(&record.netns).map_err(|e| chain(&e)));
+    note(network::delete_netns(&record.netns).map_err(|e| chain(&e)));
+    note(files::remove(&record.netns).map_err(|e| format!("files of {}: {e}", record.netns)));
+    errors
+}
+
+fn remove_state(config: &Config) -> anyhow::Result<()> {
+    let pods = config.pods_dir();
+    match fs::remove_dir_all(&pods) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => bail!("{}: {e}", pods.display()),
+        Ok(()) | Err(_) => {}
+    }
+    remove_file(&config.store_path())?;
+    remove_if_empty(&config.state_dir)
+}
+
+fn remove_file(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => bail!("{}: {e}", path.display()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Files that are not ours keep their directory.
+fn remove_if_empty(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir(path) {
+        Ok(()) => Ok(()),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => Ok(()),
+        Err(e) => bail!("{}: {e}", path.display()),
+    }
+}

@@ -1,0 +1,111 @@
+//! What each request does. Changes pass the gate and leave one line in the audit log.
+
+use std::fmt::Display;
+
+use protocol::codec::CodecError;
+use protocol::message::{AdminRequest, ApiError, ErrorCode, ReadRequest, Response};
+
+use super::super::error::chain;
+use super::super::node::Control;
+use super::super::pods::{self, containers, create, delete};
+use super::super::{capture, container_logs, metrics, tables};
+use super::connection::Client;
+
+/// Answers one request.
+pub(super) fn answer(control: &Control, client: &mut Client, request: AdminRequest) -> Result<(), CodecError> {
+    let response = match request {
+        AdminRequest::Read(request) => return read(control, client, request),
+        AdminRequest::CreatePod(request) => {
+            let pod = request.pod.clone();
+            change(control, client, "create-pod", &pod, || {
+                create::create(control, request).map(|pod| Response::Pod(Box::new(pod)))
+            })
+        }
+        AdminRequest::DeletePod(pod) => change(control, client, "delete-pod", &pod, || {
+            delete::delete(control, &pod).map(|()| Response::Done)
+        }),
+        AdminRequest::RunContainer { pod, name, command } => {
+            let object = format!("{pod} {name}");
+            change(control, client, "run-container", &object, || {
+                containers::run(control, &pod, name, command).map(|pod| Response::Pod(Box::new(pod)))
+            })
+        }
+        AdminRequest::EnterPod(pod) => change(control, client, "exec", &pod, || {
+            containers::usable(control, &pod).map(|record| Response::Entry(pods::entry(&record)))
+        }),
+        AdminRequest::SetLogFilter(filter) => change(control, client, "set-log-filter", &filter, || {
+            control
+                .logs
+                .set_filter(&filter)
+                .map(|()| Response::Done)
+                .map_err(|e| ApiError::new(ErrorCode::Invalid, e.to_string()))
+        }),
+        AdminRequest::Logs { pod, container, follow, tail, previous } => {
+            let wanted = container_logs::Wanted { container, follow, tail, previous };
+            match container_logs::open(control, &pod, &wanted) {
+                Ok(logs) => return logs.send(client),
+                Err(error) => Response::Error(error),
+            }
+        }
+        AdminRequest::Capture { pod, snaplen } => {
+            tracing::info!(target: "audit", uid = client.peer.uid, pid = client.peer.pid, verb = "capture", object = %pod);
+            match capture::start(control, &pod, snaplen) {
+                Ok(capture) => return capture.send(client),
+                Err(error) => Response::Error(error),
+            }
+        }
+    };
+    client.send(&response)
+}
+
+fn read(control: &Control, client: &mut Client, request: ReadRequest) -> Result<(), CodecError> {
+    let unavailable = |e: &dyn std::error::Error| {
+        Response::Error(ApiError::new(ErrorCode::Unavailable, chain(e)))
+    };
+    let response = match request {
+        ReadRequest::List { kind, namespace } => match tables::list(control, kind, namespace.as_ref()) {
+            Ok(pages) => {
+                for page in pages {
+                    client.send_items(page)?;
+                }
+                Response::Done
+            }
+            Err(error) => unavailable(&error),
+        },
+        ReadRequest::GetPod(pod) => match pods::show(control, &pod) {
+            Ok(pod) => Response::Pod(Box::new(pod)),
+            Err(error) => Response::Error(error),
+        },
+        ReadRequest::Status => Response::Status(Box::new(tables::status(control))),
+        ReadRequest::Metrics => {
+            client.send(&Response::Bytes(metrics::text(control).into_bytes()))?;
+            Response::Done
+        }
+    };
+    client.send(&response)
+}
+
+/// Does what changes something, unless the daemon is stopping.
+fn change(
+    control: &Control,
+    client: &Client,
+    verb: &str,
+    object: &dyn Display,
+    work: impl FnOnce() -> Result<Response, ApiError>,
+) -> Response {
+    let result = match control.gate.enter() {
+        Some(_inside) => work(),
+        None => Err(ApiError::new(ErrorCode::Unavailable, "vswitchd is stopping; try again once it runs")),
+    };
+    let (uid, pid) = (client.peer.uid, client.peer.pid);
+    match result {
+        Ok(response) => {
+            tracing::info!(target: "audit", uid, pid, verb, %object, result = "ok");
+            response
+        }
+        Err(error) => {
+            tracing::info!(target: "audit", uid, pid, verb, %object, result = ?error.code, "{error}");
+            Response::Error(error)
+        }
+    }
+}

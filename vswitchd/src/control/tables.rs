@@ -1,0 +1,219 @@
+//! The tables that `get` and `status` show.
+
+use protocol::PortId;
+use protocol::link::{FromDatapath, Summary, ToDatapath};
+use protocol::message::{DatapathStatus, ITEMS_PER_RESPONSE, Items, Kind, Status};
+use protocol::name::Namespace;
+use protocol::object::{DropEntry, FdbEntry, Flow, NeighborEntry, Node, Port, PortCounters};
+
+use super::node::Control;
+use super::pods;
+use super::switch::{SwitchError, unexpected};
+
+/// Rows of a kind, in pages of at most [`ITEMS_PER_RESPONSE`].
+pub(crate) fn list(
+    control: &Control,
+    kind: Kind,
+    namespace: Option<&Namespace>,
+) -> Result<Vec<Items>, SwitchError> {
+    Ok(match kind {
+        Kind::Pods => paged(pods::list(control, namespace), Items::Pods),
+        Kind::Nodes => paged(vec![node(control)], Items::Nodes),
+        Kind::Fdb => paged(fdb(control)?, Items::Fdb),
+        Kind::Neighbors => paged(neighbors(control)?, Items::Neighbors),
+        Kind::Flows => paged(flows(control)?, Items::Flows),
+        Kind::Ports => paged(ports(control)?, Items::Ports),
+        Kind::Drops => paged(drops(control)?, Items::Drops),
+    })
+}
+
+fn paged<T>(rows: Vec<T>, page: fn(Vec<T>) -> Items) -> Vec<Items> {
+    let mut pages = Vec::new();
+    let mut rows = rows.into_iter().peekable();
+    while rows.peek().is_some() {
+        pages.push(page(rows.by_ref().take(ITEMS_PER_RESPONSE).collect()));
+    }
+    pages
+}
+
+/// Rows of a table of the datapath, page by page. Rows that appear meanwhile may be missed.
+fn pages<T>(
+    control: &Control,
+    request: fn(u64) -> ToDatapath,
+    open: fn(FromDatapath) -> Result<(Vec<T>, Option<u64>), FromDatapath>,
+) -> Result<Vec<T>, SwitchError> {
+    let mut all = Vec::new();
+    let mut cursor = 0;
+    loop {
+        let answer = control.switch.link().request(request(cursor), &[])?.0;
+        let (rows, next) = open(answer).map_err(unexpected)?;
+        all.extend(rows);
+        match next {
+            Some(next) if next != cursor => cursor = next,
+            Some(_) | None => return Ok(all),
+        }
+    }
+}
+
+fn fdb(control: &Control) -> Result<Vec<FdbEntry>, SwitchError> {
+    pages(control, |cursor| ToDatapath::Fdb { cursor }, |answer| match answer {
+        FromDatapath::Fdb { rows, next } => Ok((rows, next)),
+        other => Err(other),
+    })
+}
+
+fn neighbors(control: &Control) -> Result<Vec<NeighborEntry>, SwitchError> {
+    pages(control, |cursor| ToDatapath::Neighbors { cursor }, |answer| match answer {
+        FromDatapath::Neighbors { rows, next } => Ok((rows, next)),
+        other => Err(other),
+    })
+}
+
+fn flows(control: &Control) -> Result<Vec<Flow>, SwitchError> {
+    pages(control, |cursor| ToDatapath::Flows { cursor }, |answer| match answer {
+        FromDatapath::Flows { rows, next } => Ok((rows, next)),
+        other => Err(other),
+    })
+}
+
+/// Counters of all ports.
+pub(crate) fn counters(control: &Control) -> Result<Vec<(PortId, PortCounters)>, SwitchError> {
+    let mut all = Vec::new();
+    let mut after = None;
+    loop {
+        match control.switch.link().request(ToDatapath::Counters { after }, &[])?.0 {
+            FromDatapath::Counters(page) => match page.last() {
+                Some((last, _)) => {
+                    after = Some(*last);
+                    all.extend(page);
+                }
+                None => return Ok(all),
+            },
+            other => return Err(unexpected(other)),
+        }
+    }
+}
+
+/// All ports with their counters.
+pub(crate) fn ports(control: &Control) -> Result<Vec<Port>, SwitchError> {
+    let rows = counters(control)?.into_iter().filter_map(|(id, counters)| {
+        let config = control.switch.active_port(id)?;
+        Some(Port {
+            id,
+            name: config.name,
+            kind: config.kind,
+            state: config.state,
+            mac: config.mac,
+            addresses: config.addresses,
+            ip_mtu: config.ip_mtu,
+            offloads: config.offloads,
+            port_security: config.port_security,
+            counters,
+        })
+    });
+    Ok(rows.collect())
+}
+
+fn drops(control: &Control) -> Result<Vec<DropEntry>, SwitchError> {
+    let rows = ports(control)?.into_iter().flat_map(|port| {
+        let Port { id, name, counters, .. } = port;
+        counters.drops.into_iter().map(move |drop| DropEntry {
+            port: id,
+            port_name: name.clone(),
+            description: describe(&drop.reason).to_owned(),
+            reason: drop.reason,
+            frames: drop.frames,
+        })
+    });
+    Ok(rows.collect())
+}
+
+fn describe(reason: &str) -> &'static str {
+    datapath::DropReason::ALL.iter().find(|r| r.name() == reason).map_or("", |r| r.description())
+}
+
+/// The node itself.
+pub(crate) fn node(control: &Control) -> Node {
+    let config = &control.config;
+    Node {
+        name: config.node.clone(),
+        addresses: control.switch.node_addresses(),
+        pod_cidr: config.pod_cidr,
+        gateway: config.gateway(),
+        pod_mtu: control.pod_mtu,
+        pods: u32::try_from(control.inventory.lock().len()).unwrap_or(u32::MAX),
+        ready: control.switch.link().status().pid.is_some() && control.switch_problem.lock().is_none(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: nix::sys::utsname::uname()
+            .map(|name| name.release().to_string_lossy().into_owned())
+            .unwrap_or_default(),
+    }
+}
+
+/// What `vpodctl status` shows.
+pub(crate) fn status(control: &Control) -> Status {
+    let link = control.switch.link().status();
+    let summary = summary(control);
+    let mut problems = problems(control);
+    if let Err(error) = &summary {
+        problems.push(format!("the datapath is away: {}", super::error::chain(error)));
+    }
+    let datapath = match (link.pid, link.started, summary) {
+        (Some(pid), Some(started), Ok(summary)) => Some(DatapathStatus {
+            pid,
+            started,
+            epoch: summary.epoch,
+            workers: summary.workers,
+            ports: summary.ports,
+            fdb_entries: summary.fdb_entries,
+            flows: summary.flows,
+            rx_frames: summary.rx_frames,
+            forwarded: summary.forwarded,
+            dropped: summary.dropped,
+        }),
+        _ => None,
+    };
+    Status {
+        node: node(control),
+        control_pid: std::process::id(),
+        control_started: control.started,
+        datapath,
+        datapath_restarts: link.restarts,
+        state_dir: control.config.state_dir.display().to_string(),
+        log_filter: control.logs.filter(),
+        problems,
+    }
+}
+
+/// Numbers of the datapath.
+pub(crate) fn summary(control: &Control) -> Result<Summary, SwitchError> {
+    match control.switch.link().request(ToDatapath::Summary, &[])?.0 {
+        FromDatapath::Summary(summary) => Ok(summary),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn problems(control: &Control) -> Vec<String> {
+    let mut problems: Vec<String> = control.unreadable.clone();
+    problems.extend(control.store_problem.lock().clone());
+    problems.extend(control.switch_problem.lock().clone());
+    let quarantined = control.switch.quarantined();
+    let inventory = control.inventory.lock();
+    for (pod, entry) in inventory.iter() {
+        if let Some(failure) = &entry.failure {
+            problems.push(format!("pod {pod} failed: {failure}"));
+        }
+        if quarantined.contains(&entry.record.port) {
+            problems.push(format!(
+                "pod {pod} is quarantined: its frames crashed the datapath twice within a minute; delete and create it again"
+            ));
+        }
+    }
+    if !control.switch.has_device(store::desired::GATEWAY_PORT) {
+        problems.push(format!(
+            "the gateway device {} is missing: this node does not reach its pods",
+            control.config.gateway_device
+        ));
+    }
+    problems
+}
