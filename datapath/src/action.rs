@@ -47,6 +47,11 @@ impl Forward {
     pub(crate) const fn routed(egress: PortId, destination: Mac, source: Mac, counts: bool) -> Self {
         Self { egress, hop: Some(Hop { destination, source, counts }) }
     }
+
+    /// Whether the station `mac` behind `port` would get it.
+    pub(crate) fn leads_back_to(&self, port: PortId, mac: Mac) -> bool {
+        self.egress == port && self.hop.is_some_and(|hop| hop.destination == mac)
+    }
 }
 
 /// A drop of which the sender may be told.

@@ -31,7 +31,7 @@ impl SlowPath {
             // ARP's addresses are in its payload; `resolve` checks them.
             Body::Arp(_) => Ok(()),
             Body::Ipv4(ip) => {
-                admit_addresses(packet, ip)?;
+                self.admit_addresses(packet, ip)?;
                 if !self.may_use(port, ip.source) {
                     return Err(DropReason::SpoofedIp);
                 }
@@ -56,6 +56,29 @@ impl SlowPath {
         Ok(())
     }
 
+    fn admit_addresses(&self, packet: &Packet, ip: &Ipv4) -> Verdict {
+        if is_martian_source(ip.source) {
+            return Err(DropReason::MartianSource);
+        }
+        if is_martian_destination(ip.destination) {
+            return Err(DropReason::MartianDestination);
+        }
+        // RFC 1122 §3.3.6: receivers drop such a packet. Dropped here, a flood cannot carry to a
+        // station what a decision about the station's own address would refuse.
+        if packet.destination.is_multicast() && !self.is_group(ip.destination) {
+            return Err(DropReason::GroupFrameUnicastIp);
+        }
+        match ip.options {
+            Options::None | Options::Harmless => Ok(()),
+            Options::SourceRoute => Err(DropReason::SourceRouted),
+        }
+    }
+
+    /// Multicast, limited or directed broadcast.
+    fn is_group(&self, ip: Ipv4Addr) -> bool {
+        ip.is_multicast() || ip.is_broadcast() || self.node.as_ref().is_some_and(|node| node.is_broadcast(ip))
+    }
+
     /// Whether a station behind `port` may have this address.
     pub(crate) fn may_use(&self, port: &PortConfig, ip: Ipv4Addr) -> bool {
         if is_martian_source(ip) {
@@ -78,27 +101,6 @@ impl SlowPath {
                 !elsewhere && !is_nodes && !node.is_edge_of_pod_cidr(ip)
             }
         }
-    }
-}
-
-fn admit_addresses(packet: &Packet, ip: &Ipv4) -> Verdict {
-    if is_martian_source(ip.source) {
-        return Err(DropReason::MartianSource);
-    }
-    if is_martian_destination(ip.destination) {
-        return Err(DropReason::MartianDestination);
-    }
-    // RFC 1122 §3.3.6: such a packet is dropped by its receivers. Dropped here, a flood cannot reach
-    // addresses that a rule about their own packets would protect.
-    let is_directed_broadcast_or_group = ip.destination.is_multicast()
-        || ip.destination.is_broadcast()
-        || packet.destination.0 == [0xff; 6] && ip.destination.octets().ends_with(&[255]);
-    if packet.destination.is_multicast() && !is_directed_broadcast_or_group {
-        return Err(DropReason::GroupFrameUnicastIp);
-    }
-    match ip.options {
-        Options::None | Options::Harmless => Ok(()),
-        Options::SourceRoute => Err(DropReason::SourceRouted),
     }
 }
 

@@ -35,6 +35,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// Broadcast address of the pods' subnet, as they see it: the node's range or the cluster's.
+    pub(crate) fn is_broadcast(&self, ip: Ipv4Addr) -> bool {
+        ip == self.pod_cidr.broadcast() || ip == self.cluster_cidr.broadcast()
+    }
+
     /// Network or broadcast address of the Pod CIDR, which no station can have.
     pub(crate) fn is_edge_of_pod_cidr(&self, ip: Ipv4Addr) -> bool {
         // A /31 or /32 has no such addresses (RFC 3021).
@@ -107,7 +112,15 @@ impl SlowPath {
             return Ok(Action::Flood(Flood { scope: Scope::Everybody, nobody: DropReason::NoFloodTarget }));
         }
         match self.fdb.lookup(packet.destination) {
-            Some(Station::Router) => self.route(ports, ip),
+            Some(Station::Router) => self.route(ports, ip).and_then(|action| match action {
+                // The router may send back out of the same port, but not to the same station.
+                Action::Forward { forward, .. } if forward.leads_back_to(port.id, packet.source) => {
+                    Err(DropReason::Hairpin.into())
+                }
+                Action::Forward { .. } | Action::Flood(_) | Action::AnswerArp { .. } | Action::AnswerEcho => {
+                    Ok(action)
+                }
+            }),
             Some(Station::Static(to) | Station::Learned(to)) if to == port.id => {
                 Err(DropReason::Hairpin.into())
             }
