@@ -1,0 +1,207 @@
+//! `vswitchd datapath`: the process that sees every packet and may do nothing else.
+//!
+//! The control process starts it with three descriptors: the listening socket of the link as
+//! standard input, the crash report as standard output, its own standard error for logs. Set-up, in
+//! this order, each step while it is still permitted:
+//!
+//! 1. own session, so that a terminal's Ctrl-C and hang-up reach the control process only;
+//! 2. stray descriptors closed, panic hook and logs set up;
+//! 3. poller, buffers and tables allocated;
+//! 4. privileges dropped, worker thread started, seccomp filter applied ([`sandbox`]);
+//! 5. the link is served until told to shut down ([`link_server`]).
+//!
+//! It outlives the control process: pods keep talking, and the next control process finds it by
+//! connecting to the same path.
+
+mod capture;
+mod command;
+mod crash;
+mod link_server;
+mod ports;
+mod ready;
+mod requests;
+mod sandbox;
+mod spin;
+mod worker;
+
+use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use datapath::time::Instant;
+use netdev::seqpacket::Listener;
+use nix::sys::socket::{Backlog, listen};
+
+use self::command::WorkerHandle;
+use self::link_server::{LinkServer, LinkServerError};
+use self::sandbox::SandboxError;
+use self::worker::Worker;
+
+/// Arguments of the hidden subcommand.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DatapathArgs {
+    /// Threads that forward
+    #[arg(long, default_value_t = 1)]
+    pub(crate) workers: u32,
+    /// User to become
+    #[arg(long)]
+    pub(crate) uid: u32,
+    /// Group to become
+    #[arg(long)]
+    pub(crate) gid: u32,
+    /// What to log (tracing directives)
+    #[arg(long, default_value = "info")]
+    pub(crate) log_filter: String,
+    /// Log as JSON
+    #[arg(long)]
+    pub(crate) log_json: bool,
+    /// Keep all privileges and system calls; for debugging only
+    #[arg(long)]
+    pub(crate) no_sandbox: bool,
+    /// Panic at the first frame of this port, so that tests see a crash end as it should
+    #[cfg(debug_assertions)]
+    #[arg(long)]
+    pub(crate) crash_on_port: Option<u32>,
+}
+
+/// Why the datapath could not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DatapathError {
+    /// It was not started by the control process.
+    #[error("standard input is not a listening socket ({0}); this command is started by vswitchd itself")]
+    NoListener(io::Error),
+    /// A log filter with a mistake.
+    #[error("log filter \"{filter}\": {source}")]
+    LogFilter {
+        /// As given.
+        filter: String,
+        /// What is wrong with it.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// A resource could not be had.
+    #[error("{what}: {source}")]
+    Setup {
+        /// Which.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Privileges could not be dropped.
+    #[error("sandbox: {0}")]
+    Sandbox(#[from] SandboxError),
+    /// The link ended.
+    #[error(transparent)]
+    Link(#[from] LinkServerError),
+}
+
+/// Runs the datapath process until it is told to shut down.
+///
+/// # Errors
+/// When set-up fails, or the link's socket does. What fails later, aborts.
+pub(crate) fn run(args: &DatapathArgs) -> Result<(), DatapathError> {
+    let setup = |what| move |source| DatapathError::Setup { what, source };
+    // Fails when this process leads a group already, which serves as well.
+    let _ = nix::unistd::setsid();
+    close_stray_descriptors().map_err(setup("closing inherited descriptors"))?;
+    let listener = take_listener(io::stdin().as_fd())?;
+    let crash_report = duplicate(io::stdout().as_fd()).map_err(setup("crash report"))?;
+    crash::install_hook(File::from(duplicate(crash_report.as_fd()).map_err(setup("crash report"))?));
+    start_logs(args)?;
+    if args.workers != 1 {
+        tracing::warn!("{} workers were asked for; this release forwards with one", args.workers);
+    }
+
+    let owner = nix::unistd::geteuid().as_raw();
+    let (link, events) = link_server::event_queue().map_err(setup("event queue"))?;
+    let (commands, command_queue) = crossbeam_channel::bounded(1);
+    let (reply_queue, replies) = crossbeam_channel::bounded(1);
+    let seed = RandomState::new().hash_one(std::process::id());
+    #[cfg_attr(not(debug_assertions), expect(unused_mut, reason = "only tests crash on purpose"))]
+    let (mut worker, waker) = Worker::new(seed, command_queue, reply_queue, link).map_err(setup("poller"))?;
+    #[cfg(debug_assertions)]
+    {
+        worker.crash_on_port = args.crash_on_port.map(protocol::PortId);
+    }
+
+    if !args.no_sandbox {
+        sandbox::drop_privileges(args.uid, args.gid)?;
+    }
+    let (started, wait_for_start) = crossbeam_channel::bounded::<()>(0);
+    let thread = std::thread::Builder::new()
+        .name("worker-0".to_owned())
+        .spawn(move || {
+            drop(started);
+            // A worker that cannot poll cannot go on, and is not to end silently.
+            if let Err(e) = worker.run() {
+                panic!("the poller failed: {e}");
+            }
+        })
+        .map_err(setup("worker thread"))?;
+    // A new thread makes system calls of its own before it runs ours, which the filter denies.
+    let _ = wait_for_start.recv();
+    if !args.no_sandbox {
+        sandbox::apply_seccomp()?;
+    }
+    let worker = WorkerHandle { commands, replies, waker };
+    tracing::info!(pid = std::process::id(), sandbox = !args.no_sandbox, "datapath ready");
+    LinkServer { listener, worker, events, crash_report, owner }.serve()?;
+    // A panic would have aborted.
+    let _ = thread.join();
+    tracing::info!("datapath ends");
+    Ok(())
+}
+
+/// Closes what was inherited beyond the three standard descriptors.
+fn close_stray_descriptors() -> io::Result<()> {
+    let numbers: Vec<i32> = fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|fd| *fd > 2)
+        .collect();
+    for number in numbers {
+        // The directory's own descriptor is among them and closed by now.
+        let _ = nix::unistd::close(number);
+    }
+    Ok(())
+}
+
+/// Listens again on the inherited socket, which makes this process the one that peers see in
+/// `SO_PEERCRED` (`unix_listen()` records who called it last).
+fn take_listener(stdin: BorrowedFd<'_>) -> Result<Listener, DatapathError> {
+    let listen_again = || {
+        let socket = duplicate(stdin)?;
+        listen(&socket, Backlog::new(8)?)?;
+        Ok(Listener::from(socket))
+    };
+    listen_again().map_err(DatapathError::NoListener)
+}
+
+fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    fd.try_clone_to_owned()
+}
+
+fn start_logs(args: &DatapathArgs) -> Result<(), DatapathError> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&args.log_filter)
+        .map_err(|source| DatapathError::LogFilter { filter: args.log_filter.clone(), source })?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    if args.log_json {
+        logs.json().init();
+    } else {
+        logs.init();
+    }
+    Ok(())
+}
+
+/// The monotonic clock, as the switch counts it.
+#[derive(Debug, Clone, Copy)]
+struct Clock(std::time::Instant);
+
+impl Clock {
+    fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    fn now(self) -> Instant {
+        Instant::from_nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,116 @@
+//! Answers to what control asks of a worker. Each runs between two turns, so it must be short:
+//! tables leave in pages.
+
+use std::os::fd::OwnedFd;
+
+use netdev::Tap;
+use protocol::PortId;
+use protocol::link::{ConfigDelta, FromDatapath, Summary};
+
+use super::command::{Command, Reply};
+use super::worker::{Staged, Worker};
+
+/// Carries out one request.
+pub(super) fn answer(worker: &mut Worker, command: Command) -> Reply {
+    let now = worker.now();
+    match command {
+        Command::Apply { delta, fds } => apply(worker, &delta, fds),
+        Command::ExportPorts { after, max } => export_ports(worker, after, max),
+        Command::Counters { after, max } => {
+            let ports = ports_after(worker, after, max);
+            let rows = ports.into_iter().filter_map(|port| Some((port, worker.switch.port_counters(port)?)));
+            FromDatapath::Counters(rows.collect()).into()
+        }
+        Command::Fdb { cursor, max } => {
+            let (rows, next) = worker.switch.fdb_page(cursor, max, now);
+            FromDatapath::Fdb { rows, next }.into()
+        }
+        Command::Neighbors { cursor, max } => {
+            let (rows, next) = worker.switch.neighbors_page(cursor, max, now);
+            FromDatapath::Neighbors { rows, next }.into()
+        }
+        Command::Flows { cursor, max } => {
+            let (rows, next) = worker.switch.flows_page(cursor, max, now);
+            FromDatapath::Flows { rows, next }.into()
+        }
+        Command::Summary => {
+            let summary = Summary { workers: 1, ports: worker.ports.attached(), ..worker.switch.summary() };
+            FromDatapath::Summary(summary).into()
+        }
+        Command::StartCapture { port, snaplen, stream } => start_capture(worker, port, snaplen, stream),
+        Command::Shutdown => FromDatapath::Done.into(),
+    }
+}
+
+/// Applies a delta. Devices follow the switch: nothing is polled before its port is configured, and
+/// nothing stays polled whose port is gone.
+fn apply(worker: &mut Worker, delta: &ConfigDelta, fds: Vec<OwnedFd>) -> Reply {
+    if fds.len() != delta.attach.len() {
+        return Reply::refused(format!(
+            "configuration {} attaches {} ports with {} descriptors",
+            delta.epoch,
+            delta.attach.len(),
+            fds.len()
+        ));
+    }
+    let now = worker.now();
+    if let Err(e) = worker.switch.apply(delta, now) {
+        worker.staged = Staged::default();
+        return Reply::refused(format!("configuration {}: {e}", delta.epoch));
+    }
+    worker.staged.detach.extend(&delta.detach);
+    for (config, fd) in delta.attach.iter().zip(fds) {
+        worker.staged.attach.push((config.id, Tap::from_fd(config.device, fd, config.offloads)));
+    }
+    if delta.commit {
+        let Staged { detach, attach } = std::mem::take(&mut worker.staged);
+        worker.switch_devices(&detach, attach);
+    }
+    FromDatapath::Applied { epoch: delta.epoch }.into()
+}
+
+/// The `max` lowest port numbers after `after`.
+fn ports_after(worker: &Worker, after: Option<PortId>, max: usize) -> Vec<PortId> {
+    let mut ports: Vec<_> = worker
+        .switch
+        .ports()
+        .map(|port| port.id)
+        .filter(|id| after.is_none_or(|after| *id > after))
+        .collect();
+    ports.sort_unstable();
+    ports.truncate(max);
+    ports
+}
+
+/// Configurations and descriptors of ports that have a device. A port without one was detached:
+/// there is nothing to take over.
+fn export_ports(worker: &Worker, after: Option<PortId>, max: usize) -> Reply {
+    let mut rows: Vec<_> = worker
+        .switch
+        .ports()
+        .filter(|port| after.is_none_or(|after| port.id > after) && worker.ports.contains(port.id))
+        .collect();
+    rows.sort_unstable_by_key(|port| port.id);
+    rows.truncate(max);
+    let mut configs = Vec::with_capacity(rows.len());
+    let mut fds = Vec::with_capacity(rows.len());
+    for config in rows {
+        match worker.ports.duplicate(config.id) {
+            Some(Ok(fd)) => fds.push(fd),
+            Some(Err(e)) => return Reply::refused(format!("port {} ({}): {e}", config.id, config.name)),
+            None => continue,
+        }
+        configs.push(config.clone());
+    }
+    Reply { body: FromDatapath::Ports(configs), fds }
+}
+
+fn start_capture(worker: &mut Worker, port: PortId, snaplen: u32, stream: OwnedFd) -> Reply {
+    let Some(config) = worker.switch.ports().find(|config| config.id == port).cloned() else {
+        return Reply::refused(format!("there is no port {port}"));
+    };
+    match worker.start_capture(&config, snaplen, stream) {
+        Ok(()) => FromDatapath::Done.into(),
+        Err(e) => Reply::refused(format!("capture on port {port} ({}): {e}", config.name)),
+    }
+}

@@ -1,0 +1,290 @@
+//! One worker thread: read, decide, write, timers, requests, each with a budget, until told to end.
+//!
+//! ```text
+//!      ┌───────────────────────── turn ─────────────────────────┐
+//!      │ events ─▶ ready ports ─▶ for each: read batch ─▶ switch │
+//!      │   ▲                         (≤ 64 frames, 256 KiB)   │   │
+//!      │   └─ spin or sleep ◀─ requests ◀─ deadlines ◀────────┘   │
+//!      └──────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! A worker owns its ports, its frames and its switch; nothing is shared and nothing is locked.
+//! All frames of a batch come from one port: they are read, decided and written while they are hot
+//! in the cache, and a crash has one culprit. The clock is read once per batch.
+//!
+//! This process runs one worker: the switch's tables have one owner. More workers are more of
+//! these threads, each with its own ports and waker.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use datapath::time::Instant;
+use datapath::{Batch, Pool, Switch, SwitchOptions};
+use mio::{Events, Poll, Token, Waker};
+use netdev::{Device, DeviceError};
+use protocol::PortId;
+use protocol::link::{FromDatapath, PortConfig};
+use protocol::object::PortState;
+
+use super::capture::{self, Direction};
+use super::command::{Command, Reply};
+use super::link_server::EventSender;
+use super::ports::Ports;
+use super::ready::{Budget, ReadyList};
+use super::spin::{Idle, Spin};
+use super::{Clock, crash, requests};
+
+/// Small frames in one batch. Enough to make the costs per batch vanish, few enough that their
+/// headers stay in the first-level cache.
+const BATCH_FRAMES: usize = 32;
+/// A batch ends after so many bytes: two superframes fill a good part of the second-level cache.
+const BATCH_BYTES: usize = 128 * 1024;
+/// Events taken from the kernel at once.
+const EVENTS: usize = 256;
+/// Ports served before events, deadlines and requests are looked at again.
+const PORTS_PER_TURN: usize = 64;
+
+/// Token of the worker's waker; ports use their numbers, captures theirs behind an offset.
+pub(super) const WAKER: Token = Token(usize::MAX);
+
+/// A worker, ready to run.
+pub(super) struct Worker {
+    pub(super) switch: Switch,
+    pub(super) ports: Ports,
+    poll: Poll,
+    events: Events,
+    ready: ReadyList,
+    spin: Spin,
+    pool: Pool,
+    batch: Batch,
+    clock: Clock,
+    commands: Receiver<Command>,
+    replies: Sender<Reply>,
+    link: EventSender,
+    pub(super) staged: Staged,
+    #[cfg(debug_assertions)]
+    pub(super) crash_on_port: Option<PortId>,
+}
+
+/// Descriptors of deltas that wait for their commit.
+#[derive(Default)]
+pub(super) struct Staged {
+    pub(super) detach: Vec<PortId>,
+    pub(super) attach: Vec<(PortId, netdev::Tap)>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        seed: u64,
+        commands: Receiver<Command>,
+        replies: Sender<Reply>,
+        link: EventSender,
+    ) -> io::Result<(Self, Arc<Waker>)> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let worker = Self {
+            switch: Switch::new(SwitchOptions { seed, ..SwitchOptions::default() }),
+            ports: Ports::new(),
+            poll,
+            events: Events::with_capacity(EVENTS),
+            ready: ReadyList::new(),
+            spin: Spin::new(),
+            pool: Pool::new(BATCH_FRAMES),
+            batch: Batch::new(BATCH_FRAMES),
+            clock: Clock::start(),
+            commands,
+            replies,
+            link,
+            staged: Staged::default(),
+            #[cfg(debug_assertions)]
+            crash_on_port: None,
+        };
+        Ok((worker, waker))
+    }
+
+    /// Forwards until [`Command::Shutdown`].
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut timeout = Some(Duration::ZERO);
+        loop {
+            let woken = self.poll_events(timeout)?;
+            let worked = !self.ready.is_empty() || woken;
+            let now = self.serve_ready();
+            self.forget_gone();
+            let next = self.serve_deadline(now);
+            if !self.serve_commands() {
+                return Ok(());
+            }
+            timeout = self.next_timeout(worked, next);
+        }
+    }
+
+    /// Takes events from the kernel; true if there was any.
+    fn poll_events(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(false),
+            Err(e) => return Err(e),
+        }
+        for event in &self.events {
+            if let Some(port) = capture::port_of(event.token()) {
+                self.ports.captures.on_event(self.poll.registry(), port, event.is_read_closed());
+            } else if event.token() != WAKER
+                && let Ok(port) = u32::try_from(event.token().0)
+            {
+                self.ready.push(PortId(port));
+            }
+        }
+        Ok(!self.events.is_empty())
+    }
+
+    /// One turn for each ready port.
+    fn serve_ready(&mut self) -> Instant {
+        let mut now = None;
+        for _ in 0..self.ready.len().min(PORTS_PER_TURN) {
+            let Some(port) = self.ready.pop() else { break };
+            crash::set_ingress(Some(port));
+            now = self.serve_port(port).or(now);
+        }
+        crash::set_ingress(None);
+        now.unwrap_or_else(|| self.clock.now())
+    }
+
+    /// Reads and forwards what `port` has, up to a turn's budget; returns the latest clock read.
+    fn serve_port(&mut self, port: PortId) -> Option<Instant> {
+        let mut budget = Budget::new();
+        let mut latest = None;
+        loop {
+            let emptied = self.read_batch(port);
+            if self.batch.is_empty() {
+                return latest;
+            }
+            #[cfg(debug_assertions)]
+            assert_ne!(self.crash_on_port, Some(port), "crash on purpose");
+            let now = self.clock.now();
+            latest = Some(now);
+            budget.spend(self.batch.len(), self.batch.bytes());
+            self.switch.process(&mut self.batch, now, &mut self.ports);
+            self.batch.recycle(&mut self.pool);
+            if emptied {
+                return latest;
+            }
+            if budget.is_spent() {
+                self.ready.push(port);
+                return latest;
+            }
+        }
+    }
+
+    /// Fills the batch from `port`; true when it was read empty, or cannot be read any more.
+    fn read_batch(&mut self, port: PortId) -> bool {
+        let Some((tap, captures)) = self.ports.device_and_captures(port) else { return true };
+        let captured = captures.wants(port);
+        while !self.batch.is_full() && self.batch.bytes() < BATCH_BYTES {
+            let Some(mut frame) = self.pool.take() else { return false };
+            let received = tap.recv(frame.receive_area());
+            let Ok(Some(len)) = received else {
+                self.pool.put(frame);
+                return self.on_nothing_read(port, received.err());
+            };
+            frame.set_received(len);
+            if captured {
+                captures.on_frame(port, frame.bytes(), Direction::Inbound);
+            }
+            if let Err(frame) = self.batch.push(port, frame) {
+                self.pool.put(frame);
+            }
+        }
+        false
+    }
+
+    /// A read brought no frame; true, as there is nothing more to read.
+    fn on_nothing_read(&mut self, port: PortId, error: Option<DeviceError>) -> bool {
+        match error {
+            Some(error @ DeviceError::Gone { .. }) => self.ports.on_gone(port, error),
+            // Nothing that a read of a TAP returns. Whatever it is, the next event tries again.
+            None | Some(DeviceError::Down { .. } | DeviceError::Refused { .. } | DeviceError::Io { .. }) => {}
+        }
+        true
+    }
+
+    /// Stops polling what was found gone, and says so.
+    fn forget_gone(&mut self) {
+        while let Some((port, error)) = self.ports.take_gone() {
+            self.ports.remove(self.poll.registry(), port);
+            self.switch.set_port_state(port, PortState::Detached);
+            tracing::warn!(%port, "port detached: {error}");
+            let cause = error.to_string();
+            self.link.send(FromDatapath::PortDetached { port, cause });
+        }
+    }
+
+    /// Runs the switch's timers; returns the time until the next one.
+    fn serve_deadline(&mut self, now: Instant) -> Option<Duration> {
+        if self.switch.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.switch.on_deadline(now);
+        }
+        self.switch.next_deadline().map(|deadline| deadline.saturating_since(now))
+    }
+
+    /// Answers one request, if there is one; false when it was the last.
+    fn serve_commands(&mut self) -> bool {
+        // Half the price of an empty `try_recv`, and this runs once a turn.
+        if self.commands.is_empty() {
+            return true;
+        }
+        let Ok(command) = self.commands.try_recv() else { return true };
+        let last = matches!(command, Command::Shutdown);
+        let reply = requests::answer(self, command);
+        // The link thread waits for it, unless the process is ending.
+        let _ = self.replies.send(reply);
+        !last
+    }
+
+    /// How long the next poll may wait.
+    fn next_timeout(&mut self, worked: bool, next: Option<Duration>) -> Option<Duration> {
+        if worked || !self.ready.is_empty() || !self.commands.is_empty() {
+            self.spin.on_work();
+            return Some(Duration::ZERO);
+        }
+        match self.spin.on_empty(self.clock.now()) {
+            Idle::Spin => {
+                // On a busy machine the sender or receiver waits for this core.
+                std::thread::yield_now();
+                Some(Duration::ZERO)
+            }
+            Idle::Sleep => next,
+        }
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Replaces the devices of `detach` and `attach` after the switch took the configuration.
+    pub(super) fn switch_devices(&mut self, detach: &[PortId], attach: Vec<(PortId, netdev::Tap)>) {
+        for port in detach {
+            self.ports.remove(self.poll.registry(), *port);
+        }
+        for (port, tap) in attach {
+            if let Err(e) = self.ports.insert(self.poll.registry(), port, tap) {
+                tracing::error!(%port, "cannot poll the port: {e}");
+                self.switch.set_port_state(port, PortState::Detached);
+                self.link.send(FromDatapath::PortDetached { port, cause: e.to_string() });
+                continue;
+            }
+            // Frames may have come before it was registered, which raises no edge.
+            self.ready.push(port);
+        }
+    }
+
+    pub(super) fn start_capture(
+        &mut self,
+        port: &PortConfig,
+        snaplen: u32,
+        stream: std::os::fd::OwnedFd,
+    ) -> io::Result<()> {
+        self.ports.captures.start(self.poll.registry(), port, snaplen, stream)
+    }
+}
