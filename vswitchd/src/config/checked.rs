@@ -153,7 +153,11 @@ impl Config {
             txqueuelen: number("txqueuelen", raw.txqueuelen, 5000, 16..=100_000)?,
             tap: tap_kind(raw.tap.as_deref())?,
             cluster_domain: domain(raw.cluster_domain.unwrap_or_else(|| "cluster.local".to_owned()))?,
-            cluster_dns: parse("cluster_dns", raw.cluster_dns.as_deref().unwrap_or("10.96.0.10"), "an IP address")?,
+            cluster_dns: parse(
+                "cluster_dns",
+                raw.cluster_dns.as_deref().unwrap_or("10.96.0.10"),
+                "an IP address",
+            )?,
             fdb_ageing_seconds: number("fdb_ageing_seconds", raw.fdb_ageing_seconds, 300, 1..=86_400)?,
             datapath_user: user(raw.datapath_user.unwrap_or_else(|| "nobody".to_owned()))?,
             metrics: match raw.metrics.as_deref() {
@@ -170,7 +174,10 @@ impl Config {
     fn cross_check(&self) -> Result<(), ConfigError> {
         let (pods, cluster, services) = (self.pod_cidr, self.cluster_cidr, self.service_cidr);
         if !matches!(pods, IpNet::V4(_)) {
-            return Err(value("pod_cidr", format!("{pods} is not an IPv4 range; this release gives pods IPv4 addresses")));
+            return Err(value(
+                "pod_cidr",
+                format!("{pods} is not an IPv4 range; this release gives pods IPv4 addresses"),
+            ));
         }
         if !cluster.contains(&pods) {
             return Err(value("pod_cidr", format!("{pods} is not inside cluster_cidr {cluster}")));
@@ -264,7 +271,10 @@ fn cidr(key: &'static str, text: Option<String>, default: &str) -> Result<IpNet,
     let text = text.unwrap_or_else(|| default.to_owned());
     let net: IpNet = parse(key, &text, "a range such as 10.244.0.0/16")?;
     if net.trunc() != net {
-        return Err(value(key, format!("\"{text}\" has bits behind its prefix length; did you mean {}?", net.trunc())));
+        return Err(value(
+            key,
+            format!("\"{text}\" has bits behind its prefix length; did you mean {}?", net.trunc()),
+        ));
     }
     Ok(net)
 }
@@ -283,7 +293,8 @@ fn directory(key: &'static str, text: Option<String>, default: &str) -> Result<P
     let path = PathBuf::from(text.unwrap_or_else(|| default.to_owned()));
     let plain = path.components().all(|c| !matches!(c, std::path::Component::ParentDir));
     if !path.is_absolute() || !plain || path == Path::new("/") {
-        let problem = format!("\"{}\" is not an absolute path of a directory, without \"..\"", path.display());
+        let problem =
+            format!("\"{}\" is not an absolute path of a directory, without \"..\"", path.display());
         return Err(value(key, problem));
     }
     Ok(path)
@@ -327,7 +338,12 @@ fn netns_prefix(text: String) -> Result<String, ConfigError> {
 
 fn device_name(text: String) -> Result<String, ConfigError> {
     let good = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
-    if text.is_empty() || text.len() > MAX_DEVICE_NAME || !text.chars().all(good) || text == "." || text == ".." {
+    if text.is_empty()
+        || text.len() > MAX_DEVICE_NAME
+        || !text.chars().all(good)
+        || text == "."
+        || text == ".."
+    {
         let problem = format!("\"{text}\" is not an interface name of 1 to {MAX_DEVICE_NAME} characters");
         return Err(value("gateway_device", problem));
     }
@@ -337,7 +353,10 @@ fn device_name(text: String) -> Result<String, ConfigError> {
 fn domain(text: String) -> Result<String, ConfigError> {
     let good = text.split('.').all(|label| label.parse::<Namespace>().is_ok());
     if !good {
-        return Err(value("cluster_domain", format!("\"{text}\" is not a domain name such as cluster.local")));
+        return Err(value(
+            "cluster_domain",
+            format!("\"{text}\" is not a domain name such as cluster.local"),
+        ));
     }
     Ok(text)
 }

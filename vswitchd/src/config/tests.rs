@@ -63,7 +63,10 @@ fn every_wrong_value_names_its_key() {
         ("cluster_cidr = \"10.244.1.0/16\"", "cluster_cidr"),
         ("pod_cidr = \"10.245.0.0/24\"", "pod_cidr"),
         ("pod_cidr = \"10.244.0.0/31\"", "pod_cidr"),
-        ("cluster_cidr = \"10.0.0.0/8\"\npod_cidr = \"10.0.0.0/12\"\nservice_cidr = \"172.16.0.0/16\"", "pod_cidr"),
+        (
+            "cluster_cidr = \"10.0.0.0/8\"\npod_cidr = \"10.0.0.0/12\"\nservice_cidr = \"172.16.0.0/16\"",
+            "pod_cidr",
+        ),
         ("cluster_cidr = \"fd00::/48\"", "pod_cidr"),
         ("service_cidr = \"10.244.128.0/20\"", "service_cidr"),
         ("service_cidr = \"10.0.0.0/8\"", "service_cidr"),

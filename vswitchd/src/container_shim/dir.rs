@@ -198,6 +198,9 @@ mod tests {
         let gone = ShimIdentity { start_ticks: me().start_ticks + 1, ..me() };
         dir.write_status(&status(gone, ContainerState::Running { pid: 1, since: Timestamp(5) })).unwrap();
         let observed = dir.observe().unwrap().unwrap().status.state;
-        assert!(matches!(observed, ContainerState::Terminated { exit: Exit { code: 137, .. } }), "{observed:?}");
+        assert!(
+            matches!(observed, ContainerState::Terminated { exit: Exit { code: 137, .. } }),
+            "{observed:?}"
+        );
     }
 }

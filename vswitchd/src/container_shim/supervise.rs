@@ -92,7 +92,11 @@ impl Shim {
                 if !self.started {
                     return Ok(Outcome::NeverStarted(text));
                 }
-                return Ok(Outcome::Exited(Exit { code: COULD_NOT_START, signal: None, at: Timestamp::now() }));
+                return Ok(Outcome::Exited(Exit {
+                    code: COULD_NOT_START,
+                    signal: None,
+                    at: Timestamp::now(),
+                }));
             }
         };
         self.started = true;

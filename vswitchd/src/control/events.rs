@@ -46,12 +46,10 @@ fn on_link_event(control: &Control, event: LinkEvent) {
             control.sync();
             tracing::info!("datapath started; {} pods attached again", control.inventory.lock().len());
         }
-        LinkEvent::Connected { epoch, taken_over: true } => {
-            match control.switch.on_taken_over(epoch) {
-                Ok(()) => control.sync(),
-                Err(error) => tracing::error!("taking over the datapath: {}", chain(&error)),
-            }
-        }
+        LinkEvent::Connected { epoch, taken_over: true } => match control.switch.on_taken_over(epoch) {
+            Ok(()) => control.sync(),
+            Err(error) => tracing::error!("taking over the datapath: {}", chain(&error)),
+        },
         LinkEvent::Lost { cause, culprit } => {
             tracing::error!(?culprit, "datapath lost: {cause}");
             if control.switch.on_lost(culprit)

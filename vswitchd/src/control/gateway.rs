@@ -136,7 +136,8 @@ pub(crate) fn remove(config: &Config) -> Result<(), GatewayError> {
 pub(crate) fn underlay_mtu() -> Result<Option<u32>, NetlinkError> {
     let mut netlink = Netlink::open()?;
     let routes = netlink.routes()?;
-    let Some(default) = routes.iter().find(|r| r.dst.prefix_len() == 0 && matches!(r.dst, IpNet::V4(_))) else {
+    let Some(default) = routes.iter().find(|r| r.dst.prefix_len() == 0 && matches!(r.dst, IpNet::V4(_)))
+    else {
         return Ok(None);
     };
     Ok(netlink.links()?.into_iter().find(|link| link.index == default.ifindex).map(|link| link.ip_mtu))

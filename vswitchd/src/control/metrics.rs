@@ -56,9 +56,13 @@ struct Snapshot {
 type PortMetric = (&'static str, &'static str, fn(&PortCounters) -> u64);
 
 const PORT_COUNTERS: [PortMetric; 7] = [
-    ("vswitch_port_receive_frames", "Frames read from the port's device; a superframe is one", |c| c.rx_frames),
+    ("vswitch_port_receive_frames", "Frames read from the port's device; a superframe is one", |c| {
+        c.rx_frames
+    }),
     ("vswitch_port_receive_bytes", "Bytes of those", |c| c.rx_bytes),
-    ("vswitch_port_forwarded_frames", "Frames received there that left by at least one port", |c| c.forwarded),
+    ("vswitch_port_forwarded_frames", "Frames received there that left by at least one port", |c| {
+        c.forwarded
+    }),
     ("vswitch_port_transmit_frames", "Frames written to the port's device", |c| c.tx_frames),
     ("vswitch_port_transmit_bytes", "Bytes of those", |c| c.tx_bytes),
     ("vswitch_port_transmit_refused_frames", "Frames the port's device refused", |c| c.tx_refused),
@@ -93,7 +97,8 @@ impl Collector for Snapshot {
             }
         }
         let help = "Frames dropped, by the port they came in and the reason";
-        let mut family = encoder.encode_descriptor("vswitch_dropped_frames", help, None, MetricType::Counter)?;
+        let mut family =
+            encoder.encode_descriptor("vswitch_dropped_frames", help, None, MetricType::Counter)?;
         for port in &self.ports {
             for drop in &port.counters.drops {
                 let labels = [("port", port.name.as_str()), ("reason", drop.reason.as_str())];

@@ -73,7 +73,7 @@ pub(crate) fn run(
     let follower = Arc::clone(&control);
     thread::Builder::new().name("events".to_owned()).spawn(move || events::follow(&follower, &events))?;
     if let Err(error) = open_to_the_world(&control) {
-        control.switch.link().stop();
+        give_up(&control);
         return Err(error);
     }
     tracing::info!(
@@ -118,13 +118,26 @@ fn start(config: Config, logs: Logs) -> anyhow::Result<(Arc<Control>, Receiver<L
         clock: Instant::now(),
         config,
     });
-    match connect(&control, &events) {
-        Ok(()) => Ok((control, events)),
+    match greet(&control, &events) {
+        Ok(()) => {}
         Err(failure) => {
             control.switch.link().stop();
+            return Err(failure);
+        }
+    }
+    match connect(&control) {
+        Ok(()) => Ok((control, events)),
+        Err(failure) => {
+            give_up(&control);
             Err(failure)
         }
     }
+}
+
+/// A start that fails leaves a datapath that ran before running, and ends one that it started.
+fn give_up(control: &Control) {
+    let link = control.switch.link();
+    if control.switch.was_taken_over() { link.detach() } else { link.stop() }
 }
 
 fn link_options(config: &Config) -> LinkOptions {
@@ -139,7 +152,8 @@ fn link_options(config: &Config) -> LinkOptions {
     }
 }
 
-fn connect(control: &Control, events: &Receiver<LinkEvent>) -> anyhow::Result<()> {
+/// Waits for the datapath's first words, and learns what it runs.
+fn greet(control: &Control, events: &Receiver<LinkEvent>) -> anyhow::Result<()> {
     match events.recv_timeout(CONNECT_LIMIT).context("the datapath process does not report")? {
         LinkEvent::Connected { epoch, taken_over: true } => {
             tracing::info!(epoch, "taking over the running datapath");
@@ -149,6 +163,11 @@ fn connect(control: &Control, events: &Receiver<LinkEvent>) -> anyhow::Result<()
         LinkEvent::Lost { cause, .. } => bail!("the datapath process cannot run: {cause}"),
         LinkEvent::PortDetached { .. } => bail!("the datapath process reported a port before it was greeted"),
     }
+    Ok(())
+}
+
+/// Gateway, pods, and a datapath that knows them all.
+fn connect(control: &Control) -> anyhow::Result<()> {
     let config = &control.config;
     let (gateway, origin) = gateway::open(config, control.pod_mtu, &control.switch)?;
     let result = (|| {

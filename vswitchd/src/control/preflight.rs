@@ -11,7 +11,9 @@ const TUN: &str = "/dev/net/tun";
 /// What is missing, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PreflightError {
-    #[error("vswitchd lacks {missing}; run it as root (try sudo), or give it CAP_NET_ADMIN and CAP_SYS_ADMIN")]
+    #[error(
+        "vswitchd lacks {missing}; run it as root (try sudo), or give it CAP_NET_ADMIN and CAP_SYS_ADMIN"
+    )]
     Privileges { missing: Capability },
     #[error("{TUN} does not exist; load the driver with \"modprobe tun\" (in a container: --device {TUN})")]
     NoTun,

@@ -49,12 +49,9 @@ pub(crate) fn purge(config: &Config) -> anyhow::Result<()> {
         bail!("not everything could be removed, the state is kept: {}", errors.join("; "));
     }
     remove_state(config)?;
-    for path in [
-        config.admin_socket(),
-        config.read_socket(),
-        config.metrics_socket(),
-        config.datapath_socket(),
-    ] {
+    for path in
+        [config.admin_socket(), config.read_socket(), config.metrics_socket(), config.datapath_socket()]
+    {
         remove_file(&path)?;
     }
     lock.remove(&config.lock_path()).with_context(|| format!("{}", config.lock_path().display()))?;
@@ -78,7 +75,7 @@ fn records(config: &Config) -> anyhow::Result<Vec<PodRecord>> {
 fn stop_datapath(socket: &Path) -> io::Result<()> {
     let Ok(connection) = netdev::seqpacket::connect(socket) else { return Ok(()) };
     let peer = netdev::seqpacket::peer_credentials(std::os::fd::AsFd::as_fd(&connection))?;
-    let pid = Pid::from_raw(i32::try_from(peer.pid).map_err(io::Error::other)?);
+    let pid = Pid::from_raw(peer.pid);
     kill(pid, Signal::SIGKILL)?;
     let deadline = Instant::now() + END_LIMIT;
     while kill(pid, None).is_ok() && Instant::now() < deadline {

@@ -56,6 +56,7 @@ struct Active {
     facts: Option<NodeFacts>,
     quarantined: BTreeSet<PortId>,
     last_crash: BTreeMap<PortId, Instant>,
+    taken_over: bool,
 }
 
 impl Switch {
@@ -136,7 +137,11 @@ impl Switch {
             let (answer, fds) = self.link.request(ToDatapath::ExportPorts { after }, &[])?;
             let FromDatapath::Ports(page) = answer else { return Err(unexpected(answer)) };
             if page.len() != fds.len() {
-                return Err(SwitchError::Answer(format!("{} ports with {} descriptors", page.len(), fds.len())));
+                return Err(SwitchError::Answer(format!(
+                    "{} ports with {} descriptors",
+                    page.len(),
+                    fds.len()
+                )));
             }
             let Some(last) = page.last() else { break };
             after = Some(last.id);
@@ -154,8 +159,14 @@ impl Switch {
             active.configuration.ports.insert(config.id, config);
         }
         active.connected = true;
+        active.taken_over = true;
         self.reconnected.notify_all();
         Ok(())
+    }
+
+    /// The datapath ran before this process.
+    pub(crate) fn was_taken_over(&self) -> bool {
+        self.active.lock().taken_over
     }
 
     /// The datapath died. True if the port whose frame it was working on is quarantined now.

@@ -36,11 +36,14 @@ fn paged<T>(rows: Vec<T>, page: fn(Vec<T>) -> Items) -> Vec<Items> {
     pages
 }
 
+/// Rows of a page with the cursor of the next one; an answer that is no such page as it is.
+type Page<T> = Result<(Vec<T>, Option<u64>), FromDatapath>;
+
 /// Rows of a table of the datapath, page by page. Rows that appear meanwhile may be missed.
 fn pages<T>(
     control: &Control,
     request: fn(u64) -> ToDatapath,
-    open: fn(FromDatapath) -> Result<(Vec<T>, Option<u64>), FromDatapath>,
+    open: fn(FromDatapath) -> Page<T>,
 ) -> Result<Vec<T>, SwitchError> {
     let mut all = Vec::new();
     let mut cursor = 0;
@@ -56,24 +59,36 @@ fn pages<T>(
 }
 
 fn fdb(control: &Control) -> Result<Vec<FdbEntry>, SwitchError> {
-    pages(control, |cursor| ToDatapath::Fdb { cursor }, |answer| match answer {
-        FromDatapath::Fdb { rows, next } => Ok((rows, next)),
-        other => Err(other),
-    })
+    pages(
+        control,
+        |cursor| ToDatapath::Fdb { cursor },
+        |answer| match answer {
+            FromDatapath::Fdb { rows, next } => Ok((rows, next)),
+            other => Err(other),
+        },
+    )
 }
 
 fn neighbors(control: &Control) -> Result<Vec<NeighborEntry>, SwitchError> {
-    pages(control, |cursor| ToDatapath::Neighbors { cursor }, |answer| match answer {
-        FromDatapath::Neighbors { rows, next } => Ok((rows, next)),
-        other => Err(other),
-    })
+    pages(
+        control,
+        |cursor| ToDatapath::Neighbors { cursor },
+        |answer| match answer {
+            FromDatapath::Neighbors { rows, next } => Ok((rows, next)),
+            other => Err(other),
+        },
+    )
 }
 
 fn flows(control: &Control) -> Result<Vec<Flow>, SwitchError> {
-    pages(control, |cursor| ToDatapath::Flows { cursor }, |answer| match answer {
-        FromDatapath::Flows { rows, next } => Ok((rows, next)),
-        other => Err(other),
-    })
+    pages(
+        control,
+        |cursor| ToDatapath::Flows { cursor },
+        |answer| match answer {
+            FromDatapath::Flows { rows, next } => Ok((rows, next)),
+            other => Err(other),
+        },
+    )
 }
 
 /// Counters of all ports.

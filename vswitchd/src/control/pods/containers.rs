@@ -45,9 +45,8 @@ fn start_again(
     restarts: u32,
 ) -> Result<(), ApiError> {
     let object = format!("container {} of pod {}", container.name, record.metadata.key());
-    let internal = |what: &str, e: std::io::Error| {
-        ApiError::new(ErrorCode::Internal, format!("{object}: {what}: {e}"))
-    };
+    let internal =
+        |what: &str, e: std::io::Error| ApiError::new(ErrorCode::Internal, format!("{object}: {what}: {e}"));
     let dir = dir(control, record, &container.name);
     let spec = ShimSpec {
         name: container.name.clone(),
@@ -182,8 +181,9 @@ pub(crate) fn stop_all(control: &Control, record: &PodRecord) -> Result<(), Stri
 /// Stops the containers whose files are in `pod_dir`.
 pub(crate) fn stop_shims(pod_dir: &Path, record: &PodRecord) -> Result<(), String> {
     let names = record.spec.containers.iter().map(|container| &container.name);
-    let shims: Vec<_> =
-        names.filter_map(|name| Some((name, signal(&ContainerDir::new(pod_dir.join(name.as_str())))?))).collect();
+    let shims: Vec<_> = names
+        .filter_map(|name| Some((name, signal(&ContainerDir::new(pod_dir.join(name.as_str())))?)))
+        .collect();
     let deadline = Instant::now() + GRACE + STOP_MARGIN;
     let mut errors = Vec::new();
     for (name, shim) in shims {
@@ -236,7 +236,9 @@ pub(crate) fn mend(control: &Control) {
         ready.filter(|(_, e)| !e.record.spec.containers.is_empty()).map(|(pod, _)| pod.clone()).collect()
     };
     for pod in pods {
-        let Some(operation) = control.inventory.lock().get(&pod).map(|e| e.operation.clone()) else { continue };
+        let Some(operation) = control.inventory.lock().get(&pod).map(|e| e.operation.clone()) else {
+            continue;
+        };
         // Somebody changes the pod right now; the next round looks again.
         let Some(_held) = operation.try_lock() else { continue };
         let Ok(record) = usable(control, &pod) else { continue };

@@ -82,11 +82,7 @@ pub(super) fn validate_command(pod: &PodRef, command: &[String]) -> Result<(), A
 }
 
 /// Takes the name, an address, a MAC and a port number, all at once or none.
-fn reserve(
-    control: &Control,
-    request: CreatePod,
-    operation: &Arc<Mutex<()>>,
-) -> Result<PodRecord, ApiError> {
+fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) -> Result<PodRecord, ApiError> {
     let pod = request.pod;
     let refuse = |code, text: String| Err(ApiError::new(code, text));
     let uid = new_uid().map_err(|e| api(ErrorCode::Internal, &format!("pod {pod}"), &e))?;
@@ -98,7 +94,10 @@ fn reserve(
             }
             Life::Deleting => refuse(
                 ErrorCode::AlreadyExists,
-                format!("pod {pod} is being deleted; try again, or repeat: vpodctl delete-pod {} -n {}", pod.name, pod.namespace),
+                format!(
+                    "pod {pod} is being deleted; try again, or repeat: vpodctl delete-pod {} -n {}",
+                    pod.name, pod.namespace
+                ),
             ),
         };
     }
@@ -167,12 +166,7 @@ fn new_uid() -> std::io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().to_owned())
 }
 
-fn build(
-    control: &Control,
-    pod: &PodRef,
-    record: &mut PodRecord,
-    netns: &mut Netns,
-) -> Result<(), ApiError> {
+fn build(control: &Control, pod: &PodRef, record: &mut PodRecord, netns: &mut Netns) -> Result<(), ApiError> {
     let object = format!("pod {pod}");
     let internal = |e: &dyn std::error::Error| api(ErrorCode::Internal, &object, e);
     if netdev::netns::path_of(&record.netns).exists() {
@@ -231,8 +225,7 @@ pub(super) fn interface(control: &Control, record: &PodRecord) -> Result<Interfa
 
 pub(super) fn write_files(control: &Control, pod: &PodRef, record: &PodRecord) -> std::io::Result<()> {
     let config = &control.config;
-    let resolv_conf =
-        files::resolv_conf(pod.namespace.as_str(), &config.cluster_domain, config.cluster_dns);
+    let resolv_conf = files::resolv_conf(pod.namespace.as_str(), &config.cluster_domain, config.cluster_dns);
     let hosts = record.spec.pod_ips.first().map(|ip| files::hosts(pod, *ip)).unwrap_or_default();
     files::write(&record.netns, &resolv_conf, &hosts)
 }

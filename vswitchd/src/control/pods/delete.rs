@@ -8,8 +8,8 @@ use store::{Key, Kind, Transaction};
 use super::super::inventory::{Life, Rest};
 use super::super::node::Control;
 use super::create::store_error;
-use super::teardown::{self, Netns};
 use super::not_found;
+use super::teardown::{self, Netns};
 
 /// Removes a pod and everything it is made of. When this returns without an error, nothing of it is
 /// left; with an error it can be repeated.

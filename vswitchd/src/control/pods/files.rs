@@ -34,13 +34,12 @@ pub(crate) fn write(netns: &str, resolv_conf: &str, hosts: &str) -> io::Result<(
 /// Removes both files; done if there are none. A file that somebody added keeps the directory.
 pub(crate) fn remove(netns: &str) -> io::Result<()> {
     let dir = directory(netns);
-    for result in [
-        fs::remove_file(dir.join("resolv.conf")),
-        fs::remove_file(dir.join("hosts")),
-        fs::remove_dir(&dir),
-    ] {
+    for result in
+        [fs::remove_file(dir.join("resolv.conf")), fs::remove_file(dir.join("hosts")), fs::remove_dir(&dir)]
+    {
         match result {
-            Err(e) if e.kind() == io::ErrorKind::NotFound || e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound || e.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            }
             other => other?,
         }
     }

@@ -116,7 +116,9 @@ fn configure(interface: &Interface, existing: Option<DeviceKind>) -> Result<Tap,
 /// A kernel without IPv6 has no IPv6 settings.
 fn ignore_missing(result: Result<(), sysctl::SysctlError>) -> Result<(), sysctl::SysctlError> {
     match result {
-        Err(sysctl::SysctlError::Kernel { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(sysctl::SysctlError::Kernel { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(())
+        }
         other => other,
     }
 }

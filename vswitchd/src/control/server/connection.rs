@@ -86,12 +86,7 @@ pub(super) fn serve(control: &Control, stream: UnixStream, peer: Peer, access: A
     }
 }
 
-fn converse(
-    control: &Control,
-    client: &mut Client,
-    access: Access,
-    place: &Place,
-) -> Result<(), CodecError> {
+fn converse(control: &Control, client: &mut Client, access: Access, place: &Place) -> Result<(), CodecError> {
     client.stream.set_write_timeout(Some(WRITE_LIMIT))?;
     write_preamble(&mut client.stream)?;
     let stream = client.stream.try_clone()?;

@@ -12,7 +12,11 @@ use super::super::{capture, container_logs, metrics, tables};
 use super::connection::Client;
 
 /// Answers one request.
-pub(super) fn answer(control: &Control, client: &mut Client, request: AdminRequest) -> Result<(), CodecError> {
+pub(super) fn answer(
+    control: &Control,
+    client: &mut Client,
+    request: AdminRequest,
+) -> Result<(), CodecError> {
     let response = match request {
         AdminRequest::Read(request) => return read(control, client, request),
         AdminRequest::CreatePod(request) => {
@@ -59,9 +63,8 @@ pub(super) fn answer(control: &Control, client: &mut Client, request: AdminReque
 }
 
 fn read(control: &Control, client: &mut Client, request: ReadRequest) -> Result<(), CodecError> {
-    let unavailable = |e: &dyn std::error::Error| {
-        Response::Error(ApiError::new(ErrorCode::Unavailable, chain(e)))
-    };
+    let unavailable =
+        |e: &dyn std::error::Error| Response::Error(ApiError::new(ErrorCode::Unavailable, chain(e)));
     let response = match request {
         ReadRequest::List { kind, namespace } => match tables::list(control, kind, namespace.as_ref()) {
             Ok(pages) => {
