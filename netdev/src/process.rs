@@ -1,8 +1,8 @@
 //! Programs inside a pod: what `ip netns exec` does, plus the pod's cgroup, host name and files.
 //!
 //! In order, between fork and exec: join the cgroups, enter the network namespace, leave the
-//! mount and UTS namespaces, make `/` a slave (mounts made here stay here; namespaces deleted on
-//! the node disappear here too), mount a `/sys` that shows the pod's interfaces, bind the pod's
+//! mount and UTS namespaces, make `/` a slave (mounts made here stay here; what the node mounts and
+//! unmounts later is followed, so that a pod keeps nothing busy), mount a `/sys` that shows the pod's interfaces, bind the pod's
 //! files, set the host name. All that can fail before the fork, such as opening files, is done
 //! before it, and nothing allocates after it.
 //!

@@ -201,17 +201,21 @@ fn new_session_has_no_terminal_and_its_own_leader() {
 }
 
 #[test]
-fn namespace_deleted_on_the_node_disappears_in_a_running_pod() {
+fn running_pod_follows_what_the_node_mounts_and_unmounts() {
     let ns = TestNetns::new("running");
-    let mut other = TestNetns::new("other");
-    let mut child =
-        PodCommand { stdin: Stdio::piped(), ..shell(&ns, "echo ready; read line") }.spawn().expect("spawn");
-    let mut stdout = child.stdout.take().expect("pipe");
-    stdout.read_exact(&mut [0; 5]).expect("ready");
+    let mut before = TestNetns::new("before");
+    let command = PodCommand { stdin: Stdio::piped(), ..shell(&ns, "echo ready; read line") };
+    let mut child = command.spawn().expect("spawn");
+    child.stdout.take().expect("pipe").read_exact(&mut [0; 5]).expect("ready");
     let mountinfo = format!("/proc/{}/mountinfo", child.id());
-    assert!(fs::read_to_string(&mountinfo).expect("mountinfo").contains(&other.name));
-    other.release();
-    assert!(!fs::read_to_string(&mountinfo).expect("mountinfo").contains(&other.name));
+    let sees = |name: &str| fs::read_to_string(&mountinfo).expect("mountinfo").contains(name);
+    assert!(sees(&before.name));
+    before.release();
+    assert!(!sees(&before.name));
+    let mut after = TestNetns::new("after");
+    assert!(sees(&after.name));
+    after.release();
+    assert!(!sees(&after.name));
     drop(child.stdin.take());
     child.wait().expect("wait");
 }

@@ -1,7 +1,7 @@
 //! Raw system calls and ioctls behind safe functions; the only place with `unsafe`.
 //!
 //! A function here wraps one call, keeps the kernel's `errno`, and decides nothing.
-#![allow(unsafe_code)]
+#![expect(unsafe_code, reason = "this module is where system calls are made")]
 
 pub(crate) mod fd;
 pub(crate) mod pidfd;

@@ -8,7 +8,7 @@
 //! thread and pins that namespace: a namespace deleted by name lives on until the last descriptor
 //! of a TAP made inside it is closed.
 //!
-//! Kernel facts the code relies on, each proved in `tests/tap.rs` (`drivers/net/tun.c`, 6.18):
+//! Kernel facts the code relies on, each proved in `tests/tap.rs` and `tests/tap_frames.rs` (`drivers/net/tun.c`, 6.18):
 //! - the offload mask belongs to the device and survives a re-attach, so every attach sets it;
 //! - attaching with other flags *changes* the device's header mode;
 //! - a second attach to a single-queue device is EBUSY; other queue flags are EINVAL.
@@ -90,6 +90,7 @@ pub enum TapError {
         name: String,
     },
     /// Another descriptor holds the single-queue device.
+    /// May pass: a child between fork and exec holds a copy of every descriptor for a moment.
     #[error("TAP {name} is in use by another process")]
     Busy {
         /// Wanted interface.

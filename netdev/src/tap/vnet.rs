@@ -115,8 +115,8 @@ fn probe_offloads(fd: BorrowedFd<'_>, name: &str) -> Result<Offloads, TapError> 
 
 impl Device for VnetTap {
     fn recv(&mut self, buf: &mut [u8]) -> Result<Option<usize>, DeviceError> {
-        // The kernel fills 10 bytes and skips `num_buffers` (6.18 `tun_vnet_hdr_put`); without
-        // this the field would hold whatever the buffer held before.
+        // Older kernels fill the 10 bytes of the legacy header and skip `num_buffers` (6.18 zeroes
+        // it); without this the field would hold whatever the buffer held before.
         if let Some(num_buffers) = buf.get_mut(10..VNET_HDR_LEN) {
             num_buffers.fill(0);
         }

@@ -1,6 +1,8 @@
 //! Namespaces of their own for every test, removed whatever happens.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub(crate) mod tap;
+
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 
