@@ -58,17 +58,17 @@ fn ask_status(target: &Target) -> Result<Status, CliError> {
     }
 }
 
-fn status_text(status: &Status, now: Timestamp) -> String {
+pub(crate) fn status_text(status: &Status, now: Timestamp) -> String {
     let node = &status.node;
     let since = |at: Timestamp| age::human(at.until(now));
     let restarts = status.datapath_restarts;
     let (datapath, traffic) = match &status.datapath {
         Some(datapath) => {
             let up = since(datapath.started);
-            let state = format!("running, pid {}, for {up}, restarted {restarts} times", datapath.pid);
+            let state = format!("running, pid {}, for {up}, restarts {restarts}", datapath.pid);
             (state, traffic(datapath))
         }
-        None => (format!("being started, restarted {restarts} times so far"), Vec::new()),
+        None => (format!("being started, restarts {restarts}"), Vec::new()),
     };
     let cidr = format!("{}, gateway {}, MTU {}", node.pod_cidr, node.gateway, node.pod_mtu);
     let control = format!("running, pid {}, for {}", status.control_pid, since(status.control_started));
@@ -116,7 +116,7 @@ fn traffic(datapath: &DatapathStatus) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn status_document(status: &Status) -> Value {
+pub(crate) fn status_document(status: &Status) -> Value {
     let mut object = document::of_kind("Status", status);
     let mut node = status.node.document();
     if let Some(node) = node.as_object_mut() {

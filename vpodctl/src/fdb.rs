@@ -37,7 +37,7 @@ impl Resource for FdbEntry {
     }
 
     fn document(&self) -> Value {
-        document::of_kind("FdbEntry", &document::with_text(self, "mac", &self.mac))
+        document::of_kind("FdbEntry", self)
     }
 
     fn differs(&self, earlier: &Self) -> bool {

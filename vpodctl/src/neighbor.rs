@@ -40,7 +40,7 @@ impl Resource for NeighborEntry {
     }
 
     fn document(&self) -> Value {
-        document::of_kind("NeighborEntry", &document::with_text(self, "mac", &self.mac))
+        document::of_kind("NeighborEntry", self)
     }
 
     fn differs(&self, earlier: &Self) -> bool {

@@ -69,7 +69,7 @@ impl Resource for Port {
     }
 
     fn document(&self) -> Value {
-        let mut object = document::of_kind("Port", &document::with_text(self, "mac", &self.mac));
+        let mut object = document::of_kind("Port", self);
         object["offloads"] = match self.offloads {
             Offloads::NONE => json!([]),
             offloads => offloads.to_string().split(',').collect(),

@@ -33,15 +33,6 @@ pub(crate) fn of_kind(kind: &str, fields: &impl Serialize) -> Value {
     Value::Object(object)
 }
 
-/// `fields` with one of them as the text people know it by instead of what goes over the wire.
-pub(crate) fn with_text(fields: &impl Serialize, field: &str, text: &impl ToString) -> Value {
-    let mut value = serde_json::to_value(fields).unwrap_or_default();
-    if let Some(object) = value.as_object_mut() {
-        object.insert(field.to_owned(), text.to_string().into());
-    }
-    value
-}
-
 /// RFC 3339.
 pub(crate) fn time(at: Timestamp) -> Value {
     Value::String(at.to_string())

@@ -3,6 +3,8 @@
 pub(crate) mod age;
 pub(crate) mod document;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 
 use std::io::Write as _;
 

@@ -1,0 +1,227 @@
+//! Fixed objects that between them show every state.
+
+use std::collections::BTreeMap;
+
+use protocol::message::{DatapathStatus, Status};
+use protocol::object::{
+    Container, ContainerState, ContainerStatus, DropCount, DropEntry, Exit, FdbEntry, Flow, NeighborEntry,
+    Node, ObjectMeta, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters, PortKind, PortState, Resources,
+    RestartPolicy, Timestamp,
+};
+use protocol::{Mac, Offloads, PortId};
+
+pub(super) const NOW: Timestamp = Timestamp(1_700_010_000);
+
+const fn ago(seconds: u64) -> Timestamp {
+    Timestamp(NOW.0 - seconds)
+}
+
+fn mac(last: u8) -> Mac {
+    Mac([0x0a, 0x58, 10, 244, 0, last])
+}
+
+fn pod(name: &str, number: u8, phase: PodPhase, containers: &[(&str, u32, ContainerState)]) -> Pod {
+    let exit = Exit { code: 1, signal: None, at: ago(75) };
+    let status = |(name, restarts, state): &(&str, u32, ContainerState)| ContainerStatus {
+        name: name.parse().unwrap(),
+        state: state.clone(),
+        restart_count: *restarts,
+        last_exit: (*restarts > 0).then_some(exit),
+    };
+    let container = |(name, _, _): &(&str, u32, ContainerState)| Container {
+        name: name.parse().unwrap(),
+        command: vec!["sh".to_owned(), "-c".to_owned(), format!("exec {name}")],
+    };
+    Pod {
+        metadata: ObjectMeta {
+            name: name.parse().unwrap(),
+            namespace: "default".parse().unwrap(),
+            uid: format!("uid-{number}"),
+            labels: BTreeMap::from([("app".to_owned(), name.to_owned())]),
+            creation_timestamp: ago(60 * u64::from(number)),
+            resource_version: 10 + u64::from(number),
+        },
+        spec: PodSpec {
+            node_name: "node-1".to_owned(),
+            pod_ips: vec![format!("10.244.0.{number}").parse().unwrap()],
+            mac: mac(number),
+            port_security: true,
+            resources: Resources { cpu_millicores: Some(500), memory_bytes: Some(64 << 20) },
+            restart_policy: RestartPolicy::Always,
+            containers: containers.iter().map(container).collect(),
+        },
+        status: PodStatus {
+            phase,
+            message: None,
+            netns: format!("/run/netns/default.{name}"),
+            port: Some(PortId(u32::from(number))),
+            container_statuses: containers.iter().map(status).collect(),
+        },
+    }
+}
+
+fn running(pid: u32) -> ContainerState {
+    ContainerState::Running { pid, since: ago(100) }
+}
+
+fn ended(code: i32, signal: Option<i32>) -> ContainerState {
+    ContainerState::Terminated { exit: Exit { code, signal, at: ago(30) } }
+}
+
+fn waiting(reason: &str) -> ContainerState {
+    ContainerState::Waiting { reason: reason.to_owned() }
+}
+
+pub(super) fn pods() -> Vec<Pod> {
+    let mut lost = pod("lost", 7, PodPhase::Failed, &[]);
+    lost.status.message = Some("its namespace was deleted".to_owned());
+    lost.status.port = None;
+    let mut bare = pod("bare", 6, PodPhase::Running, &[]);
+    bare.metadata.namespace = "prod".parse().unwrap();
+    bare.metadata.labels.clear();
+    bare.spec.resources = Resources::default();
+    vec![
+        pod("web", 2, PodPhase::Running, &[("web", 3, running(4711)), ("sidecar", 0, running(4712))]),
+        pod("crashing", 3, PodPhase::Running, &[("crashing", 12, waiting("CrashLoopBackOff"))]),
+        pod("half", 4, PodPhase::Running, &[("half", 0, ended(0, None)), ("side", 0, running(4713))]),
+        pod("job", 5, PodPhase::Succeeded, &[("job", 0, ended(0, None))]),
+        bare,
+        pod("killed", 200, PodPhase::Failed, &[("killed", 0, ended(137, Some(9)))]),
+        pod("starting", 8, PodPhase::Pending, &[("starting", 0, waiting("ContainerCreating"))]),
+        lost,
+    ]
+}
+
+pub(super) fn node() -> Node {
+    Node {
+        name: "node-1".to_owned(),
+        addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        pod_cidr: "10.244.0.0/24".parse().unwrap(),
+        gateway: "10.244.0.1".parse().unwrap(),
+        pod_mtu: 1450,
+        pods: 8,
+        ready: true,
+        version: "0.1.0".to_owned(),
+        kernel: "6.1.0-18-amd64".to_owned(),
+    }
+}
+
+pub(super) fn ports() -> Vec<Port> {
+    let port = |id: u8, name: &str, kind, state| Port {
+        id: PortId(u32::from(id)),
+        name: name.to_owned(),
+        kind,
+        state,
+        mac: mac(id),
+        addresses: vec![format!("10.244.0.{id}").parse().unwrap()],
+        ip_mtu: 1450,
+        offloads: Offloads(0x67),
+        port_security: kind == PortKind::Pod,
+        counters: PortCounters {
+            rx_frames: 1003,
+            rx_bytes: 65_000_000,
+            forwarded: 1000,
+            drops: vec![
+                DropCount { reason: "spoofed_source".to_owned(), frames: 2 },
+                DropCount { reason: "ttl_expired".to_owned(), frames: 1 },
+            ],
+            tx_frames: 900,
+            tx_bytes: 54_000,
+            tx_refused: 0,
+            originated: 1,
+        },
+    };
+    let mut gateway = port(1, "gateway", PortKind::Gateway, PortState::Active);
+    gateway.counters = PortCounters::default();
+    gateway.offloads = Offloads::NONE;
+    gateway.addresses.clear();
+    vec![
+        port(2, "default/web", PortKind::Pod, PortState::Active),
+        gateway,
+        port(9, "default/bad", PortKind::Pod, PortState::Quarantined),
+    ]
+}
+
+pub(super) fn fdb() -> Vec<FdbEntry> {
+    let entry = |last: u8, name: &str, is_static, age_ms| FdbEntry {
+        mac: mac(last),
+        port: PortId(u32::from(last)),
+        port_name: name.to_owned(),
+        is_static,
+        age_ms,
+    };
+    vec![entry(2, "default/web", true, 0), entry(77, "default/vm", false, 12_345)]
+}
+
+pub(super) fn neighbors() -> Vec<NeighborEntry> {
+    let entry = |last: u8, name: &str, is_static, age_ms| NeighborEntry {
+        ip: format!("10.244.0.{last}").parse().unwrap(),
+        mac: mac(last),
+        port: PortId(u32::from(last)),
+        port_name: name.to_owned(),
+        is_static,
+        age_ms,
+    };
+    vec![entry(2, "default/web", true, 0), entry(77, "default/vm", false, 305_000)]
+}
+
+pub(super) fn flows() -> Vec<Flow> {
+    let flow = |protocol, source_port, destination: &str, destination_port| Flow {
+        ingress: PortId(2),
+        ingress_name: "default/web".to_owned(),
+        egress: PortId(1),
+        egress_name: "gateway".to_owned(),
+        protocol,
+        source: "10.244.0.2".parse().unwrap(),
+        source_port,
+        destination: destination.parse().unwrap(),
+        destination_port,
+        frames: 12,
+        bytes: 345_678,
+        idle_ms: 1999,
+    };
+    vec![
+        flow(6, 40_000, "10.244.0.3", 80),
+        flow(17, 53, "2001:db8::53", 53),
+        flow(1, 7, "10.244.0.1", 0),
+        flow(47, 0, "10.244.0.1", 0),
+    ]
+}
+
+pub(super) fn drops() -> Vec<DropEntry> {
+    let entry = |reason: &str, description: &str, frames| DropEntry {
+        port: PortId(2),
+        port_name: "default/web".to_owned(),
+        reason: reason.to_owned(),
+        description: description.to_owned(),
+        frames,
+    };
+    vec![
+        entry("spoofed_source", "The source is not the port's own.", 2),
+        entry("ttl_expired", "The TTL ran out.", 1),
+    ]
+}
+
+pub(super) fn status() -> Status {
+    Status {
+        node: node(),
+        control_pid: 100,
+        control_started: ago(3600),
+        datapath: Some(DatapathStatus {
+            pid: 101,
+            started: ago(125),
+            epoch: 7,
+            workers: 1,
+            ports: 3,
+            fdb_entries: 3,
+            flows: 2,
+            rx_frames: 10,
+            forwarded: 9,
+            dropped: 1,
+        }),
+        datapath_restarts: 2,
+        state_dir: "/var/lib/vswitchd".to_owned(),
+        log_filter: "info".to_owned(),
+        problems: Vec::new(),
+    }
+}

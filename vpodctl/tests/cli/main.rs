@@ -1,0 +1,6 @@
+//! `vpodctl` as a process: what it asks a daemon, what it prints, and its exit status.
+
+mod commands;
+mod daemon;
+mod failures;
+mod offline;
