@@ -118,3 +118,6 @@ impl Fdb {
         self.fixed.iter().enumerate().skip(from).map(|(index, (mac, station))| (index, *mac, *station))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,8 @@
 //! ARP: answered from the configuration, taught only by ports that learn.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use datapath::Limits;
 use protocol::Mac;
 use protocol::PortId;

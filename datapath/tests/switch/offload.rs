@@ -1,8 +1,6 @@
 //! The virtio header: what passes whole, what is refused, what is done in software.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use datapath::Limits;
 use etherparse::{Ipv4Header, PacketBuilder, TransportHeader};
 use protocol::link::PortConfig;

@@ -1,8 +1,6 @@
 //! What a port may not send: each refusal by its exact name, and with no other effect.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use protocol::Mac;
 use protocol::link::PortConfig;
 

@@ -1,10 +1,8 @@
 //! ICMP errors the router sends: to whom, about what, with which quote, and when it keeps silent.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use datapath::Limits;
 use etherparse::icmpv4::DestUnreachableHeader;
 use etherparse::{Icmpv4Type, TransportHeader};

@@ -1,10 +1,8 @@
 //! What gets through, and how it looks on the other side.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use datapath::Limits;
 use protocol::Mac;
 use protocol::link::{ConfigDelta, PortConfig};

@@ -1,0 +1,109 @@
+//! Forwarding allocates nothing, on any path, even while tables fill up and evict.
+
+#[path = "switch/common/mod.rs"]
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::Duration;
+
+use common::*;
+use datapath::{Batch, Egress, Limits, Pool, Transmit};
+use protocol::link::PortConfig;
+use protocol::{Mac, Offloads, PortId};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The system's allocator, counting per thread.
+struct Counting;
+
+#[expect(unsafe_code, reason = "counting allocations takes an allocator")]
+// SAFETY: every call goes to `System` with unchanged arguments, which upholds the trait's contract;
+// counting touches a constant-initialised thread local only, which does not allocate.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: `layout` is the caller's, who upholds its conditions.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: `pointer` came from `alloc` above with this layout, so from `System`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+struct Count(usize);
+
+impl Egress for Count {
+    fn transmit(&mut self, _: PortId, _: &[u8]) -> Transmit {
+        self.0 += 1;
+        Transmit::Sent
+    }
+}
+
+#[test]
+fn processing_allocates_nothing() {
+    let mut ports = standard_ports();
+    ports[2] = PortConfig { offloads: Offloads::NONE, ..port(B, "default/b", B_IP) };
+    let limits = Limits {
+        fdb_entries: 32,
+        fdb_entries_per_port: 32,
+        neighbors: 32,
+        neighbors_per_port: 32,
+        flows: 64,
+        flows_per_port: 48,
+        ..Limits::default()
+    };
+    let mut h = Harness::with(ports, limits);
+    let mut superframe = tcp(routed(A_IP, B_IP), 1, 2, &[7; 20_000]);
+    make_partial(&mut superframe, 16);
+    let gso = Vnet { gso_type: GSO_TCPV4, gso_size: 1400, hdr_len: 54, ..Vnet::partial(16) };
+    let fixed: Vec<(PortId, Vnet, Vec<u8>)> = vec![
+        (A, gso, superframe),
+        (A, Vnet::default(), udp(routed(A_IP, [8, 8, 8, 8]), 1, 2, b"no route")),
+        (A, Vnet::default(), echo_request(routed(A_IP, GATEWAY_IP), 1, b"ping")),
+        (A, Vnet::default(), ArpFrame::request(pod_mac(A_IP), A_IP, B_IP).bytes()),
+        (A, Vnet::default(), udp(Path { to_mac: Mac::BROADCAST, ..direct(A_IP, [255; 4]) }, 1, 2, b"all")),
+        (A, Vnet::default(), udp(direct(B_IP, A_IP), 1, 2, b"spoofed")),
+    ];
+    // Frames that fill every table over and over: flows, stations, neighbours.
+    let varied = |n: u32| -> [(PortId, Vnet, Vec<u8>); 3] {
+        let [_, _, high, low] = n.to_be_bytes();
+        let mac = Mac([6, 0, 0, 0, high, low]);
+        let address = [10, 244, 0, 100 + low % 100];
+        let l4_port = u16::from_be_bytes([high, low]);
+        [
+            (A, Vnet::default(), udp(direct(A_IP, B_IP), l4_port, 2, b"flow")),
+            (VM, Vnet::default(), udp(Path { from_mac: mac, ..direct([10, 244, 0, 99], A_IP) }, 1, 2, b"x")),
+            (VM, Vnet::default(), ArpFrame::request(mac, address, GATEWAY_IP).bytes()),
+        ]
+    };
+    let mut pool = Pool::new(64);
+    let mut batch = Batch::new(64);
+    let mut egress = Count(0);
+    let mut allocations = 0;
+    for n in 0..3000 {
+        for (port, vnet, bytes) in fixed.iter().cloned().chain(varied(n)) {
+            let mut frame = pool.take().unwrap();
+            let bytes = [&vnet.bytes()[..], &bytes].concat();
+            frame.receive_area()[..bytes.len()].copy_from_slice(&bytes);
+            frame.set_received(bytes.len());
+            batch.push(port, frame).unwrap();
+        }
+        h.wait(Duration::from_millis(20));
+        let before = ALLOCATIONS.get();
+        h.switch.process(&mut batch, h.now, &mut egress);
+        h.switch.on_deadline(h.now);
+        batch.recycle(&mut pool);
+        allocations += ALLOCATIONS.get() - before;
+    }
+    assert_eq!(allocations, 0);
+    assert!(egress.0 > 3000 * 5, "the frames went somewhere: {}", egress.0);
+    assert!(ALLOCATIONS.get() > 3000, "the allocator counts");
+}
