@@ -10,6 +10,10 @@ use serde_json::Value;
 use crate::output::table::{Column, column, wide};
 use crate::output::{Resource, age, document};
 
+// IANA protocol numbers.
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+
 impl Resource for Flow {
     const KIND: Kind = Kind::Flows;
     const COLUMNS: &'static [Column] = &[
@@ -34,7 +38,7 @@ impl Resource for Flow {
         vec![
             protocol_name(self.protocol),
             end(self.source, self.source_port),
-            end(self.destination, self.destination_port),
+            end(self.destination, destination_port(self)),
             self.ingress_name.clone(),
             self.egress_name.clone(),
             self.frames.to_string(),
@@ -48,7 +52,7 @@ impl Resource for Flow {
     fn id(&self) -> String {
         let protocol = protocol_name(self.protocol);
         let source = end(self.source, self.source_port);
-        let destination = end(self.destination, self.destination_port);
+        let destination = end(self.destination, destination_port(self));
         format!("{protocol}:{source}-{destination}@{}", self.ingress)
     }
 
@@ -70,6 +74,14 @@ impl Resource for Flow {
     }
 }
 
+/// An ICMP flow has its identifier at the source; what it has here (a type) is no port.
+fn destination_port(flow: &Flow) -> u16 {
+    match flow.protocol {
+        ICMP | ICMPV6 => 0,
+        _ => flow.destination_port,
+    }
+}
+
 fn end(ip: IpAddr, port: u16) -> String {
     if port == 0 { ip.to_string() } else { SocketAddr::new(ip, port).to_string() }
 }
@@ -77,10 +89,10 @@ fn end(ip: IpAddr, port: u16) -> String {
 /// The usual name of an IP protocol number, else the number.
 fn protocol_name(number: u8) -> String {
     match number {
-        1 => "icmp".to_owned(),
+        ICMP => "icmp".to_owned(),
         6 => "tcp".to_owned(),
         17 => "udp".to_owned(),
-        58 => "icmpv6".to_owned(),
+        ICMPV6 => "icmpv6".to_owned(),
         132 => "sctp".to_owned(),
         other => other.to_string(),
     }

@@ -14,7 +14,7 @@ use crate::cli::selector::Selector;
 use crate::cli::{Target, kind};
 use crate::connection::{Connection, unexpected};
 use crate::error::CliError;
-use crate::output::table::{self, View};
+use crate::output::table::{View, Widths};
 use crate::output::{self, Format, Resource, document};
 
 /// Between two looks of `-w`.
@@ -170,6 +170,7 @@ fn watch<R: Resource + Selectable>(
     let mut before: BTreeMap<String, R> = BTreeMap::new();
     let mut rows = rows;
     let mut view = view;
+    let mut widths = Widths::default();
     loop {
         let now = Timestamp::now();
         let after: BTreeMap<String, R> = rows.into_iter().map(|row| (row.id(), row)).collect();
@@ -177,7 +178,7 @@ fn watch<R: Resource + Selectable>(
         let changed: Vec<&R> = after.iter().filter(|(id, row)| is_new(id, row)).map(|(_, row)| row).collect();
         let gone: Vec<&R> =
             before.iter().filter(|(id, _)| !after.contains_key(*id)).map(|(_, row)| row).collect();
-        output::print(&changes(&changed, &gone, format, view, now)?)?;
+        output::print(&changes(&changed, &gone, format, (view, &mut widths), now)?)?;
         view.no_headers |= !changed.is_empty() || !gone.is_empty();
         before = after;
         thread::sleep(WATCH_INTERVAL);
@@ -189,7 +190,7 @@ fn changes<R: Resource>(
     changed: &[&R],
     gone: &[&R],
     format: Format,
-    view: View,
+    (view, widths): (View, &mut Widths),
     now: Timestamp,
 ) -> Result<String, CliError> {
     if changed.is_empty() && gone.is_empty() {
@@ -200,7 +201,7 @@ fn changes<R: Resource>(
         Format::Table | Format::Wide => {
             let cells = changed.iter().map(|row| row.cells(now));
             let cells = cells.chain(gone.iter().map(|row| row.cells_when_gone(now)));
-            Ok(table::lines::<R>(cells, view).concat())
+            Ok(widths.lines::<R>(cells, view).concat())
         }
         Format::Json => all().map(|row| document::json(&row.document())).collect(),
         Format::Yaml => all().map(|row| Ok(format!("---\n{}", document::yaml(&row.document())?))).collect(),

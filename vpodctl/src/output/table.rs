@@ -57,25 +57,50 @@ impl View {
 
 /// The table's lines, each with its line break; the header first, unless the view has none.
 pub(crate) fn lines<R: Resource>(rows: impl Iterator<Item = Vec<String>>, view: View) -> Vec<String> {
-    let titles = R::COLUMNS.iter().filter(|column| view.shows(column)).map(|column| column.title.to_owned());
-    let header = (!view.no_headers).then(|| titles.collect::<Vec<_>>());
-    let shown = rows.map(|cells| {
-        let columns = cells.into_iter().zip(R::COLUMNS);
-        columns.filter(|(_, column)| view.shows(column)).map(|(cell, _)| cell).collect()
-    });
-    aligned(header.into_iter().chain(shown).collect())
+    Widths::default().lines::<R>(rows, view)
 }
 
 /// Aligns rows of cells; also for the small tables inside `describe`.
 pub(crate) fn aligned(rows: Vec<Vec<String>>) -> Vec<String> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    for row in rows {
-        // A cell with a line break would tear the table apart.
-        table.add_row(row.into_iter().map(|cell| cell.replace('\n', " ")).collect::<Vec<_>>());
+    Widths::default().aligned(rows)
+}
+
+/// How wide columns have been so far, so that the rows of `-w` stay below their header.
+#[derive(Debug, Default)]
+pub(crate) struct Widths(Vec<usize>);
+
+impl Widths {
+    /// See [`lines`].
+    pub(crate) fn lines<R: Resource>(
+        &mut self,
+        rows: impl Iterator<Item = Vec<String>>,
+        view: View,
+    ) -> Vec<String> {
+        let titles =
+            R::COLUMNS.iter().filter(|column| view.shows(column)).map(|column| column.title.to_owned());
+        let header = (!view.no_headers).then(|| titles.collect::<Vec<_>>());
+        let shown = rows.map(|cells| {
+            let columns = cells.into_iter().zip(R::COLUMNS);
+            columns.filter(|(_, column)| view.shows(column)).map(|(cell, _)| cell).collect()
+        });
+        self.aligned(header.into_iter().chain(shown).collect())
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, BLANKS_BETWEEN_COLUMNS));
+
+    fn aligned(&mut self, rows: Vec<Vec<String>>) -> Vec<String> {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        for row in rows {
+            let cells = row.into_iter().enumerate().map(|(column, cell)| {
+                let width = self.0.get(column).copied().unwrap_or(0);
+                // A cell with a line break would tear the table apart.
+                format!("{:<width$}", cell.replace('\n', " "))
+            });
+            table.add_row(cells.collect::<Vec<_>>());
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, BLANKS_BETWEEN_COLUMNS));
+        }
+        self.0 = table.column_max_content_widths().into_iter().map(usize::from).collect();
+        table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
     }
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }

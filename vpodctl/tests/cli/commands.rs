@@ -253,6 +253,8 @@ fn watching_prints_each_change_once() {
     assert_eq!((run.status, &*run.err), (1, "error: stopping\n"));
     let states: Vec<_> = run.out.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
     assert_eq!(states, ["STATUS", "Pending", "Running", "Terminated"]);
+    let ready: Vec<_> = run.out.lines().filter_map(|line| line.find("READY").or(line.find("/1"))).collect();
+    assert_eq!(ready, [7, 8, 8, 8], "later rows stand below the first header:\n{}", run.out);
 }
 
 #[test]
