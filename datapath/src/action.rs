@@ -4,6 +4,7 @@ use protocol::{Mac, PortId};
 
 use crate::l2::flood::Flood;
 use crate::verdict::DropReason;
+use crate::wire::arp::Arp;
 use crate::wire::icmp::IcmpError;
 
 /// What to do with a frame.
@@ -14,10 +15,10 @@ pub(crate) enum Action {
     Forward { forward: Forward, cacheable: bool },
     /// Several ports get it.
     Flood(Flood),
-    /// It is an ARP request: back it goes as the reply with this MAC.
-    AnswerArp { mac: Mac },
-    /// It is an echo request to the router: back it goes as the reply.
-    AnswerEcho,
+    /// Back it goes as the reply that `mac` has the address asked for.
+    AnswerArp { request: Arp, mac: Mac },
+    /// Back it goes as the echo reply of `mac`.
+    AnswerEcho { mac: Mac },
 }
 
 /// The finished rewrite of a frame for one port.

@@ -63,7 +63,7 @@ impl Batch {
 
     /// Empties the batch into the pool.
     pub fn recycle(&mut self, pool: &mut Pool) {
-        // Reversed, so that the pool hands out the first, hottest-to-be buffer again first.
+        // From the end, so that the pool, last in first out, hands them out in the same order again.
         while let Some((_, frame)) = self.entries.pop() {
             pool.put(frame);
         }

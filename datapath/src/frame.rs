@@ -23,8 +23,8 @@ pub const VNET_HDR_LEN: usize = 12;
 /// Bytes of an Ethernet header without VLAN tags (IEEE 802.3 §3).
 pub const ETHERNET_HDR_LEN: usize = 14;
 
-/// Whole buffer: headroom, virtio header, Ethernet with a VLAN tag, the longest IPv4 packet
-/// (65,535) and the same space again for rounding up to pages.
+/// Whole buffer: headroom, virtio header, Ethernet with a VLAN tag and the longest IPv4 packet
+/// (65,535 bytes), rounded up to pages with one page to spare for what a larger read would tell.
 pub(crate) const FRAME_SIZE: usize = 72 * 1024;
 
 const _: () = assert!(FRAME_SIZE - HEADROOM >= VNET_HDR_LEN + ETHERNET_HDR_LEN + 4 + 65_535);

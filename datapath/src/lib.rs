@@ -1,8 +1,46 @@
 //! The switch as a state machine: frames, a clock reading and configuration in; frames and counters
 //! out.
 //!
-//! This crate opens no socket, reads no clock, starts no thread, writes no log and allocates nothing
-//! per frame; its `Cargo.toml` names no I/O crate.
+//! # A frame's walk
+//!
+//! The poll loop reads frames from devices into [`Frame`]s of its [`Pool`], collects a [`Batch`], reads
+//! the clock once, and calls [`Switch::process`]. For each frame:
+//!
+//! 1. `ports`: the port it came from must be active.
+//! 2. `received`: the headers are read once (`wire`), the virtio header is checked against them, and the
+//!    frame is put in canonical form: no padding, a virtio header that says exactly what is left to do.
+//! 3. `flow_table`: a frame of a known flow skips to 5.
+//! 4. `slow_path`: `admission` (is the source the port's own?), learning (`l2::fdb`), then ARP (`l2::arp`),
+//!    layer 2 (by MAC) or layer 3 (`l3::router`, by route). The result is an `action`, or a refusal that
+//!    names a drop reason and, for the router's refusals, an ICMP error.
+//! 5. `switch`: the action is carried out: TTL and MTU are checked, addresses rewritten in place.
+//! 6. `output`: the frame goes to [`Egress::transmit`] as it is, or after what the destination's device
+//!    cannot do was done in software (`offload`).
+//! 7. `counters`: one verdict is counted, at the port the frame came from.
+//!
+//! Between batches: [`Switch::apply`] (configuration, `config` checks it and `install` makes it active),
+//! [`Switch::on_deadline`] (`sweep` expires entries), pages of tables (`inspect`).
+//!
+//! # What holds
+//!
+//! - Every frame ends in exactly one verdict, and `rx_frames == forwarded + Σ drops` at every port,
+//!   after every frame.
+//! - After step 2 nothing about a received header is checked or read again; a frame is rewritten only
+//!   through views at offsets that were checked there.
+//! - What a frame's headers say is never trusted to agree with its virtio header, and no byte of a
+//!   received virtio header is written.
+//! - The flow table changes speed, never outcome. It holds no decision that rests on a learned entry,
+//!   and every change of configuration voids it at once.
+//! - No traffic changes a configured FDB or neighbour entry, nor evicts another port's learned ones while
+//!   its own port is the fullest.
+//! - A superframe is segmented, and a checksum computed, only where the destination's device cannot.
+//!
+//! # What is not here
+//!
+//! No socket, file, clock, thread, lock or log, and no crate that has one, but for the seed: `foldhash`
+//! mixes a number of its own into the seed given in [`SwitchOptions`], made once per process from
+//! addresses and the clock when the first switch is. No allocation per frame (`tests/no_allocation.rs`). No `unsafe`. No panic on packet
+//! contents: indexing, `unwrap` and `expect` are denied.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -30,8 +30,8 @@ pub struct Limits {
     /// A learned station or address changes ports at most once in this time. A live migration takes
     /// longer; a loop does it thousands of times a second.
     pub move_interval: Duration,
-    /// Broadcast, multicast and unknown-unicast frames a port may send per second: each is copied
-    /// to every port, so 200 to 250 pods are 50,000 writes, some 5 % of a core.
+    /// Broadcast, multicast and unknown-unicast frames a port may send per second. Each is copied to
+    /// every port: with 250 pods 200 of them are 50,000 writes, some 5 % of a core.
     pub flood_per_second: u32,
     /// ... in a burst: service discovery at start sends a few dozen at once.
     pub flood_burst: u32,

@@ -85,9 +85,10 @@ impl SlowPath {
             Action::Forward { forward, .. } if source_is_learned => {
                 Action::Forward { forward, cacheable: false }
             }
-            Action::Forward { .. } | Action::Flood(_) | Action::AnswerArp { .. } | Action::AnswerEcho => {
-                action
-            }
+            Action::Forward { .. }
+            | Action::Flood(_)
+            | Action::AnswerArp { .. }
+            | Action::AnswerEcho { .. } => action,
         })
     }
 
@@ -117,9 +118,10 @@ impl SlowPath {
                 Action::Forward { forward, .. } if forward.leads_back_to(port.id, packet.source) => {
                     Err(DropReason::Hairpin.into())
                 }
-                Action::Forward { .. } | Action::Flood(_) | Action::AnswerArp { .. } | Action::AnswerEcho => {
-                    Ok(action)
-                }
+                Action::Forward { .. }
+                | Action::Flood(_)
+                | Action::AnswerArp { .. }
+                | Action::AnswerEcho { .. } => Ok(action),
             }),
             Some(Station::Static(to) | Station::Learned(to)) if to == port.id => {
                 Err(DropReason::Hairpin.into())

@@ -18,7 +18,7 @@ use crate::action::{Action, Forward, Refusal};
 use crate::batch::Batch;
 use crate::config::{ConfigError, Desired};
 use crate::flow_table::{FlowKey, FlowTable};
-use crate::frame::Frame;
+use crate::frame::{ETHERNET_HDR_LEN, Frame};
 use crate::l2::flood::Flood;
 use crate::l3::icmp;
 use crate::limits::Limits;
@@ -29,7 +29,7 @@ use crate::slow_path::SlowPath;
 use crate::sweep::Sweep;
 use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
-use crate::wire::icmp::IcmpError;
+use crate::wire::icmp::{IcmpError, answer_echo, write_error};
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::{Body, arp, ethernet};
 
@@ -128,23 +128,17 @@ impl Switch {
         now: Instant,
         egress: &mut impl Egress,
     ) -> Result<(), Refusal> {
-        match (action, received.packet.body) {
-            (Action::Forward { forward, .. }, _) => self.forward(forward, frame, received, egress),
-            (Action::Flood(flood), _) => Ok(self.flood(flood, ingress, frame, received, now, egress)?),
-            (Action::AnswerArp { mac }, Body::Arp(request)) => {
+        let answer = Forward::switched(ingress);
+        match action {
+            Action::Forward { forward, .. } => self.forward(forward, frame, received, egress),
+            Action::Flood(flood) => Ok(self.flood(flood, ingress, frame, received, now, egress)?),
+            Action::AnswerArp { request, mac } => {
                 arp::answer(frame.ethernet_mut(), &request, mac);
-                self.forward(Forward::switched(ingress), frame, received, egress)
+                self.forward(answer, frame, received, egress)
             }
-            (Action::AnswerEcho, Body::Ipv4(_)) => {
-                let mac = self.slow_path.node.as_ref().map(|node| node.router_mac);
-                mac.and_then(|mac| crate::wire::icmp::answer_echo(frame.ethernet_mut(), mac))
-                    .ok_or(DropReason::NoRoute)?;
-                self.forward(Forward::switched(ingress), frame, received, egress)
-            }
-            // The slow path answers a message with its own kind only.
-            (Action::AnswerArp { .. }, Body::Ipv4(_)) | (Action::AnswerEcho, Body::Arp(_)) => {
-                debug_assert!(false, "an answer to another message than asked");
-                Err(DropReason::NoRoute.into())
+            Action::AnswerEcho { mac } => {
+                answer_echo(frame.ethernet_mut(), mac);
+                self.forward(answer, frame, received, egress)
             }
         }
     }
@@ -235,9 +229,9 @@ impl Switch {
             && port.icmp_errors.take(now)
         {
             let envelope = icmp::envelope(node, port.config.kind, &received.packet, ip);
-            let offender = frame.ethernet().get(crate::frame::ETHERNET_HDR_LEN..).unwrap_or_default();
+            let offender = frame.ethernet().get(ETHERNET_HDR_LEN..).unwrap_or_default();
             let buffer = &mut self.output.error;
-            let written = crate::wire::icmp::write_error(buffer, error, &envelope, offender, port.ip_mtu());
+            let written = write_error(buffer, error, &envelope, offender, port.ip_mtu());
             if let Some(bytes) = written.and_then(|len| buffer.get(..len))
                 && transmit(port, bytes, egress).is_ok()
             {

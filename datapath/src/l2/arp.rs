@@ -59,10 +59,12 @@ impl SlowPath {
                 node.cluster_cidr.contains(&arp.target_ip) && !node.pod_cidr.contains(&arp.target_ip);
             arp.target_ip == node.gateway_ip || port.kind == PortKind::Gateway && elsewhere
         }) {
-            return Ok(Action::AnswerArp { mac: router.router_mac });
+            return Ok(Action::AnswerArp { request: *arp, mac: router.router_mac });
         }
         match self.neighbors.lookup(target) {
-            Some(neighbor) if neighbor.is_static => Ok(Action::AnswerArp { mac: neighbor.mac }),
+            Some(neighbor) if neighbor.is_static => {
+                Ok(Action::AnswerArp { request: *arp, mac: neighbor.mac })
+            }
             // Asked, not answered for: a learned address may have moved.
             Some(neighbor) if neighbor.port != port.id => {
                 Ok(Action::Forward { forward: Forward::switched(neighbor.port), cacheable: false })

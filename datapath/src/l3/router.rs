@@ -29,7 +29,7 @@ impl SlowPath {
         }
         match self.routes.lookup(ip.destination) {
             Some(Target::Port(port)) => to_port(node, ports, port, true),
-            Some(Target::Router) if is_echo_request(ip) => Ok(Action::AnswerEcho),
+            Some(Target::Router) if is_echo_request(ip) => Ok(Action::AnswerEcho { mac: node.router_mac }),
             // The last hop: the node is the host that has the address, so no hop is counted.
             Some(Target::Router) => to_gateway(node, ports, false),
             Some(Target::Node) => to_gateway(node, ports, true),

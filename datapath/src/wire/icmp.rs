@@ -139,19 +139,18 @@ fn ip_header(total_len: u16, envelope: &Envelope) -> Ipv4Header {
 ///
 /// The packet has no IP options. The message checksum is updated, not computed: a request that was
 /// damaged makes a reply that is too, so damage is never hidden (RFC 1624).
-pub(crate) fn answer_echo(frame: &mut [u8], mac: Mac) -> Option<()> {
-    let (ethernet, packet) = EthernetHeader::mut_from_prefix(frame).ok()?;
+pub(crate) fn answer_echo(frame: &mut [u8], mac: Mac) {
+    let Ok((ethernet, packet)) = EthernetHeader::mut_from_prefix(frame) else { return };
+    let Ok((ip, message)) = Ipv4Header::mut_from_prefix(packet) else { return };
+    let Ok((header, _)) = IcmpHeader::mut_from_prefix(message) else { return };
     ethernet.destination = ethernet.source;
     ethernet.source = mac.0;
-    let (ip, message) = Ipv4Header::mut_from_prefix(packet).ok()?;
     std::mem::swap(&mut ip.source, &mut ip.destination);
     ip.ttl = ORIGINATED_TTL;
     ip.checksum = 0.into();
     ip.checksum = Sum::new().bytes(ip.as_bytes()).checksum().into();
-    let (header, _) = IcmpHeader::mut_from_prefix(message).ok()?;
     let old = u16::from_be_bytes([header.kind, header.code]);
     header.kind = ECHO_REPLY;
     let new = u16::from_be_bytes([header.kind, header.code]);
     header.checksum = checksum::update(header.checksum.get(), old, new).into();
-    Some(())
 }

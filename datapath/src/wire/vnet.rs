@@ -3,7 +3,7 @@
 //! Every field is hostile: a pod with a packet socket chooses what the TAP reader gets, and the
 //! kernel does not make it agree with the packet. So the header is read as a *request*, checked
 //! against the parsed packet ([`Offload::validate`]), and what leaves the switch is written anew from
-//! the packet ([`Offload::write_header`]): exact `hdr_len`, our own `csum_start`, no other flag.
+//! the packet ([`Offload::header`]): exact `hdr_len`, our own `csum_start`, no other flag.
 
 use zerocopy::byteorder::{NativeEndian, U16};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};

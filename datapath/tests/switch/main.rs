@@ -11,3 +11,23 @@ mod icmp_errors;
 mod learning;
 mod offload;
 mod robustness;
+
+/// "Every drop has a name, a counter and a test": the last of the three.
+#[test]
+fn every_drop_reason_is_provoked_by_a_test() {
+    const SOURCES: [&str; 9] = [
+        include_str!("admission.rs"),
+        include_str!("arp.rs"),
+        include_str!("configuration.rs"),
+        include_str!("flows.rs"),
+        include_str!("forwarding.rs"),
+        include_str!("icmp_errors.rs"),
+        include_str!("learning.rs"),
+        include_str!("offload.rs"),
+        include_str!("robustness.rs"),
+    ];
+    for reason in datapath::DropReason::ALL {
+        let quoted = format!("\"{}\"", reason.name());
+        assert!(SOURCES.iter().any(|source| source.contains(&quoted)), "no test names {quoted}");
+    }
+}
