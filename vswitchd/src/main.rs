@@ -10,6 +10,7 @@ mod container_shim;
 mod control;
 mod datapath_process;
 mod log;
+mod process_identity;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

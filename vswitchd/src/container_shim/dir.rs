@@ -10,6 +10,8 @@ use protocol::object::{ContainerStatus, Exit, RestartPolicy};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::process_identity::ProcessIdentity;
+
 /// What a shim has to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShimSpec {
@@ -27,43 +29,13 @@ pub(crate) struct ShimSpec {
     pub(crate) restarts: u32,
 }
 
-/// Which process a shim is. The start time tells it from a later process with the same number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ShimIdentity {
-    /// Process id.
-    pub(crate) pid: u32,
-    /// Field `starttime` of `/proc/<pid>/stat`, in clock ticks since boot.
-    pub(crate) start_ticks: u64,
-}
-
-impl ShimIdentity {
-    /// Of the process `pid`, if it exists.
-    pub(crate) fn of(pid: u32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is the program's name in parentheses and may itself hold both.
-        let (_, rest) = stat.rsplit_once(')')?;
-        let mut fields = rest.split_ascii_whitespace();
-        if fields.next()? == "Z" {
-            return None;
-        }
-        // `state` was field 3, `starttime` is field 22 (proc_pid_stat(5)).
-        let start_ticks = fields.nth(18)?.parse().ok()?;
-        Some(Self { pid, start_ticks })
-    }
-
-    /// That very process still runs.
-    pub(crate) fn is_alive(&self) -> bool {
-        Self::of(self.pid) == Some(*self)
-    }
-}
-
 /// What `status.json` holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StatusFile {
     /// Who wrote it.
-    pub(crate) shim: ShimIdentity,
+    pub(crate) shim: ProcessIdentity,
     /// The container's process, while it runs; it leads a process group.
-    pub(crate) process: Option<ShimIdentity>,
+    pub(crate) process: Option<ProcessIdentity>,
     /// Why the command could not be started the first time. The shim has ended then.
     pub(crate) start_error: Option<String>,
     /// The container's status.
@@ -164,21 +136,14 @@ mod tests {
     use super::*;
     use protocol::object::{ContainerState, Timestamp};
 
-    fn status(shim: ShimIdentity, state: ContainerState) -> StatusFile {
+    fn status(shim: ProcessIdentity, state: ContainerState) -> StatusFile {
         let name = "web".parse().unwrap();
         let status = ContainerStatus { name, state, restart_count: 0, last_exit: None };
         StatusFile { shim, process: None, start_error: None, status }
     }
 
-    fn me() -> ShimIdentity {
-        ShimIdentity::of(std::process::id()).unwrap()
-    }
-
-    #[test]
-    fn a_process_is_told_from_its_successor_by_start_time() {
-        assert!(me().is_alive());
-        let other = ShimIdentity { start_ticks: me().start_ticks + 1, ..me() };
-        assert!(!other.is_alive());
+    fn me() -> ProcessIdentity {
+        ProcessIdentity::of(std::process::id()).unwrap()
     }
 
     #[test]
@@ -195,7 +160,7 @@ mod tests {
     fn a_running_container_whose_shim_is_gone_is_reported_as_killed() {
         let temporary = tempfile::tempdir().unwrap();
         let dir = ContainerDir::new(temporary.path().to_owned());
-        let gone = ShimIdentity { start_ticks: me().start_ticks + 1, ..me() };
+        let gone = ProcessIdentity { start_ticks: me().start_ticks + 1, ..me() };
         dir.write_status(&status(gone, ContainerState::Running { pid: 1, since: Timestamp(5) })).unwrap();
         let observed = dir.observe().unwrap().unwrap().status.state;
         assert!(

@@ -21,5 +21,5 @@ mod dir;
 mod output;
 mod supervise;
 
-pub(crate) use dir::{ContainerDir, ShimIdentity, ShimSpec};
+pub(crate) use dir::{ContainerDir, ShimSpec};
 pub(crate) use supervise::run;

@@ -15,8 +15,9 @@ use protocol::object::{ContainerState, ContainerStatus, Exit, RestartPolicy, Tim
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use super::backoff::Backoff;
-use super::dir::{ContainerDir, ShimIdentity, ShimSpec, StatusFile};
+use super::dir::{ContainerDir, ShimSpec, StatusFile};
 use super::output::{self, Copier};
+use crate::process_identity::ProcessIdentity;
 
 /// Exit code of a command that could not be started, as shells report it.
 const COULD_NOT_START: i32 = 127;
@@ -30,7 +31,7 @@ pub(crate) fn run(dir: ContainerDir) -> anyhow::Result<()> {
     let _ = nix::unistd::setsid();
     let spec = dir.read_spec().with_context(|| format!("container directory {}", dir.path().display()))?;
     let signals = forward_signals()?;
-    let shim = ShimIdentity::of(std::process::id()).context("/proc is not readable")?;
+    let shim = ProcessIdentity::of(std::process::id()).context("/proc is not readable")?;
     let restarts = spec.restarts;
     let backoff = Backoff::default();
     Shim { dir, spec, shim, signals, backoff, restarts, started: false, last_exit: None }.supervise()
@@ -39,7 +40,7 @@ pub(crate) fn run(dir: ContainerDir) -> anyhow::Result<()> {
 struct Shim {
     dir: ContainerDir,
     spec: ShimSpec,
-    shim: ShimIdentity,
+    shim: ProcessIdentity,
     signals: Receiver<i32>,
     backoff: Backoff,
     restarts: u32,
@@ -183,7 +184,7 @@ impl Shim {
 
     fn record_run(&self, child: &Child) -> anyhow::Result<()> {
         let state = ContainerState::Running { pid: child.id(), since: Timestamp::now() };
-        self.write(ShimIdentity::of(child.id()), None, state)
+        self.write(ProcessIdentity::of(child.id()), None, state)
     }
 
     fn record_failed_start(&self, error: String) -> anyhow::Result<()> {
@@ -197,7 +198,7 @@ impl Shim {
 
     fn write(
         &self,
-        process: Option<ShimIdentity>,
+        process: Option<ProcessIdentity>,
         start_error: Option<String>,
         state: ContainerState,
     ) -> anyhow::Result<()> {

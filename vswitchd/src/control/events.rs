@@ -46,7 +46,7 @@ fn on_link_event(control: &Control, event: LinkEvent) {
             control.sync();
             tracing::info!("datapath started; {} pods attached again", control.inventory.lock().len());
         }
-        LinkEvent::Connected { epoch, taken_over: true } => match control.switch.on_taken_over(epoch) {
+        LinkEvent::Connected { taken_over: true, .. } => match control.switch.on_taken_over() {
             Ok(()) => control.sync(),
             Err(error) => tracing::error!("taking over the datapath: {}", chain(&error)),
         },

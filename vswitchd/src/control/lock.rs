@@ -6,9 +6,18 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+
+use crate::process_identity::ProcessIdentity;
+
+/// For a holder that looks alive; it may have been killed just now.
+const ALIVE_LIMIT: Duration = Duration::from_millis(300);
+/// For a holder that is dead but not gone.
+const DYING_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why this process may not be the daemon.
 #[derive(Debug, thiserror::Error)]
@@ -40,22 +49,39 @@ pub(crate) struct InstanceLock(#[expect(dead_code, reason = "held, not read")] F
 
 impl InstanceLock {
     /// Takes the lock and writes this process's id into the file.
+    ///
+    /// A daemon that was killed holds it until its last thread is gone, which can take a moment when
+    /// one was inside the kernel; so a lock whose holder is not alive is waited for.
     pub(crate) fn take(path: &Path) -> Result<Self, LockError> {
         let io = |source| LockError::Io { path: path.to_owned(), source };
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
-        let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(file) => file,
-            Err((mut file, Errno::EWOULDBLOCK)) => {
-                let mut holder = String::new();
-                let _ = file.read_to_string(&mut holder);
-                return Err(LockError::Held { path: path.to_owned(), holder: holder.trim().to_owned() });
-            }
-            Err((_, errno)) => return Err(io(errno.into())),
-        };
-        file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
-        writeln!(file, "{}", std::process::id()).map_err(io)?;
-        Ok(Self(file))
+        let started = Instant::now();
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)
+                .map_err(io)?;
+            let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(file) => file,
+                Err((mut file, Errno::EWOULDBLOCK)) => {
+                    let mut holder = String::new();
+                    let _ = file.read_to_string(&mut holder);
+                    let holder = holder.trim().to_owned();
+                    let alive = holder.parse().ok().is_some_and(|pid| ProcessIdentity::of(pid).is_some());
+                    if started.elapsed() > if alive { ALIVE_LIMIT } else { DYING_LIMIT } {
+                        return Err(LockError::Held { path: path.to_owned(), holder });
+                    }
+                    thread::sleep(Duration::from_millis(10));
+                    continue;
+                }
+                Err((_, errno)) => return Err(io(errno.into())),
+            };
+            file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
+            writeln!(file, "{}", std::process::id()).map_err(io)?;
+            return Ok(Self(file));
+        }
     }
 
     /// Removes the file, while the lock is still held.

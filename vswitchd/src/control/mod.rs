@@ -157,7 +157,7 @@ fn greet(control: &Control, events: &Receiver<LinkEvent>) -> anyhow::Result<()> 
     match events.recv_timeout(CONNECT_LIMIT).context("the datapath process does not report")? {
         LinkEvent::Connected { epoch, taken_over: true } => {
             tracing::info!(epoch, "taking over the running datapath");
-            control.switch.on_taken_over(epoch)?;
+            control.switch.on_taken_over()?;
         }
         LinkEvent::Connected { epoch, taken_over: false } => control.switch.on_fresh(epoch),
         LinkEvent::Lost { cause, .. } => bail!("the datapath process cannot run: {cause}"),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -18,6 +19,8 @@ use super::pods::{containers, files, network};
 use super::{gateway, preflight};
 use crate::config::Config;
 
+/// Threads that remove pods.
+const REMOVERS: usize = 8;
 /// How long the datapath may take to end.
 const END_LIMIT: Duration = Duration::from_secs(3);
 
@@ -35,9 +38,8 @@ pub(crate) fn purge(config: &Config) -> anyhow::Result<()> {
     }
     match records(config) {
         Ok(records) => {
-            for record in records {
-                errors.extend(remove_pod(config, &record));
-            }
+            errors.extend(remove_pods(config, &records));
+            files::remove_parent();
         }
         Err(error) => errors.push(format!("{error:#}")),
     }
@@ -79,9 +81,24 @@ fn stop_datapath(socket: &Path) -> io::Result<()> {
     kill(pid, Signal::SIGKILL)?;
     let deadline = Instant::now() + END_LIMIT;
     while kill(pid, None).is_ok() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     Ok(())
+}
+
+/// Several at a time: removing a device is mostly waiting (for an RCU grace period).
+fn remove_pods(config: &Config, records: &[PodRecord]) -> Vec<String> {
+    let share = records.len().div_ceil(REMOVERS).max(1);
+    thread::scope(|scope| {
+        let removers: Vec<_> = records
+            .chunks(share)
+            .map(|share| scope.spawn(|| share.iter().flat_map(|record| remove_pod(config, record)).collect()))
+            .collect();
+        let ended = |remover: thread::ScopedJoinHandle<'_, Vec<String>>| {
+            remover.join().unwrap_or_else(|_| vec!["a thread panicked".to_owned()])
+        };
+        removers.into_iter().flat_map(ended).collect()
+    })
 }
 
 fn remove_pod(config: &Config, record: &PodRecord) -> Vec<String> {

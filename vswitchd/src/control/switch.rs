@@ -57,6 +57,8 @@ struct Active {
     quarantined: BTreeSet<PortId>,
     last_crash: BTreeMap<PortId, Instant>,
     taken_over: bool,
+    /// It is unknown what became of the last delta, so the datapath has to be asked.
+    interrupted: bool,
 }
 
 impl Switch {
@@ -124,13 +126,28 @@ impl Switch {
         active.epoch = epoch;
         active.configuration = Configuration::default();
         active.replaced.clear();
+        active.interrupted = false;
         active.connected = true;
         self.reconnected.notify_all();
     }
 
     /// The datapath can be talked to, and runs what an earlier control process (or this one) gave
-    /// it. Asks for its ports; descriptors we lack are taken from it.
-    pub(crate) fn on_taken_over(&self, epoch: Epoch) -> Result<(), SwitchError> {
+    /// it, which is learned from it.
+    pub(crate) fn on_taken_over(&self) -> Result<(), SwitchError> {
+        let mut active = self.active.lock();
+        self.learn(&mut active)?;
+        active.connected = true;
+        active.taken_over = true;
+        self.reconnected.notify_all();
+        Ok(())
+    }
+
+    /// Asks the datapath what it runs. Descriptors we lack are taken from it.
+    fn learn(&self, active: &mut Active) -> Result<(), SwitchError> {
+        self.discard_collected()?;
+        let FromDatapath::Summary(summary) = self.link.request(ToDatapath::Summary, &[])?.0 else {
+            return Err(SwitchError::Answer("no summary".to_owned()));
+        };
         let mut ports = Vec::new();
         let mut after = None;
         loop {
@@ -147,21 +164,25 @@ impl Switch {
             after = Some(last.id);
             ports.extend(page.into_iter().zip(fds));
         }
-        let mut active = self.active.lock();
-        active.epoch = epoch;
+        active.epoch = summary.epoch;
         // Its node settings are not told, so they are sent again.
         active.configuration = Configuration::default();
         for (config, fd) in ports {
-            active
-                .devices
-                .entry(config.id)
-                .or_insert_with(|| Tap::from_fd(config.device, fd, config.offloads));
+            let device = || Tap::from_fd(config.device, fd, config.offloads);
+            active.devices.entry(config.id).or_insert_with(device);
             active.configuration.ports.insert(config.id, config);
         }
-        active.connected = true;
-        active.taken_over = true;
-        self.reconnected.notify_all();
+        active.interrupted = false;
         Ok(())
+    }
+
+    /// Makes the datapath forget deltas that wait for a commit which never came, because their sender
+    /// died. A refused delta takes them along, and no configuration has number 0.
+    fn discard_collected(&self) -> Result<(), SwitchError> {
+        match self.link.request(ToDatapath::Apply(ConfigDelta::default()), &[])?.0 {
+            FromDatapath::Refused { .. } => Ok(()),
+            other => Err(unexpected(other)),
+        }
     }
 
     /// The datapath ran before this process.
@@ -215,8 +236,13 @@ impl Switch {
         };
         let mut wanted = desired(&facts, &records, &active.quarantined);
         wanted.ports.retain(|id, _| active.devices.contains_key(id));
+        if active.interrupted {
+            self.learn(active)?;
+        }
         for delta in diff(active.epoch, &active.configuration, &wanted, &active.replaced) {
+            active.interrupted = true;
             self.send(active, delta)?;
+            active.interrupted = false;
         }
         active.configuration = wanted;
         active.replaced.clear();

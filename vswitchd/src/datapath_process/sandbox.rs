@@ -80,9 +80,22 @@ fn clear_capabilities(set: CapSet, name: &'static str) -> Result<(), SandboxErro
 
 /// Allows all threads of this process the listed system calls only, from now on.
 pub(super) fn apply_seccomp() -> Result<(), SandboxError> {
-    let program: BpfProgram = filter()?.try_into()?;
-    seccompiler::apply_filter_all_threads(&program)?;
+    // Of two filters the stricter answer counts, so the list below can let pass what this one refuses;
+    // it goes first, because the list does not allow another filter.
+    for filter in [refused()?, filter()?] {
+        let program: BpfProgram = filter.try_into()?;
+        seccompiler::apply_filter_all_threads(&program)?;
+    }
     Ok(())
+}
+
+/// Opening a file fails, but does not kill: the allocator looks at `/proc/sys/vm/overcommit_memory`
+/// when it gives back a thread's memory, and does without if it may not (glibc's
+/// `check_may_shrink_heap`).
+fn refused() -> Result<SeccompFilter, SandboxError> {
+    let rules = BTreeMap::from([(libc::SYS_openat, Vec::new())]);
+    let errno = SeccompAction::Errno(libc::EACCES.unsigned_abs());
+    Ok(SeccompFilter::new(rules, SeccompAction::Allow, errno, std::env::consts::ARCH.try_into()?)?)
 }
 
 fn filter() -> Result<SeccompFilter, SandboxError> {
@@ -100,6 +113,8 @@ fn filter() -> Result<SeccompFilter, SandboxError> {
     // A device received by its descriptor is asked for its name, and nothing else.
     let get_name = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, TUNGETIFF)?;
     rules.insert(libc::SYS_ioctl, vec![SeccompRule::new(vec![get_name])?]);
+    // See `refused`.
+    rules.insert(libc::SYS_openat, Vec::new());
     let arch = std::env::consts::ARCH.try_into()?;
     Ok(SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, arch)?)
 }

@@ -18,7 +18,8 @@ use super::super::inventory::Life;
 use super::super::node::Control;
 use super::create::{store_error, validate_command};
 use super::{not_found, view};
-use crate::container_shim::{ContainerDir, ShimIdentity, ShimSpec};
+use crate::container_shim::{ContainerDir, ShimSpec};
+use crate::process_identity::ProcessIdentity;
 
 /// Between `SIGTERM` and `SIGKILL`, as `docker stop` has it.
 const GRACE: Duration = Duration::from_secs(10);
@@ -82,7 +83,7 @@ fn wait_for_start(dir: &ContainerDir, pid: u32, object: &str) -> Result<(), ApiE
                 Some(error) => Err(ApiError::new(ErrorCode::Invalid, format!("{object}: {error}"))),
             };
         }
-        let ended = ShimIdentity::of(pid).is_none();
+        let ended = ProcessIdentity::of(pid).is_none();
         if ended && dir.read_status().ok().flatten().is_none() {
             let said = std::fs::read_to_string(dir.path().join("shim.log")).unwrap_or_default();
             let text = format!("{object}: its supervisor ended at once: {}", said.trim());
@@ -195,7 +196,7 @@ pub(crate) fn stop_shims(pod_dir: &Path, record: &PodRecord) -> Result<(), Strin
 }
 
 /// Tells a living shim to stop.
-fn signal(dir: &ContainerDir) -> Option<ShimIdentity> {
+fn signal(dir: &ContainerDir) -> Option<ProcessIdentity> {
     let shim = dir.read_status().ok()??.shim;
     if !shim.is_alive() {
         return None;
@@ -204,7 +205,7 @@ fn signal(dir: &ContainerDir) -> Option<ShimIdentity> {
     Some(shim)
 }
 
-fn wait_for_end(shim: ShimIdentity, deadline: Instant) -> Result<(), String> {
+fn wait_for_end(shim: ProcessIdentity, deadline: Instant) -> Result<(), String> {
     let mut pause = Duration::from_millis(1);
     while shim.is_alive() {
         if Instant::now() > deadline {
@@ -217,7 +218,7 @@ fn wait_for_end(shim: ShimIdentity, deadline: Instant) -> Result<(), String> {
     Ok(())
 }
 
-fn pid_of(shim: ShimIdentity) -> Pid {
+fn pid_of(shim: ProcessIdentity) -> Pid {
     // Process ids fit: the kernel's limit is 2^22.
     Pid::from_raw(i32::try_from(shim.pid).unwrap_or(i32::MAX))
 }

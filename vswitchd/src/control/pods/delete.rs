@@ -2,7 +2,7 @@
 
 use protocol::message::{ApiError, ErrorCode, PodRef};
 use protocol::object::Timestamp;
-use store::record::{CoolingRecord, PodRecord};
+use store::record::{CoolingRecord, PodRecord, Provisioning};
 use store::{Key, Kind, Transaction};
 
 use super::super::inventory::{Life, Rest};
@@ -19,13 +19,19 @@ pub(crate) fn delete(control: &Control, pod: &PodRef) -> Result<(), ApiError> {
         inventory.get(pod).ok_or_else(|| not_found(pod))?.operation.clone()
     };
     let _held = operation.lock();
-    let record = {
+    let mut record = {
         let mut inventory = control.inventory.lock();
         // Another delete, or a failed create, may have removed it while this one waited.
         let entry = inventory.get_mut(pod).ok_or_else(|| not_found(pod))?;
         entry.life = Life::Deleting;
         entry.record.clone()
     };
+    // A delete that is interrupted is completed at the next start, not undone. Where this cannot be
+    // written, the end of it cannot either, and the caller is told there.
+    record.provisioning = Provisioning::Pending;
+    if let Err(error) = control.commit(Transaction::new().put(record.key(), &record, None)) {
+        tracing::warn!(%pod, "noting the intent to delete: {error}");
+    }
     let errors = teardown::teardown(control, &record, Netns::Ours);
     if !errors.is_empty() {
         let text = format!("pod {pod} is not completely removed, repeat the command: {}", errors.join("; "));

@@ -46,6 +46,11 @@ pub(crate) fn remove(netns: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes the directory of all pods' files if it is empty.
+pub(crate) fn remove_parent() {
+    let _ = fs::remove_dir(NETNS_ETC);
+}
+
 /// `dnsPolicy: ClusterFirst`.
 pub(crate) fn resolv_conf(namespace: &str, domain: &str, dns: IpAddr) -> String {
     format!("search {namespace}.svc.{domain} svc.{domain} {domain}\nnameserver {dns}\noptions ndots:5\n")
