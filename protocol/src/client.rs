@@ -90,8 +90,10 @@ impl Client {
             .map_err(|source| ClientError::Connect { path: path.to_owned(), source })?;
         let mut client = Self { path: path.to_owned(), stream };
         client.limit_hello(Some(HELLO_TIMEOUT))?;
-        codec::write_preamble(&mut client.stream).map_err(|e| client.codec_error(e))?;
+        // A daemon that refuses the connection has said why and closed it, perhaps before this.
+        let greeted = codec::write_preamble(&mut client.stream);
         codec::read_preamble(&mut client.stream).map_err(|e| client.codec_error(e))?;
+        greeted.map_err(|e| client.refusal_or(e))?;
         client.limit_hello(None)?;
         Ok(client)
     }
@@ -126,7 +128,7 @@ impl Client {
     }
 
     fn send_raw<T: Serialize>(&mut self, request: &T) -> Result<(), ClientError> {
-        codec::write_frame(&mut self.stream, request, MAX_ADMIN_FRAME_BYTES).map_err(|e| self.codec_error(e))
+        codec::write_frame(&mut self.stream, request, MAX_ADMIN_FRAME_BYTES).map_err(|e| self.refusal_or(e))
     }
 
     /// The next response; an [`Response::Error`] becomes an `Err`.
@@ -163,6 +165,18 @@ impl Client {
                 other => return Err(ClientError::Unexpected(format!("{other:?}"))),
             }
         }
+    }
+
+    /// After a failed write: what the daemon said before it closed the connection, else `error`.
+    fn refusal_or(&mut self, error: CodecError) -> ClientError {
+        let closed =
+            |e: &io::Error| matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
+        if matches!(&error, CodecError::Io(source) if closed(source))
+            && let Err(ClientError::Api(refusal)) = self.receive()
+        {
+            return refusal.into();
+        }
+        self.codec_error(error)
     }
 
     fn codec_error(&self, source: CodecError) -> ClientError {

@@ -145,3 +145,29 @@ fn lists_come_in_pages_and_end_with_done() {
     assert!(client.list(&list()).unwrap_err().to_string().contains("does not fit the request"));
     daemon.join().unwrap();
 }
+
+#[test]
+fn a_daemon_that_refuses_the_connection_is_heard() {
+    let socket = Socket::new("refused");
+    let listener = UnixListener::bind(&socket.0).unwrap();
+    let path = socket.0.clone();
+    let refuse = |listener: &UnixListener| {
+        let mut stream = listener.accept().unwrap().0;
+        codec::write_preamble(&mut stream).unwrap();
+        answer(&mut stream, &Response::Error(ApiError::new(ErrorCode::Unavailable, "too many connections")));
+    };
+    // Refused before the client has said a word, and after its greeting.
+    let early = thread::spawn(move || Client::connect(&path).and_then(|mut client| client.request(&list())));
+    refuse(&listener);
+    assert_eq!(early.join().unwrap().unwrap_err().to_string(), "too many connections");
+    let path = socket.0.clone();
+    let (connected, late) = std::sync::mpsc::channel();
+    let client = thread::spawn(move || {
+        let mut client = Client::connect(&path).unwrap();
+        late.recv().unwrap();
+        client.request(&list())
+    });
+    refuse(&listener);
+    connected.send(()).unwrap();
+    assert_eq!(client.join().unwrap().unwrap_err().to_string(), "too many connections");
+}

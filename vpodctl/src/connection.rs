@@ -8,13 +8,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use protocol::Namespace;
 use protocol::client::{Client, ClientError, DEFAULT_ADMIN_SOCKET};
-use protocol::message::{AdminRequest, Items, Kind, ReadRequest, Response};
-use protocol::{Namespace, object::Pod};
+use protocol::message::{AdminRequest, Items, Kind, PodRef, ReadRequest, Response};
+use protocol::object::Pod;
 
 use crate::cli::Target;
 use crate::error::CliError;
-use protocol::message::PodRef;
 
 const READ_ONLY_SOCKET: &str = "ro.sock";
 

@@ -226,6 +226,9 @@ fn survives<T: Serialize + DeserializeOwned + PartialEq + Debug>(message: &T) ->
 }
 
 proptest! {
+    // Fewer than usual: a message with all its fields takes long to make up.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn requests_survive(create in create_pod()) {
         survives(&AdminRequest::CreatePod(create))?;

@@ -36,8 +36,9 @@ enum Event {
 
 pub(crate) fn run(target: &Target, args: &CaptureArgs) -> Result<(), CliError> {
     let mut daemon = Connection::admin(target, "capture")?;
+    // A wrong name should not truncate a file, and a wrong path should not start anything.
+    daemon.pod(args.pod.reference())?;
     daemon.wait_for_ever()?;
-    // The output first: a wrong path should not start anything.
     let mut file = Output::create(&args.write)?;
     let (events, inbox) = mpsc::sync_channel(QUEUE_LEN);
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(CliError::Signals)?;
@@ -52,7 +53,9 @@ pub(crate) fn run(target: &Target, args: &CaptureArgs) -> Result<(), CliError> {
     let deadline = args.duration.map(|duration| Instant::now() + duration);
     let ended = record(&inbox, &mut file, deadline);
     let flushed = file.flush();
-    eprintln!("{} frames captured to {}", file.blocks.frames, args.write.display());
+    if ended.is_ok() || file.blocks.frames > 0 {
+        eprintln!("{} frames captured to {}", file.blocks.frames, args.write.display());
+    }
     ended.and(flushed)
 }
 

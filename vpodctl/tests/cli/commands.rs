@@ -293,8 +293,11 @@ fn block(kind: u32) -> Vec<u8> {
 
 #[test]
 fn a_capture_ends_with_its_duration_and_holds_whole_blocks_only() {
-    let daemon = Daemon::admin(|_| {
+    let daemon = Daemon::admin(|request| {
         let half = block(6)[..7].to_vec();
+        if matches!(request, AdminRequest::Read(_)) {
+            return one_pod("web");
+        }
         vec![Response::Bytes([block(0x0a0d_0d0a), block(6)].concat()), Response::Bytes(half)]
     });
     let file = daemon.dir.path("web.pcapng");
@@ -311,12 +314,33 @@ fn a_capture_ends_with_its_duration_and_holds_whole_blocks_only() {
     assert_eq!((run.status, &*run.out), (0, ""));
     assert!(run.err.starts_with("1 frames captured to "), "{}", run.err);
     assert_eq!(std::fs::read(file).unwrap(), [block(0x0a0d_0d0a), block(6)].concat());
-    assert_eq!(daemon.seen(), [AdminRequest::Capture { pod: pod_ref("web"), snaplen: 96 }]);
+    let capture = AdminRequest::Capture { pod: pod_ref("web"), snaplen: 96 };
+    assert_eq!(daemon.seen(), [read(ReadRequest::GetPod(pod_ref("web"))), capture]);
+}
+
+#[test]
+fn a_capture_of_a_pod_that_is_not_there_leaves_the_file_alone() {
+    let daemon = Daemon::admin(|_| not_found("web"));
+    let file = daemon.dir.path("web.pcapng");
+    std::fs::write(&file, "precious").unwrap();
+    daemon.run(&["capture", "web", "-w", file.to_str().unwrap()]).fails(1, &["not found"]);
+    assert_eq!(std::fs::read(file).unwrap(), b"precious");
+}
+
+#[test]
+fn a_capture_that_cannot_be_written_is_not_started() {
+    let daemon = Daemon::admin(|_| one_pod("web"));
+    let run = daemon.run(&["capture", "web", "-w", "/nonexistent/x.pcapng"]);
+    run.fails(1, &["cannot write /nonexistent/x.pcapng"]);
+    assert_eq!(daemon.seen(), [read(ReadRequest::GetPod(pod_ref("web")))]);
 }
 
 #[test]
 fn control_c_ends_a_capture_cleanly() {
-    let daemon = Daemon::admin(|_| vec![Response::Bytes([block(0x0a0d_0d0a), block(6)].concat())]);
+    let daemon = Daemon::admin(|request| match request {
+        AdminRequest::Read(_) => one_pod("web"),
+        _ => vec![Response::Bytes([block(0x0a0d_0d0a), block(6)].concat())],
+    });
     let mut child = Command::new(env!("CARGO_BIN_EXE_vpodctl"))
         .args(["--socket", daemon.socket().to_str().unwrap(), "capture", "web", "-w"])
         .arg(daemon.dir.path("x.pcapng"))

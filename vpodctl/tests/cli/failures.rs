@@ -110,12 +110,3 @@ fn wrong_usage_ends_with_2_and_says_what_is_right() {
         vpodctl(&dir.path("admin.sock"), arguments).fails(2, &[text]);
     }
 }
-
-#[test]
-fn a_capture_that_cannot_be_written_is_not_started() {
-    let daemon = Daemon::admin(|_| Vec::new());
-    daemon
-        .run(&["capture", "web", "-w", "/nonexistent/x.pcapng"])
-        .fails(1, &["cannot write /nonexistent/x.pcapng"]);
-    assert_eq!(daemon.seen(), []);
-}
