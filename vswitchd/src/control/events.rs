@@ -16,7 +16,7 @@ use super::error::chain;
 use super::gateway;
 use super::inventory::Life;
 use super::node::Control;
-use super::pods::containers;
+use super::pods::{containers, create};
 
 /// How often namespaces are looked at. Their deletion is not reported by the TAP, whose descriptor
 /// keeps the namespace itself alive.
@@ -111,6 +111,7 @@ fn on_tick(control: &Control, ticks: u32) {
     for (pod, port, netns) in lost_namespaces(control) {
         fail(control, &pod, port, format!("its network namespace {netns} was deleted"));
     }
+    create::forget_doomed(control);
     if control.switch_problem.lock().is_some() {
         control.sync();
     }

@@ -110,6 +110,7 @@ fn start(config: Config, logs: Logs) -> anyhow::Result<(Arc<Control>, Receiver<L
         inventory: Mutex::new(inventory),
         switch: Switch::new(link),
         shims: Mutex::default(),
+        doomed: Mutex::default(),
         gate: Gate::default(),
         store_problem: Mutex::default(),
         switch_problem: Mutex::default(),

@@ -27,6 +27,8 @@ pub(crate) struct Control {
     pub(crate) switch: Switch,
     /// Shims this process started, to be waited for.
     pub(crate) shims: Mutex<Vec<Child>>,
+    /// Records of pods that do not exist, which the store could not forget yet.
+    pub(crate) doomed: Mutex<Vec<PodRecord>>,
     /// Closed at the end.
     pub(crate) gate: Gate,
     /// What the store last refused to do; cleared by the next success.

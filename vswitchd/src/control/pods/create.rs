@@ -173,7 +173,10 @@ fn build(control: &Control, pod: &PodRef, record: &mut PodRecord, netns: &mut Ne
         let text = format!("{object}: network namespace {} exists already and is not ours", record.netns);
         return Err(ApiError::new(ErrorCode::Conflict, text));
     }
-    control.commit(Transaction::new().put_new(record.key(), record)).map_err(|e| store_error(&object, &e))?;
+    // The inventory keeps names apart; a record found here is one that could not be forgotten.
+    control
+        .commit(Transaction::new().put(record.key(), record, None))
+        .map_err(|e| store_error(&object, &e))?;
 
     *netns = Netns::Ours;
     let interface = interface(control, record)?;
@@ -255,14 +258,35 @@ fn undo(control: &Control, pod: &PodRef, record: &PodRecord, netns: Netns) {
     if let Some(entry) = control.inventory.lock().get_mut(pod) {
         entry.life = Life::Deleting;
     }
-    let mut errors = teardown::teardown(control, record, netns);
-    if let Err(error) = control.commit(Transaction::new().forget(record.key())) {
-        errors.push(error.to_string());
-    }
-    if errors.is_empty() {
-        control.inventory.lock().remove(pod, Rest::None, control.now());
-    } else {
+    let errors = teardown::teardown(control, record, netns);
+    if !errors.is_empty() {
         // The name and the address stay taken; `delete-pod` removes the rest.
         tracing::error!(%pod, "undoing a failed create-pod: {}", errors.join("; "));
+        return;
+    }
+    if let Err(error) = control.commit(Transaction::new().forget(record.key())) {
+        tracing::error!(%pod, "the record of a pod that could not be created stays for now: {error}");
+        control.doomed.lock().push(record.clone());
+    }
+    control.inventory.lock().remove(pod, Rest::None, control.now());
+}
+
+/// Tries again to forget pods that do not exist, once the disk has space again. Should the daemon end
+/// before, the next start finds them half-made.
+pub(crate) fn forget_doomed(control: &Control) {
+    let doomed = std::mem::take(&mut *control.doomed.lock());
+    for record in doomed {
+        let key = record.key();
+        let forgotten = match control.store.get::<PodRecord>(&key) {
+            // The name may belong to another pod by now.
+            Ok(Some(found)) if found.value.metadata.uid == record.metadata.uid => {
+                control.commit(Transaction::new().delete(key, Some(found.revision))).is_ok()
+            }
+            Ok(Some(_) | None) => true,
+            Err(_) => false,
+        };
+        if !forgotten {
+            control.doomed.lock().push(record);
+        }
     }
 }

@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_long_name_is_shortened_to_a_valid_host_name() {
-        let name = format!("{}-{}", "a".repeat(62), "b".repeat(40));
+        let name = format!("{}.{}", "a".repeat(62), "b".repeat(40));
         assert_eq!(hostname(&pod(&name)), "a".repeat(62));
     }
 }

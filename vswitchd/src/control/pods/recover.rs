@@ -21,27 +21,46 @@ use crate::config::Config;
 pub(crate) fn load(config: &Config, store: &Store) -> Result<(Inventory, Vec<String>), StoreError> {
     let mut inventory = Inventory::new(Ipam::new(config.pod_cidr));
     let mut problems = Vec::new();
+    let mut half_made = Vec::new();
     for (key, record) in store.list::<PodRecord>(Kind::Pod)? {
         match record {
             Ok(versioned) => {
                 let mut record = versioned.value;
                 record.metadata.resource_version = versioned.revision;
-                adopt(&mut inventory, record, &mut problems);
+                match record.provisioning {
+                    Provisioning::Ready => adopt(&mut inventory, record, &mut problems),
+                    Provisioning::Pending => half_made.push(record),
+                }
             }
             Err(error) => problems.push(format!("{key}: {error}")),
         }
     }
+    // After the others: an address or port number that was given to one of them since is theirs, and
+    // only what carries the half-made pod's own name is to be removed.
+    for mut record in half_made {
+        record.spec.pod_ips.retain(|ip| inventory.ipam.owner(*ip).is_none());
+        if inventory.owner_of_port(record.port).is_some() {
+            let Some(free) = inventory.free_port() else { continue };
+            record.port = free;
+        }
+        adopt(&mut inventory, record, &mut problems);
+    }
     let now = Timestamp::now();
     let mut expired = Transaction::new();
+    let mut any_expired = false;
     for (key, record) in store.list::<CoolingRecord>(Kind::CoolingAddress)? {
         let (Ok(ip), Ok(record)) = (key.name().parse(), record) else { continue };
         let ago = record.value.released.until(now);
         inventory.ipam.resume_cooling(ip, ago, std::time::Duration::ZERO);
         if ago >= store::ipam::COOL_DOWN {
             expired = expired.forget(Key::node_wide(Kind::CoolingAddress, key.name()));
+            any_expired = true;
         }
     }
-    store.commit(expired)?;
+    // Old entries cost nothing but space; a full disk must not keep the daemon from starting.
+    if any_expired && let Err(error) = store.commit(expired) {
+        tracing::warn!("old cool-downs stay recorded: {error}");
+    }
     Ok((inventory, problems))
 }
 
