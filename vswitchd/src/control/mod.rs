@@ -21,6 +21,7 @@ mod node;
 mod pods;
 mod preflight;
 mod purge;
+mod quarantine;
 mod server;
 mod switch;
 mod tables;

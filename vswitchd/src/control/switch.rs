@@ -13,16 +13,15 @@ use netdev::Tap;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use protocol::PortId;
 use protocol::link::{ConfigDelta, Epoch, FromDatapath, PortConfig, ToDatapath};
-use store::desired::{Configuration, GATEWAY_PORT, NodeFacts, desired, diff};
+use store::desired::{Configuration, NodeFacts, desired, diff};
 use store::record::PodRecord;
 
 use super::datapath_link::{DatapathLink, LinkError};
 use super::inventory::{Inventory, Life};
+use super::quarantine::Quarantine;
 
 /// How long a change waits for a datapath that is being started again.
 const RECONNECT_LIMIT: Duration = Duration::from_secs(4);
-/// A port whose frames crash the datapath twice within this time is quarantined.
-const CRASH_WINDOW: Duration = Duration::from_secs(60);
 
 /// Why the datapath does not run what it should.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +53,7 @@ struct Active {
     /// Ports whose descriptor here is not the one the datapath has.
     replaced: BTreeSet<PortId>,
     facts: Option<NodeFacts>,
-    quarantined: BTreeSet<PortId>,
-    last_crash: BTreeMap<PortId, Instant>,
+    quarantine: Quarantine,
     taken_over: bool,
     /// It is unknown what became of the last delta, so the datapath has to be asked.
     interrupted: bool,
@@ -101,8 +99,7 @@ impl Switch {
     /// to let go of it too.
     pub(crate) fn take_device(&self, port: PortId) -> Option<Tap> {
         let mut active = self.active.lock();
-        active.quarantined.remove(&port);
-        active.last_crash.remove(&port);
+        active.quarantine.forget(port);
         active.devices.remove(&port)
     }
 
@@ -117,7 +114,7 @@ impl Switch {
 
     /// Ports that are not read because their frames crash the datapath.
     pub(crate) fn quarantined(&self) -> BTreeSet<PortId> {
-        self.active.lock().quarantined.clone()
+        self.active.lock().quarantine.ports().clone()
     }
 
     /// The datapath can be talked to, but runs nothing yet.
@@ -195,11 +192,7 @@ impl Switch {
         let mut active = self.active.lock();
         active.connected = false;
         active.configuration = Configuration::default();
-        let Some(port) = culprit else { return false };
-        let now = Instant::now();
-        let again = active.last_crash.insert(port, now).is_some_and(|last| now - last < CRASH_WINDOW);
-        // Without the gateway the node loses all its pods; it is restarted however often it takes.
-        again && port != GATEWAY_PORT && active.quarantined.insert(port)
+        culprit.is_some_and(|port| active.quarantine.on_crash(port, Instant::now()))
     }
 
     /// What the datapath runs at `port`.
@@ -234,7 +227,7 @@ impl Switch {
             });
             attached.map(|(_, entry)| entry.record.clone()).collect()
         };
-        let mut wanted = desired(&facts, &records, &active.quarantined);
+        let mut wanted = desired(&facts, &records, active.quarantine.ports());
         wanted.ports.retain(|id, _| active.devices.contains_key(id));
         if active.interrupted {
             self.learn(active)?;
