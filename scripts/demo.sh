@@ -23,7 +23,9 @@ readonly name="vpdemo" gateway_device="vpdemo0"
 readonly dir="$DEMO_DIR_GLOB$$"
 readonly socket="$dir/run/admin.sock"
 export VPOD_SOCKET="$socket"
-export PATH="$PWD/target/release:$PATH:/usr/sbin:/sbin"
+programs=$(realpath "${CARGO_TARGET_DIR:-target}/release")
+readonly programs
+export PATH="$programs:$PATH:/usr/sbin:/sbin"
 keep=false
 [ -z "${KEEP:-}" ] || [ "${KEEP:-}" = 0 ] || keep=true
 daemon=""
@@ -151,7 +153,7 @@ CONFIG
 
 heading "The daemon"
 printf '%s$ vswitchd --config %s &%s\n' "$bold" "$dir/vswitchd.toml" "$plain"
-setsid "$PWD/target/release/vswitchd" --config "$dir/vswitchd.toml" >"$dir/vswitchd.log" 2>&1 </dev/null &
+setsid "$programs/vswitchd" --config "$dir/vswitchd.toml" >"$dir/vswitchd.log" 2>&1 </dev/null &
 daemon=$!
 for _ in $(seq 100); do
     vpodctl status >/dev/null 2>&1 && break
@@ -172,7 +174,7 @@ show vpodctl get pods -A -o wide
 expect 'shop +web .*Running'
 expect 'shop +client .*Running'
 expect 'lab +speed .*Running'
-ip_of() { vpodctl get pod "$1" -n "$2" -o json | jq -r '.spec.podIps[0]'; }
+ip_of() { vpodctl get pod "$1" -n "$2" -o json | jq -r .status.podIP; }
 web=$(ip_of web shop)
 client=$(ip_of client shop)
 speed=$(ip_of speed lab)
@@ -239,7 +241,7 @@ if $keep; then
     cat <<NEXT
 
 ${blue}# Left running. Try next:${plain}
-  export VPOD_SOCKET=$socket PATH=$PWD/target/release:\$PATH
+  export VPOD_SOCKET=$socket PATH=$programs:\$PATH
   vpodctl get pods -A -w
   vpodctl exec client -n shop -- curl -s http://$web:8080/
   vpodctl get flows -o wide

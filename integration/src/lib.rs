@@ -10,13 +10,17 @@ pub mod command;
 pub mod frames;
 pub mod node;
 pub mod pod;
+pub mod programs;
 pub mod raw;
 pub mod wait;
 
 mod checks;
 mod netns;
+mod options;
 mod privilege;
 
 pub use command::{Background, Ran};
-pub use node::{NodeOptions, TestNode};
+pub use node::TestNode;
+pub use options::NodeOptions;
 pub use pod::TestPod;
+pub use programs::binary;

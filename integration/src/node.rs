@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -14,105 +13,18 @@ use protocol::object::{DropEntry, Pod, Port, Resources, RestartPolicy};
 
 use crate::command::{self, Background, Ran};
 use crate::netns::NodeNetns;
+use crate::options::NodeOptions;
 use crate::pod::TestPod;
-use crate::{checks, privilege, wait};
-
-/// Counts nodes of this process, so that their names differ.
-static NODES: AtomicU32 = AtomicU32::new(0);
-
-/// What a node is started with.
-pub struct NodeOptions {
-    pod_cidr: String,
-    state_dir: Option<PathBuf>,
-    extra: String,
-    allowed_log: Vec<&'static str>,
-}
-
-impl Default for NodeOptions {
-    fn default() -> Self {
-        Self {
-            pod_cidr: "10.244.0.0/24".to_owned(),
-            state_dir: None,
-            extra: String::new(),
-            allowed_log: Vec::new(),
-        }
-    }
-}
-
-impl NodeOptions {
-    /// Another range for the pods.
-    #[must_use]
-    pub fn pod_cidr(mut self, cidr: &str) -> Self {
-        cidr.clone_into(&mut self.pod_cidr);
-        self
-    }
-
-    /// Another place for the state.
-    #[must_use]
-    pub fn state_dir(mut self, path: &Path) -> Self {
-        self.state_dir = Some(path.to_owned());
-        self
-    }
-
-    /// One more line of configuration.
-    #[must_use]
-    pub fn config(mut self, line: &str) -> Self {
-        self.extra.push_str(line);
-        self.extra.push('\n');
-        self
-    }
-
-    /// A warning or error that contains `part` is what the test is about.
-    #[must_use]
-    pub fn allow_log(mut self, part: &'static str) -> Self {
-        self.allowed_log.push(part);
-        self
-    }
-
-    /// Starts the daemon and waits until it serves.
-    #[track_caller]
-    #[must_use]
-    pub fn start(self) -> TestNode {
-        let mut node = self.prepare();
-        node.start_daemon();
-        node
-    }
-
-    /// A node whose daemon does not run yet.
-    ///
-    /// # Panics
-    /// When the machine refuses.
-    #[track_caller]
-    #[must_use]
-    pub fn prepare(self) -> TestNode {
-        privilege::require_root();
-        let number = NODES.fetch_add(1, Ordering::Relaxed);
-        // Short, because the prefix of pods' namespaces has 11 characters at most.
-        let name = format!("vt{}-{}", base36(std::process::id()), base36(number));
-        let dir = PathBuf::from(format!("/tmp/vpod-test.{}-{number}", std::process::id()));
-        fs::create_dir(&dir).unwrap_or_else(|e| panic!("cannot create {}: {e}", dir.display()));
-        // For scripts/cleanup.sh, should this process be killed.
-        fs::write(dir.join("name"), &name).expect("the new directory can be written to");
-        let state_dir = self.state_dir.unwrap_or_else(|| dir.join("state"));
-        let config = format!(
-            "node = {name:?}\nstate_dir = {state_dir:?}\nrun_dir = {:?}\nnetns_prefix = \"{name}-\"\npod_cidr = {:?}\n{}",
-            dir.join("run"),
-            self.pod_cidr,
-            self.extra
-        );
-        fs::write(dir.join("vswitchd.toml"), config).expect("the new directory can be written to");
-        let netns = NodeNetns::create(&name);
-        TestNode { name, dir, netns, daemon: None, allowed_log: self.allowed_log }
-    }
-}
+use crate::programs::binary;
+use crate::{checks, wait};
 
 /// A running node. Dropping it stops the daemon, purges it, and checks what every test promises.
 pub struct TestNode {
-    name: String,
-    dir: PathBuf,
-    netns: NodeNetns,
-    daemon: Option<Child>,
-    allowed_log: Vec<&'static str>,
+    pub(crate) name: String,
+    pub(crate) dir: PathBuf,
+    pub(crate) netns: NodeNetns,
+    pub(crate) daemon: Option<Child>,
+    pub(crate) allowed_log: Vec<&'static str>,
 }
 
 impl TestNode {
@@ -173,11 +85,11 @@ impl TestNode {
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start vswitchd: {e}"));
         self.daemon = Some(child);
-        let deadline = std::time::Instant::now() + wait::PATIENCE;
+        let deadline = Instant::now() + wait::PATIENCE;
         while !self.serves() {
             let ended = self.daemon.as_mut().and_then(|child| child.try_wait().ok().flatten());
             assert!(ended.is_none(), "vswitchd ended at start: {ended:?}\n{}", self.log());
-            assert!(std::time::Instant::now() < deadline, "vswitchd does not serve\n{}", self.log());
+            assert!(Instant::now() < deadline, "vswitchd does not serve\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -236,15 +148,10 @@ impl TestNode {
     /// When it does not.
     #[track_caller]
     pub fn wait_for_end(&mut self) -> ExitStatus {
-        let mut child = self.daemon.take().expect("the daemon runs");
-        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            wait::until("vswitchd ends", || child.try_wait().expect("a child can be asked"))
-        }));
-        if ended.is_err() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let child = self.daemon.as_mut().expect("the daemon runs");
+        let status = wait::until("vswitchd ends", || child.try_wait().expect("a child can be asked"));
+        self.daemon = None;
+        status
     }
 
     /// SIGTERM, and waits for a clean end.
@@ -355,11 +262,13 @@ impl TestNode {
     }
 
     /// All ports with their counters.
+    ///
+    /// # Panics
+    /// When the daemon does not answer.
     #[track_caller]
     #[must_use]
     pub fn ports(&self) -> Vec<Port> {
-        let only_ports = |items| if let Items::Ports(rows) = items { rows } else { Vec::new() };
-        self.list(Kind::Ports).into_iter().flat_map(only_ports).collect()
+        self.try_ports().unwrap_or_else(|e| panic!("listing ports: {e}\n{}", self.log()))
     }
 
     /// How many frames from `pod` were dropped for `reason`.
@@ -451,27 +360,18 @@ impl TestNode {
         assert!(violations.is_empty(), "the conservation law is broken:\n{}", violations.join("\n"));
     }
 
-    /// Stops, purges, and collects everything that is not as it must be.
+    /// Stops, purges, and collects everything that is not as it must be. Never panics: the test may
+    /// have failed already.
     fn finish(&mut self) -> Vec<String> {
         let mut problems = Vec::new();
-        if self.daemon.is_some() {
-            // A test may end with the daemon in any state, so nothing here may panic.
-            let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                let violations = checks::conservation(&self.ports());
-                self.stop_daemon();
-                violations
-            }));
-            match checked {
-                Ok(violations) => problems.extend(violations),
-                Err(_) => problems.push("the daemon could not be asked and stopped at the end".to_owned()),
+        if let Some(child) = self.daemon.take() {
+            match self.try_ports() {
+                Ok(ports) => problems.extend(checks::conservation(&ports)),
+                Err(error) => problems.push(format!("the counters cannot be read: {error}")),
             }
+            problems.extend(terminate(child));
         }
-        if let Some(mut child) = self.daemon.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        let purge = self.vswitchd().arg("--purge").output();
-        match purge {
+        match self.vswitchd().arg("--purge").output() {
             Ok(output) if output.status.success() => {}
             Ok(output) => problems.push(format!(
                 "vswitchd --purge ended with {}: {}",
@@ -484,6 +384,35 @@ impl TestNode {
         problems.extend(checks::leftovers(&self.name, &self.dir));
         problems
     }
+
+    fn try_ports(&self) -> Result<Vec<Port>, ClientError> {
+        let mut client = Client::connect(&self.socket())?;
+        let _ = client.set_timeout(Some(wait::PATIENCE));
+        let pages =
+            client.list(&AdminRequest::Read(ReadRequest::List { kind: Kind::Ports, namespace: None }))?;
+        Ok(pages
+            .into_iter()
+            .flat_map(|items| if let Items::Ports(rows) = items { rows } else { Vec::new() })
+            .collect())
+    }
+}
+
+/// SIGTERM, SIGKILL if need be; says what was not as it should be.
+fn terminate(mut child: Child) -> Option<String> {
+    let pid = i32::try_from(child.id()).unwrap_or_default();
+    let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    let deadline = Instant::now() + wait::PATIENCE;
+    while Instant::now() < deadline {
+        match child.try_wait() {
+            Ok(Some(status)) if status.success() => return None,
+            Ok(Some(status)) => return Some(format!("vswitchd ended with {status}")),
+            Ok(None) => std::thread::sleep(Duration::from_millis(10)),
+            Err(e) => return Some(format!("vswitchd cannot be waited for: {e}")),
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    Some("vswitchd did not end on SIGTERM".to_owned())
 }
 
 impl Drop for TestNode {
@@ -505,17 +434,6 @@ impl Drop for TestNode {
             eprintln!("{}", problems.join("\n"));
         } else {
             assert!(problems.is_empty(), "{report}");
-        }
-    }
-}
-
-fn base36(mut number: u32) -> String {
-    let mut digits = Vec::new();
-    loop {
-        digits.push(char::from_digit(number % 36, 36).expect("a remainder is a digit"));
-        number /= 36;
-        if number == 0 {
-            return digits.iter().rev().collect();
         }
     }
 }
@@ -545,34 +463,4 @@ pub fn reference(namespace: &str, name: &str) -> PodRef {
         namespace: namespace.parse().unwrap_or_else(|e| panic!("{e}")),
         name: name.parse().unwrap_or_else(|e| panic!("{e}")),
     }
-}
-
-/// A program of this workspace, as built beside the running test.
-///
-/// # Panics
-/// When it is missing, or older than a source it was built from: `cargo test -p integration` does
-/// not build other packages' programs, and testing yesterday's daemon helps nobody.
-#[must_use]
-pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a process knows its executable");
-    let dir = test.parent().and_then(Path::parent).expect("tests are built into target/<profile>/deps");
-    let path = dir.join(name);
-    let built = modified(&path).unwrap_or_else(|| {
-        panic!("{} is missing: build it with `cargo build --workspace --bins`", path.display())
-    });
-    let sources = fs::read_to_string(dir.join(format!("{name}.d"))).unwrap_or_default();
-    // "target: source source …", as make reads it.
-    for source in sources.split_whitespace().skip(1) {
-        if modified(Path::new(source)).is_some_and(|time| time > built) {
-            panic!(
-                "{} is older than {source}: build it with `cargo build --workspace --bins`",
-                path.display()
-            );
-        }
-    }
-    path
-}
-
-fn modified(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).and_then(|m| m.modified()).ok()
 }

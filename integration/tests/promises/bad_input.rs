@@ -107,7 +107,7 @@ fn a_daemon_that_does_not_run_is_said_to() {
 fn a_user_without_rights_is_told_so() {
     let node = TestNode::start();
     // World-readable up to the socket, so that only its own permissions refuse.
-    let program = integration::node::binary("vpodctl");
+    let program = integration::binary("vpodctl");
     let copy = node.dir().join("vpodctl");
     fs::copy(program, &copy).expect("the program can be copied");
     node.sh(&format!("chmod 755 {0} {0}/run {1}", node.dir().display(), copy.display())).ok();

@@ -2,8 +2,7 @@
 
 use std::process::{Command, Output};
 
-use integration::node::binary;
-use integration::{NodeOptions, TestNode};
+use integration::{NodeOptions, TestNode, binary};
 
 /// `vswitchd` with this configuration, which must not get as far as doing anything.
 fn vswitchd(config: &str, arguments: &[&str]) -> Output {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use integration::{TestNode, TestPod, wait};
 use nix::unistd::Pid;
-use protocol::object::{PodPhase, PortState};
+use protocol::object::{PodPhase, Port, PortState};
 
 use crate::stream::{Place, Stream};
 
@@ -36,25 +36,26 @@ pub(crate) fn processor_time(pid: Pid, period: Duration) -> Duration {
 #[track_caller]
 fn survives(destroy: impl Fn(&TestNode, &TestPod)) {
     let mut node = TestNode::start();
-    node.allow_log("default/doomed");
+    node.allow_log("pod=default/doomed");
+    node.allow_log("port detached");
     let (a, b) = (node.create_pod("a"), node.create_pod("b"));
     let doomed = node.create_pod("doomed");
     let others = Stream::start(Place::Pod(&a), Place::Pod(&b), b.ip, 16 << 20, Some(8 << 20));
     // Traffic from and to the one that goes; whether it ends well is not asked.
     let flood = a.spawn(&format!("ping -n -i 0.002 {}", doomed.ip));
     destroy(&node, &doomed);
-    wait::until("its port is detached", || {
-        let ports = node.ports();
-        ports.iter().any(|p| p.id == doomed.port && p.state == PortState::Detached).then_some(())
+    wait::until("the pod is reported as failed", || {
+        (node.pod("doomed").status.phase == PodPhase::Failed).then_some(())
+    });
+    wait::until("its port is given up", || {
+        let is_active = |port: &Port| port.id == doomed.port && port.state == PortState::Active;
+        (!node.ports().iter().any(is_active)).then_some(())
     });
     others.complete();
     drop(flood);
     let used = processor_time(node.datapath_pid(), Duration::from_secs(1));
     assert!(used < Duration::from_millis(150), "the datapath used {used:?} of one idle second");
     assert_eq!(node.status().datapath_restarts, 0, "{}", node.log());
-    wait::until("the pod is reported as failed", || {
-        (node.pod("doomed").status.phase == PodPhase::Failed).then_some(())
-    });
     node.delete_pod(&doomed);
     let again = node.create_pod("doomed");
     assert!(a.pings(again.ip));
@@ -90,15 +91,16 @@ fn a_tap_that_is_down_for_a_while_works_again() {
 }
 
 #[test]
-fn pods_deleted_while_the_daemon_is_down_are_noticed() {
+fn namespaces_that_vanish_while_the_daemon_is_down_are_made_again() {
     let mut node = TestNode::start();
-    node.allow_log("default/doomed");
-    let (a, doomed) = (node.create_pod("a"), node.create_pod("doomed"));
+    node.allow_log("making it again pod=default/lost");
+    let (a, lost) = (node.create_pod("a"), node.create_pod_running("lost", &["sleep", "600"]));
     node.stop_daemon();
-    node.sh(&format!("ip netns delete {}", doomed.netns)).ok();
+    // As after a reboot, which takes all of them.
+    node.sh(&format!("ip netns delete {}", lost.netns)).ok();
     node.start_daemon();
-    assert!(node.sh(&format!("ping -n -c 1 -W 1 {}", a.ip)).succeeded());
-    assert_eq!(node.pod("doomed").status.phase, PodPhase::Failed);
-    node.delete_pod(&doomed);
-    assert_eq!(node.pods().len(), 1);
+    let again = TestPod::of(&node.pod("lost"));
+    assert_eq!((again.ip, again.mac), (lost.ip, lost.mac));
+    assert!(a.pings(again.ip) && again.pings(a.ip));
+    wait::until("its container runs", || (node.pod("lost").status.phase == PodPhase::Running).then_some(()));
 }

@@ -4,7 +4,7 @@ use integration::{NodeOptions, TestNode};
 use protocol::client::Client;
 use protocol::message::{ReadRequest, Response};
 
-fn scrape(node: &TestNode) -> String {
+pub(crate) fn scrape(node: &TestNode) -> String {
     let mut client = Client::connect(&node.dir().join("run/ro.sock")).expect("the read-only socket listens");
     client.send_read(&ReadRequest::Metrics).expect("sent");
     let mut text = Vec::new();
@@ -31,9 +31,9 @@ fn metrics_carry_the_counters_of_every_port() {
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         assert!(line.starts_with("vswitch_"), "{line}");
     }
-    let series = "vswitch_port_drops_total{port=\"default/a\",reason=\"ttl_expired\"}";
+    let series = "vswitch_dropped_frames_total{port=\"default/a\",reason=\"ttl_expired\"}";
     assert_eq!(value(&text, series), Some(1.0), "{text}");
-    let received = value(&text, "vswitch_port_rx_frames_total{port=\"default/a\"}").unwrap_or_default();
+    let received = value(&text, "vswitch_port_receive_frames_total{port=\"default/a\"}").unwrap_or_default();
     assert!(received >= 4.0, "{text}");
 }
 
@@ -44,4 +44,8 @@ fn metrics_are_served_over_http() {
     let text = node.sh("curl -sSf http://127.0.0.1:9100/metrics").ok();
     assert!(text.contains("# TYPE vswitch_"), "{text}");
     node.sh("curl -sf http://127.0.0.1:9100/elsewhere").fails(22);
+    let socket = node.dir().join("run/metrics.sock");
+    let same =
+        node.sh(&format!("curl -sSf --unix-socket {} http://localhost/metrics", socket.display())).ok();
+    assert!(same.contains("# TYPE vswitch_"), "{same}");
 }

@@ -1,8 +1,7 @@
 //! Every pod of a node reaches every other one: ICMP, TCP, UDP of any size, and the ICMP errors
 //! that tell why it does not.
 
-use integration::node::binary;
-use integration::{TestNode, TestPod};
+use integration::{TestNode, TestPod, binary};
 
 use crate::stream::{Place, Stream, datagrams};
 

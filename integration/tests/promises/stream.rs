@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 
-use integration::node::binary;
-use integration::{Background, TestNode, TestPod};
+use integration::{Background, TestNode, TestPod, binary};
 
 /// A place where programs run: a pod or the node itself.
 #[derive(Clone, Copy)]
