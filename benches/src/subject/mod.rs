@@ -45,10 +45,11 @@ pub(crate) trait Subject {
     fn server_ip(&self) -> &str;
 }
 
-/// A command that runs inside the namespace `netns`.
+/// A command that runs inside the namespace `netns`. Not by `ip netns exec`, which gives it a mount
+/// namespace of its own: the namespaces that a daemon makes in there would be visible to it alone.
 pub(crate) fn in_netns(netns: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", netns]).arg(program);
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{netns}")).arg(program);
     command
 }
 

@@ -142,7 +142,7 @@ impl Drop for Vpod {
         self.daemon = None;
         if let Ok(vswitchd) = sibling("vswitchd") {
             let purge = format!(
-                "ip netns exec {} {} --config {} --purge",
+                "nsenter --net=/run/netns/{} {} --config {} --purge",
                 self.node.0,
                 vswitchd.display(),
                 self.config().display()
