@@ -83,4 +83,12 @@ impl Config {
 }
 
 #[cfg(test)]
+impl Config {
+    /// What a file with this text gives.
+    pub(crate) fn of(text: &str) -> Self {
+        Self::check(parse(Path::new("test.toml"), text).unwrap()).unwrap()
+    }
+}
+
+#[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@ mod quarantine;
 mod server;
 mod switch;
 mod tables;
+mod throttle;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -224,6 +224,8 @@ fn problems(control: &Control) -> Vec<String> {
             ));
         }
     }
+    // The switch is never asked with the inventory locked: it takes the locks the other way round.
+    drop(inventory);
     if !control.switch.has_device(store::desired::GATEWAY_PORT) {
         problems.push(format!(
             "the gateway device {} is missing: this node does not reach its pods",

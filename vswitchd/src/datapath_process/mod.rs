@@ -183,7 +183,7 @@ fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 fn start_logs(args: &DatapathArgs) -> Result<(), DatapathError> {
     let filter = tracing_subscriber::EnvFilter::try_new(&args.log_filter)
         .map_err(|source| DatapathError::LogFilter { filter: args.log_filter.clone(), source })?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
     if args.log_json {
         logs.json().init();
     } else {

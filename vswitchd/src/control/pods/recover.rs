@@ -165,3 +165,105 @@ pub(crate) fn finish(control: &Control) {
     }
     containers::mend(control);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::link::DeviceKind;
+    use protocol::object::{ObjectMeta, PodSpec, Resources, RestartPolicy};
+    use protocol::{Mac, Offloads, PortId};
+    use std::net::IpAddr;
+
+    fn record(name: &str, ip: &str, port: u32, provisioning: Provisioning) -> PodRecord {
+        let ip: IpAddr = ip.parse().unwrap();
+        PodRecord {
+            metadata: ObjectMeta {
+                name: name.parse().unwrap(),
+                namespace: "default".parse().unwrap(),
+                uid: format!("uid-{name}"),
+                labels: std::collections::BTreeMap::new(),
+                creation_timestamp: Timestamp(0),
+                resource_version: 0,
+            },
+            spec: PodSpec {
+                node_name: "n".to_owned(),
+                pod_ips: vec![ip],
+                mac: Mac::for_pod(ip),
+                port_security: true,
+                resources: Resources::default(),
+                restart_policy: RestartPolicy::Always,
+                containers: Vec::new(),
+            },
+            provisioning,
+            netns: format!("default.{name}"),
+            port: PortId(port),
+            ip_mtu: 1450,
+            device: DeviceKind::VnetTap,
+            offloads: Offloads::NONE,
+        }
+    }
+
+    fn loaded(records: &[PodRecord], cooling: &[(&str, u64)]) -> (Inventory, Vec<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("state.redb")).unwrap();
+        for record in records {
+            store.put_new(record.key(), record).unwrap();
+        }
+        for (ip, ago) in cooling {
+            let released = Timestamp(Timestamp::now().0 - ago);
+            store.put_new(Key::node_wide(Kind::CoolingAddress, *ip), &CoolingRecord { released }).unwrap();
+        }
+        load(&Config::of(""), &store).unwrap()
+    }
+
+    fn pod(name: &str) -> PodRef {
+        PodRef { namespace: "default".parse().unwrap(), name: name.parse().unwrap() }
+    }
+
+    #[test]
+    fn ready_pods_keep_their_addresses_and_half_made_ones_are_marked_for_removal() {
+        let (inventory, problems) = loaded(
+            &[
+                record("a", "10.244.0.5", 1, Provisioning::Ready),
+                record("b", "10.244.0.6", 2, Provisioning::Pending),
+            ],
+            &[],
+        );
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(inventory.get(&pod("a")).unwrap().life, Life::Ready);
+        assert_eq!(inventory.get(&pod("b")).unwrap().life, Life::Deleting);
+        assert_eq!(inventory.free_port(), Some(PortId(3)));
+        assert_eq!(inventory.ipam.owner("10.244.0.5".parse().unwrap()), Some("pod default/a"));
+    }
+
+    #[test]
+    fn a_half_made_pod_gives_way_to_who_has_its_address_and_port_now() {
+        let (mut inventory, problems) = loaded(
+            &[
+                record("a-stale", "10.244.0.5", 1, Provisioning::Pending),
+                record("b", "10.244.0.5", 1, Provisioning::Ready),
+            ],
+            &[],
+        );
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(inventory.owner_of_port(PortId(1)), Some(&pod("b")));
+        inventory.remove(&pod("a-stale"), Rest::CoolDown, std::time::Duration::ZERO);
+        assert_eq!(inventory.ipam.owner("10.244.0.5".parse().unwrap()), Some("pod default/b"));
+        assert_eq!(inventory.owner_of_port(PortId(1)), Some(&pod("b")));
+    }
+
+    #[test]
+    fn an_address_outside_the_configured_range_fails_its_pod_by_name() {
+        let (inventory, problems) = loaded(&[record("a", "10.9.0.5", 1, Provisioning::Ready)], &[]);
+        assert!(problems[0].contains("pod default/a") && problems[0].contains("10.9.0.5"), "{problems:?}");
+        assert!(inventory.get(&pod("a")).unwrap().failure.is_some());
+    }
+
+    #[test]
+    fn cool_downs_survive_a_restart_and_old_ones_do_not() {
+        let (mut inventory, _) = loaded(&[], &[("10.244.0.2", 5), ("10.244.0.3", 100)]);
+        let now = std::time::Duration::ZERO;
+        assert!(inventory.ipam.allocate("x", Some("10.244.0.2".parse().unwrap()), now).is_err());
+        assert!(inventory.ipam.allocate("x", Some("10.244.0.3".parse().unwrap()), now).is_ok());
+    }
+}

@@ -10,6 +10,7 @@ use protocol::codec::{
 use protocol::message::{AdminRequest, ApiError, ErrorCode, Items, ReadRequest, Response};
 
 use super::super::node::Control;
+use super::super::throttle::Throttle;
 use super::listener::{Access, Peer, Place};
 use super::requests;
 
@@ -19,6 +20,8 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 const IDLE_LIMIT: Duration = Duration::from_secs(300);
 /// For one response; a client that does not read is dropped.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
+
+static BAD_REQUESTS: Throttle = Throttle::new();
 
 /// The way back to the client.
 pub(crate) struct Client {
@@ -77,7 +80,9 @@ pub(super) fn serve(control: &Control, stream: UnixStream, peer: Peer, access: A
             | CodecError::Version { .. }
             | CodecError::TooLarge { .. }
             | CodecError::Malformed(_) => {
-                tracing::warn!(uid = peer.uid, pid = peer.pid, "control socket: {error}");
+                if let Some(suppressed) = BAD_REQUESTS.pass(Instant::now()) {
+                    tracing::warn!(uid = peer.uid, pid = peer.pid, suppressed, "control socket: {error}");
+                }
                 let text = format!("the request cannot be read: {error}");
                 // The peer may not be able to read it; it is closed in any case.
                 let _ = client.send(&Response::Error(ApiError::new(ErrorCode::Invalid, text)));

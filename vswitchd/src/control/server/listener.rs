@@ -17,6 +17,7 @@ use protocol::codec::{MAX_ADMIN_FRAME_BYTES, write_frame, write_preamble};
 use protocol::message::{ApiError, ErrorCode, Response};
 
 use super::super::node::Control;
+use super::super::throttle::Throttle;
 use super::connection;
 
 /// On each socket.
@@ -27,7 +28,9 @@ const MAX_CONNECTIONS_PER_USER: usize = 16;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// For the few bytes that tell a peer it is refused.
 const REFUSAL_LIMIT: Duration = Duration::from_millis(100);
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+static ACCEPT_ERRORS: Throttle = Throttle::new();
+static REFUSED: Throttle = Throttle::new();
 
 /// Why a socket could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -119,15 +122,13 @@ impl Drop for Place {
 
 impl Server {
     fn accept(&self, listener: &UnixListener) {
-        let mut logged: Option<Instant> = None;
         loop {
             match listener.accept() {
                 Ok((stream, _)) => self.admit(stream),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    if logged.is_none_or(|at| at.elapsed() > LOG_INTERVAL) {
-                        tracing::error!("control socket: cannot accept a connection: {error}");
-                        logged = Some(Instant::now());
+                    if let Some(suppressed) = ACCEPT_ERRORS.pass(Instant::now()) {
+                        tracing::error!(suppressed, "control socket: cannot accept a connection: {error}");
                     }
                     thread::sleep(ACCEPT_BACKOFF);
                 }
@@ -146,7 +147,9 @@ impl Server {
         let peer = Peer { uid: credentials.uid(), pid: credentials.pid() };
         let own = nix::unistd::geteuid().as_raw();
         if self.access == Access::Admin && peer.uid != 0 && peer.uid != own {
-            tracing::warn!(uid = peer.uid, pid = peer.pid, "admin socket: caller refused");
+            if let Some(suppressed) = REFUSED.pass(Instant::now()) {
+                tracing::warn!(uid = peer.uid, pid = peer.pid, suppressed, "admin socket: caller refused");
+            }
             let text = format!("user {} may not use the admin socket; only root may", peer.uid);
             refuse(stream, ApiError::new(ErrorCode::Forbidden, text));
             return;
