@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use protocol::Mac;
-use protocol::link::PortConfig;
+use protocol::link::{ConfigDelta, PortConfig};
 
 fn with_type(ether_type: u16, payload: &[u8]) -> Vec<u8> {
     let mut frame = ethernet_header(pod_mac(B_IP), pod_mac(A_IP), ether_type);
@@ -149,6 +149,15 @@ fn pod_cannot_speak_with_another_address() {
     }
     for from in [GATEWAY_IP, NODE_IP, [10, 244, 7, 7], [8, 8, 8, 8]] {
         assert_eq!(h.send(GATEWAY, &udp(Path { from, ..from_node(B_IP) }, 1, 2, b"x")).len(), 1);
+    }
+}
+
+#[test]
+fn node_keeps_its_addresses_while_its_port_is_away() {
+    let mut h = Harness::new();
+    h.apply(ConfigDelta { detach: vec![GATEWAY], ..ConfigDelta::default() });
+    for from in [GATEWAY_IP, NODE_IP] {
+        h.assert_dropped(VM, &udp(Path { from, ..direct(VM_IP, B_IP) }, 1, 2, b"x"), "spoofed_ip");
     }
 }
 

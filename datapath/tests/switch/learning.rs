@@ -80,6 +80,7 @@ fn configured_station_is_never_learned_elsewhere() {
 fn station_moves_but_not_to_and_fro() {
     let mut h = two_vms(Limits::default());
     h.send(VM, &from_station(STRANGER));
+    assert_eq!(h.send(A, &to_station(STRANGER))[0].0, VM);
     h.assert_dropped(VM2, &from_station(STRANGER), "mac_move_limited");
     assert_eq!(learned(&h)[0].port, VM);
     h.wait(Duration::from_secs(1));

@@ -186,10 +186,13 @@ fn checksum_asked_for_elsewhere_than_the_packet_has_one_is_refused() {
     }
     let arp = ArpFrame::request(pod_mac(A_IP), A_IP, B_IP).bytes();
     h.assert_dropped_with(A, Vnet::partial(16), &arp, reason);
-    let header =
-        Ipv4Header { more_fragments: true, ..Ipv4Header::new(0, 64, 17.into(), path.from, path.to).unwrap() };
-    let fragment = ipv4_with(path, header, &udp_frame[34..34 + 64]);
-    h.assert_dropped_with(A, Vnet::partial(6), &fragment, reason);
+    // Of a fragment the checksum covers what is not there.
+    for (protocol, offset, l4) in [(6, 16, &tcp_frame[34..34 + 64]), (17, 6, &udp_frame[34..34 + 64])] {
+        let mut header = Ipv4Header::new(0, 64, protocol.into(), path.from, path.to).unwrap();
+        header.more_fragments = true;
+        let fragment = ipv4_with(path, header, l4);
+        h.assert_dropped_with(A, Vnet::partial(offset), &fragment, reason);
+    }
 }
 
 #[test]
