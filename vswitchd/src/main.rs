@@ -9,6 +9,7 @@ mod config;
 mod container_shim;
 mod control;
 mod datapath_process;
+mod descriptors;
 mod log;
 mod process_identity;
 

@@ -17,6 +17,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use super::backoff::Backoff;
 use super::dir::{ContainerDir, ShimSpec, StatusFile};
 use super::output::{self, Copier};
+use crate::descriptors::close_inherited;
 use crate::process_identity::ProcessIdentity;
 
 /// Exit code of a command that could not be started, as shells report it.
@@ -29,6 +30,7 @@ const COULD_NOT_START: i32 = 127;
 pub(crate) fn run(dir: ContainerDir) -> anyhow::Result<()> {
     // Fails when the caller has made this process a session leader already, which is as good.
     let _ = nix::unistd::setsid();
+    close_inherited().context("closing inherited descriptors")?;
     let spec = dir.read_spec().with_context(|| format!("container directory {}", dir.path().display()))?;
     let signals = forward_signals()?;
     let shim = ProcessIdentity::of(std::process::id()).context("/proc is not readable")?;

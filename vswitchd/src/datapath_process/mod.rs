@@ -24,7 +24,7 @@ mod sandbox;
 mod spin;
 mod worker;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -37,6 +37,7 @@ use self::command::WorkerHandle;
 use self::link_server::{LinkServer, LinkServerError};
 use self::sandbox::SandboxError;
 use self::worker::Worker;
+use crate::descriptors::close_inherited;
 
 /// Arguments of the hidden subcommand.
 #[derive(Debug, clap::Args)]
@@ -103,7 +104,7 @@ pub(crate) fn run(args: &DatapathArgs) -> Result<(), DatapathError> {
     let setup = |what| move |source| DatapathError::Setup { what, source };
     // Fails when this process leads a group already, which serves as well.
     let _ = nix::unistd::setsid();
-    close_stray_descriptors().map_err(setup("closing inherited descriptors"))?;
+    close_inherited().map_err(setup("closing inherited descriptors"))?;
     let listener = take_listener(io::stdin().as_fd())?;
     let crash_report = duplicate(io::stdout().as_fd()).map_err(setup("crash report"))?;
     crash::install_hook(File::from(duplicate(crash_report.as_fd()).map_err(setup("crash report"))?));
@@ -149,19 +150,6 @@ pub(crate) fn run(args: &DatapathArgs) -> Result<(), DatapathError> {
     // A panic would have aborted.
     let _ = thread.join();
     tracing::info!("datapath ends");
-    Ok(())
-}
-
-/// Closes what was inherited beyond the three standard descriptors.
-fn close_stray_descriptors() -> io::Result<()> {
-    let numbers: Vec<i32> = fs::read_dir("/proc/self/fd")?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|fd| *fd > 2)
-        .collect();
-    for number in numbers {
-        // The directory's own descriptor is among them and closed by now.
-        let _ = nix::unistd::close(number);
-    }
     Ok(())
 }
 
