@@ -71,9 +71,11 @@ pub(super) fn spawn(options: &LinkOptions) -> Result<Datapath, LinkError> {
     drop(command);
 
     let mut starting = Starting { child: Some(child) };
-    let socket = seqpacket::connect(&path)?;
     let pid = starting.pid();
-    let mut datapath = Datapath::meet(socket, pid)
+    // A child that ends at once takes its listener along, so either step can be the one that fails.
+    let mut datapath = seqpacket::connect(&path)
+        .map_err(LinkError::from)
+        .and_then(|socket| Datapath::meet(socket, pid))
         .map_err(|e| starting.end().map_or(e, |source| LinkError::Spawn { program, source }))?;
     datapath.child = starting.child.take();
     Ok(datapath)
