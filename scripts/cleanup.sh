@@ -33,7 +33,7 @@ fi
 kill_users_of() {
     local process
     for process in /proc/[0-9]*; do
-        if tr '\0' ' ' <"$process/cmdline" 2>/dev/null | grep -qF -- "$1/"; then
+        if tr '\0' ' ' 2>/dev/null <"$process/cmdline" | grep -qF -- "$1/"; then
             kill -KILL "${process#/proc/}" 2>/dev/null
         fi
     done

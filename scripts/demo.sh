@@ -38,13 +38,14 @@ if [ -t 1 ]; then bold=$'\e[1m' blue=$'\e[1;34m' red=$'\e[1;31m' plain=$'\e[0m';
 heading() { printf '\n%s# %s%s\n' "$blue" "$*" "$plain"; }
 
 quoted() {
-    local word
+    local word line=""
     for word in "$@"; do
         case "$word" in
-        *[!A-Za-z0-9_./:=,@%+-]* | '') printf "'%s' " "$word" ;;
-        *) printf '%s ' "$word" ;;
+        *[!A-Za-z0-9_./:=,@%+-]* | '') line+=" '$word'" ;;
+        *) line+=" $word" ;;
         esac
     done
+    printf '%s' "${line# }"
 }
 
 # Shows a command, runs it, and keeps its output in $output for `expect`.
@@ -105,7 +106,7 @@ leftovers() {
         find /sys/fs/cgroup -type d -path "*/pod-$name-*" 2>/dev/null | sed 's/^/cgroup /'
         ls -d "/etc/netns/$name"* "$dir" 2>/dev/null
         for process in /proc/[0-9]*; do
-            tr '\0' ' ' <"$process/cmdline" 2>/dev/null | grep -F "$dir/" | sed 's/^/process /'
+            tr '\0' ' ' 2>/dev/null <"$process/cmdline" | grep -F "$dir/" | sed 's/^/process /'
         done
     ) || true
     if [ -n "$found" ]; then
