@@ -94,6 +94,7 @@ fn a_tap_that_is_down_for_a_while_works_again() {
 fn namespaces_that_vanish_while_the_daemon_is_down_are_made_again() {
     let mut node = TestNode::start();
     node.allow_log("making it again pod=default/lost");
+    node.allow_log("supervisor is gone; starting it again pod=default/lost");
     let (a, lost) = (node.create_pod("a"), node.create_pod_running("lost", &["sleep", "600"]));
     node.stop_daemon();
     // As after a reboot, which takes all of them.

@@ -179,6 +179,21 @@ pub(crate) fn stop_all(control: &Control, record: &PodRecord) -> Result<(), Stri
     result
 }
 
+/// Stops what still runs of a pod whose namespace is gone, so that [`mend`] starts it in the new one.
+pub(crate) fn stop_for_new_netns(control: &Control, record: &PodRecord) {
+    let dirs = record.spec.containers.iter().map(|container| dir(control, record, &container.name));
+    let is_supervised =
+        |dir: &ContainerDir| matches!(dir.read_status(), Ok(Some(file)) if file.shim.is_alive());
+    let running: Vec<_> = dirs.filter(is_supervised).collect();
+    if let Err(error) = stop_all(control, record) {
+        tracing::warn!(pod = %record.metadata.key(), "stopping what ran in a lost namespace: {error}");
+    }
+    if record.spec.restart_policy != RestartPolicy::Never {
+        // Being stopped is an end that stands; this one was not the user's.
+        running.iter().for_each(ContainerDir::forget_status);
+    }
+}
+
 /// Stops the containers whose files are in `pod_dir`.
 pub(crate) fn stop_shims(pod_dir: &Path, record: &PodRecord) -> Result<(), String> {
     let names = record.spec.containers.iter().map(|container| &container.name);

@@ -134,7 +134,7 @@ fn restore(control: &Control, pod: &PodRef, record: &PodRecord) -> Result<(), St
             network::restore(&record.netns, &interface, record.device)
         } else {
             tracing::warn!(%pod, "its network namespace is gone, as after a reboot; making it again");
-            let _ = containers::stop_all(control, &record);
+            containers::stop_for_new_netns(control, &record);
             // A name without a namespace can be left behind.
             let _ = network::delete_netns(&record.netns);
             network::create(&record.netns, &interface)
