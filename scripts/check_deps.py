@@ -33,6 +33,8 @@ UNREACHABLE = {
 }
 # The only crate whose sources may lift the workspace's ban on unsafe code.
 UNSAFE_CRATE = "netdev"
+# Tests that may too: an allocator that counts cannot be written otherwise.
+UNSAFE_TESTS = {"datapath/tests/no_allocation.rs"}
 
 
 def satisfied(expression, allowed):
@@ -134,7 +136,7 @@ def main():
         ["git", "grep", "-lE", r"(allow|expect)\(unsafe_code"], stdout=subprocess.PIPE, text=True
     ).stdout.split()
     for path in found:
-        if path.endswith(".rs") and not path.startswith(f"{UNSAFE_CRATE}/"):
+        if path.endswith(".rs") and not path.startswith(f"{UNSAFE_CRATE}/") and path not in UNSAFE_TESTS:
             problems.append(f"boundary: {path} lifts the ban on unsafe code; only {UNSAFE_CRATE} may")
 
     for problem in sorted(problems):
