@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Throughput beside a Linux bridge in one interleaved run, then the micro ladder. With BASE=<commit>
-# the same is run on that commit too, built in a worktree, so that both figures come from one machine.
+# All workloads of vpod-bench, vpod and its peers in turn in one run. With BASE=<commit> the same is
+# run on that commit too, built in a worktree, so that both figures come from one machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -9,7 +9,7 @@ measure() {
     (
         cd "$1"
         cargo build --release --locked --workspace --bins
-        as_root target/release/vpod-bench run same-node-tcp
+        as_root "${CARGO_TARGET_DIR:-target}/release/vpod-bench" run same-node-tcp create-pod idle-cpu
     )
 }
 
