@@ -17,6 +17,23 @@ for line in sys.stdin:
     s.send(bytes.fromhex(line.strip()))
 "#;
 
+// SOL_PACKET is 263, PACKET_VNET_HDR 15: each frame then starts with a 10-byte virtio_net_hdr of the
+// sender's choice. The kernel refuses some itself (EINVAL).
+const SEND_WITH_OFFLOAD_HEADER: &str = r#"
+import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.setsockopt(263, 15, 1)
+s.bind(("eth0", 0))
+sent = 0
+for line in sys.stdin:
+    try:
+        s.send(bytes.fromhex(line.strip()))
+        sent += 1
+    except OSError:
+        pass
+print(sent)
+"#;
+
 // PACKET_OUTGOING is 4: what the pod sends itself is not of interest.
 const SNIFF: &str = r#"
 import socket, sys
@@ -39,15 +56,32 @@ while True:
 /// When the pod's kernel refuses one.
 #[track_caller]
 pub fn send(pod: &TestPod, frames: &[Vec<u8>]) {
+    run_sender(pod, SEND, frames);
+}
+
+/// As [`send`], each frame with a 10-byte `virtio_net_hdr` in front; returns how many of them the
+/// pod's kernel let out.
+///
+/// # Panics
+/// When the program fails.
+#[track_caller]
+#[must_use]
+pub fn send_with_offload_header(pod: &TestPod, frames: &[Vec<u8>]) -> usize {
+    let sent = run_sender(pod, SEND_WITH_OFFLOAD_HEADER, frames);
+    sent.trim().parse().expect("the sender prints a number")
+}
+
+#[track_caller]
+fn run_sender(pod: &TestPod, program: &str, frames: &[Vec<u8>]) -> String {
     let mut command = pod.command(PYTHON);
-    command.args(["-c", SEND]);
+    command.args(["-c", program]);
     let mut sender = Background::start(command);
     let mut input = sender.stdin();
     for frame in frames {
         writeln!(input, "{}", hex(frame)).expect("the sender reads its input");
     }
     drop(input);
-    sender.wait().ok();
+    sender.wait().ok()
 }
 
 /// Records what a pod's `eth0` receives until the canary comes.

@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod containers;
 mod generated_docs;
+mod hostile_load;
 mod lost_devices;
 mod many_pods;
 mod metrics;
