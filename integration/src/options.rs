@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::netns::NodeNetns;
@@ -77,8 +78,8 @@ impl NodeOptions {
     #[must_use]
     pub fn prepare(self) -> TestNode {
         privilege::require_root();
-        programs::assert_fresh("vswitchd");
-        programs::assert_fresh("vpodctl");
+        static FRESH: Once = Once::new();
+        FRESH.call_once(|| ["vswitchd", "vpodctl"].into_iter().for_each(programs::assert_fresh));
         let number = NODES.fetch_add(1, Ordering::Relaxed);
         // Short, because the prefix of pods' namespaces has 11 characters at most.
         let name = format!("vt{}-{}", base36(std::process::id()), base36(number));

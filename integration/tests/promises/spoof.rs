@@ -10,13 +10,15 @@ use protocol::Mac;
 
 const STRANGER: Mac = Mac([0x02, 0, 0, 0, 0, 0x99]);
 
-/// `attacker` sends `hostile` and then an honest ping: the frames must count as dropped for
-/// `reason`, and `victim` must see the ping only.
+/// `attacker` sends `hostile` between two honest pings: the frames must count as dropped for `reason`,
+/// and `victim` must see the pings only.
 #[track_caller]
 fn dropped(node: &TestNode, attacker: &TestPod, victim: &TestPod, reason: &str, hostile: &[Vec<u8>]) {
     let sniffer = Sniffer::start(victim);
     let before = node.drops(attacker, reason);
-    let mut all = hostile.to_vec();
+    // The honest frame before them makes a flow, which must not let the others by.
+    let mut all = vec![frames::ping(honest(attacker, victim), b"honest")];
+    all.extend_from_slice(hostile);
     all.push(frames::ping(honest(attacker, victim), CANARY));
     raw::send(attacker, &all);
     let seen = sniffer.frames();
