@@ -1,33 +1,36 @@
-//! Whether to look again at once or to sleep, when there is nothing to do.
+//! Whether to look again at once or to sleep, when every port was read empty.
 //!
-//! Sleeping costs the next sender a wake-up of this thread: an inter-processor interrupt, in a
-//! virtual machine a VM exit, 5–50 µs until the frame is read. Spinning costs a core. So the
-//! worker spins for a short window after the last frame, and the window follows what it brings:
+//! Sleeping costs the next sender a wake-up of this thread, in a virtual machine an interrupt to
+//! another core and 5–50 µs until the frame is read. Spinning costs a core, which pays only if the
+//! sender runs on another one: on the same one it cannot send while we spin. The worker cannot
+//! know where the sender runs, but it sees whether spinning brought a frame:
 //!
 //! ```text
-//!            frame within the window: window × 2, at most MAX
-//!          ┌────────────┐
-//!          ▼            │
-//!   ┌─────────────┐ empty poll  ┌───────┐ window over: window ÷ 2, at least MIN  ┌────────┐
-//!   │ working     │────────────▶│ spin  │───────────────────────────────────────▶│ sleep  │
-//!   └─────────────┘             └───────┘                                        └────────┘
-//!          ▲                                     frame                               │
-//!          └─────────────────────────────────────────────────────────────────────────┘
+//!                 frame within WINDOW: penalty back to its minimum
+//!              ┌──────────┐
+//!              ▼          │
+//!   ports ──▶ spin ───────┴─ WINDOW over: penalty × 2 ──▶ sleep ──▶ ports, `penalty` times
+//!   empty      ▲                                                    without spinning
+//!              └───────────────────────────────────────────────────────┘
 //! ```
 //!
-//! While traffic flows, gaps are shorter than the window and the worker never sleeps; a ping each
-//! second finds the window at `MIN`, which is less work than the wake-up itself.
+//! So steady traffic from another core never finds the worker asleep, and an idle or overloaded
+//! machine pays for one window in a thousand sleeps. Giving the core away with `sched_yield`
+//! instead is worse: on Linux 6.18 it forfeits the thread's slice, and the next frame waits for
+//! milliseconds.
 
 use std::time::Duration;
 
 use datapath::time::Instant;
 
-/// The shortest window, about one wake-up.
-pub(super) const MIN_WINDOW: Duration = Duration::from_micros(4);
-/// The longest window. PERFORMANCE: 20–50 µs pay off on an otherwise idle machine.
-pub(super) const MAX_WINDOW: Duration = Duration::from_micros(200);
+/// How long to spin: about what a wake-up costs.
+pub(super) const WINDOW: Duration = Duration::from_micros(30);
+/// Sleeps without spinning after the first failure.
+const MIN_PENALTY: u32 = 8;
+/// And after many: what is lost by spinning in vain stays below a thousandth of a wake-up each.
+const MAX_PENALTY: u32 = 1024;
 
-/// What to do when a poll brought nothing.
+/// What to do when all ports are read empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Idle {
     /// Poll again without waiting.
@@ -36,34 +39,49 @@ pub(super) enum Idle {
     Sleep,
 }
 
-/// The spin window.
+/// The state of the decision.
 #[derive(Debug)]
 pub(super) struct Spin {
-    window: Duration,
-    /// First empty poll since the last work; `None` while there is work.
-    idle_since: Option<Instant>,
+    spinning: bool,
+    /// First poll of this spin that brought nothing; the window begins there, since the clock is not
+    /// read after the last frame.
+    since: Option<Instant>,
+    /// Sleeps to come without a spin before them.
+    skip: u32,
+    penalty: u32,
 }
 
 impl Spin {
     pub(super) const fn new() -> Self {
-        Self { window: MIN_WINDOW, idle_since: None }
+        Self { spinning: false, since: None, skip: 0, penalty: MIN_PENALTY }
     }
 
-    /// A poll brought something. Needs no clock: work during the window counts as found by it.
-    pub(super) fn on_work(&mut self) {
-        if self.idle_since.take().is_some() {
-            self.window = (self.window * 2).min(MAX_WINDOW);
-        }
+    /// All ports are empty after a poll that `found` frames, or did not.
+    pub(super) fn on_idle(&mut self, found: bool, now: Instant) -> Idle {
+        if found { self.on_found() } else { self.on_nothing(now) }
     }
 
-    /// A poll without waiting brought nothing.
-    pub(super) fn on_empty(&mut self, now: Instant) -> Idle {
-        let since = *self.idle_since.get_or_insert(now);
-        if now.saturating_since(since) < self.window {
-            return Idle::Spin;
+    fn on_found(&mut self) -> Idle {
+        if self.spinning {
+            self.penalty = MIN_PENALTY;
         }
-        self.window = (self.window / 2).max(MIN_WINDOW);
-        self.idle_since = None;
+        self.since = None;
+        self.spinning = self.skip == 0;
+        self.skip = self.skip.saturating_sub(1);
+        if self.spinning { Idle::Spin } else { Idle::Sleep }
+    }
+
+    fn on_nothing(&mut self, now: Instant) -> Idle {
+        // Otherwise a sleep ended by a timer or a request.
+        if self.spinning {
+            let since = *self.since.get_or_insert(now);
+            if now.saturating_since(since) < WINDOW {
+                return Idle::Spin;
+            }
+            self.spinning = false;
+            self.skip = self.penalty;
+            self.penalty = (self.penalty * 2).min(MAX_PENALTY);
+        }
         Idle::Sleep
     }
 }
@@ -72,54 +90,66 @@ impl Spin {
 mod tests {
     use super::*;
 
-    fn at(micros: u64) -> Instant {
-        Instant::from_nanos(micros * 1000)
-    }
-
-    /// Polls once per microsecond from `start` until told to sleep; returns how long that took.
-    fn spun_for(spin: &mut Spin, start: u64) -> u64 {
-        (0..).find(|t| spin.on_empty(at(start + t)) == Idle::Sleep).unwrap()
+    /// A worker that gets a frame every `gap` and polls once per microsecond while it spins:
+    /// how often it slept, and how many microseconds it spun, in `frames` gaps.
+    fn simulate(gap: u64, frames: u64) -> (u64, u64) {
+        let at = |micros: u64| Instant::from_nanos(micros * 1000);
+        let mut spin = Spin::new();
+        let (mut sleeps, mut spun) = (0, 0);
+        for frame in 0..frames {
+            let arrival = frame * gap;
+            let mut now = arrival;
+            let mut idle = spin.on_idle(true, at(now));
+            while idle == Idle::Spin && now + 1 < arrival + gap {
+                now += 1;
+                spun += 1;
+                idle = spin.on_idle(false, at(now));
+            }
+            sleeps += u64::from(idle == Idle::Sleep);
+        }
+        (sleeps, spun)
     }
 
     #[test]
-    fn an_idle_worker_soon_sleeps_at_once() {
-        let mut spin = Spin::new();
-        let min = u64::try_from(MIN_WINDOW.as_micros()).unwrap();
-        for second in 0..5 {
-            assert_eq!(spun_for(&mut spin, second * 1_000_000), min);
-        }
+    fn frames_in_quick_succession_never_find_the_worker_asleep() {
+        assert_eq!(simulate(20, 10_000).0, 0);
     }
 
     #[test]
-    fn work_found_while_spinning_widens_the_window_up_to_its_bound() {
-        let mut spin = Spin::new();
-        for n in 0..32 {
-            assert_eq!(spin.on_empty(at(n * 10)), Idle::Spin);
-            spin.on_work();
-        }
-        let max = u64::try_from(MAX_WINDOW.as_micros()).unwrap();
-        assert_eq!(spun_for(&mut spin, 1000), max);
+    fn rare_frames_cost_next_to_no_spinning() {
+        let (sleeps, spun) = simulate(1000, 100_000);
+        assert_eq!(sleeps, 100_000);
+        assert!(spun < 5 * 1000, "{spun} µs in 100 s");
     }
 
     #[test]
-    fn work_after_a_sleep_does_not_widen_the_window() {
+    fn spinning_comes_back_when_it_pays_again() {
         let mut spin = Spin::new();
-        for n in 0..32 {
-            let _ = spun_for(&mut spin, n * 1000);
-            spin.on_work();
+        let at = Instant::from_nanos;
+        let mut now = 0;
+        // In vain until the longest penalty.
+        for _ in 0..10_000 {
+            now += 1_000_000;
+            if spin.on_idle(true, at(now)) == Idle::Spin {
+                assert_eq!(spin.on_idle(false, at(now)), Idle::Spin);
+                assert_eq!(spin.on_idle(false, at(now + 100_000)), Idle::Sleep);
+            }
         }
-        assert_eq!(spun_for(&mut spin, 1_000_000), u64::try_from(MIN_WINDOW.as_micros()).unwrap());
+        let mut slept = 0;
+        while spin.on_idle(true, at(now)) == Idle::Sleep {
+            slept += 1;
+        }
+        assert!(slept <= MAX_PENALTY);
+        for _ in 0..100 {
+            now += 10_000;
+            assert_eq!(spin.on_idle(true, at(now)), Idle::Spin, "found while spinning");
+        }
+        assert_eq!(spin.penalty, MIN_PENALTY);
     }
 
     #[test]
-    fn windows_without_work_narrow_back_to_the_minimum() {
+    fn a_timer_does_not_start_a_spin() {
         let mut spin = Spin::new();
-        for n in 0..32 {
-            let _ = spin.on_empty(at(n * 10));
-            spin.on_work();
-        }
-        let spans: Vec<_> = (1..8).map(|n| spun_for(&mut spin, n * 100_000)).collect();
-        assert!(spans.windows(2).all(|w| w[1] <= w[0]), "{spans:?}");
-        assert_eq!(*spans.last().unwrap(), u64::try_from(MIN_WINDOW.as_micros()).unwrap());
+        assert_eq!(spin.on_idle(false, Instant::from_nanos(1)), Idle::Sleep);
     }
 }

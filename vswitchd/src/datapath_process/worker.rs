@@ -108,15 +108,14 @@ impl Worker {
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut timeout = Some(Duration::ZERO);
         loop {
-            let woken = self.poll_events(timeout)?;
-            let worked = !self.ready.is_empty() || woken;
+            let found = self.poll_events(timeout)? || !self.ready.is_empty();
             let now = self.serve_ready();
             self.forget_gone();
-            let next = self.serve_deadline(now);
+            let deadline = self.serve_deadline(now);
             if !self.serve_commands() {
                 return Ok(());
             }
-            timeout = self.next_timeout(worked, next);
+            timeout = self.next_timeout(found, now, deadline);
         }
     }
 
@@ -242,19 +241,14 @@ impl Worker {
         !last
     }
 
-    /// How long the next poll may wait.
-    fn next_timeout(&mut self, worked: bool, next: Option<Duration>) -> Option<Duration> {
-        if worked || !self.ready.is_empty() || !self.commands.is_empty() {
-            self.spin.on_work();
+    /// How long the next poll may wait, when this turn's found events or did not.
+    fn next_timeout(&mut self, found: bool, now: Instant, deadline: Option<Duration>) -> Option<Duration> {
+        if !self.ready.is_empty() || !self.commands.is_empty() {
             return Some(Duration::ZERO);
         }
-        match self.spin.on_empty(self.clock.now()) {
-            Idle::Spin => {
-                // On a busy machine the sender or receiver waits for this core.
-                std::thread::yield_now();
-                Some(Duration::ZERO)
-            }
-            Idle::Sleep => next,
+        match self.spin.on_idle(found, now) {
+            Idle::Spin => Some(Duration::ZERO),
+            Idle::Sleep => deadline,
         }
     }
 

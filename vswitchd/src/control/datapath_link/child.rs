@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ use super::{LinkError, LinkOptions, SHUTDOWN_LIMIT, SOCKET_NAME};
 
 /// A new process says hello well within this, even on a loaded machine.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
+/// The very program this process runs, even when an upgrade has replaced the file.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 /// A dying process closes its descriptors before it can be waited for.
 const EXIT_GRACE: Duration = Duration::from_millis(20);
 /// The user `nobody` of most systems: owns no file.
@@ -51,13 +53,10 @@ pub(super) fn spawn(options: &LinkOptions) -> Result<Datapath, LinkError> {
     let listener = seqpacket::listen(&path)?;
     let report = memfd_create(c"vswitchd-crash-report", MFdFlags::MFD_CLOEXEC).map_err(io::Error::from)?;
 
-    let program = match &options.program {
-        Some(program) => program.clone(),
-        None => std::env::current_exe()?,
-    };
+    let program = options.program.clone().unwrap_or_else(|| PathBuf::from(OWN_PROGRAM));
     let (uid, gid) = options.run_as.unwrap_or(NOBODY);
     let mut command = Command::new(&program);
-    command.arg("datapath");
+    command.arg0("vswitchd").arg("datapath");
     command.args(["--workers", &options.workers.to_string()]);
     command.args(["--uid", &uid.to_string(), "--gid", &gid.to_string()]);
     command.args(["--log-filter", &options.log_filter]);
