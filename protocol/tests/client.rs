@@ -167,7 +167,12 @@ fn a_daemon_that_refuses_the_connection_is_heard() {
         late.recv().unwrap();
         client.request(&list())
     });
-    refuse(&listener);
+    let mut stream = listener.accept().unwrap().0;
+    codec::write_preamble(&mut stream).unwrap();
+    // Its greeting has arrived, so it is connected whatever comes after.
+    codec::read_preamble(&mut stream).unwrap();
+    answer(&mut stream, &Response::Error(ApiError::new(ErrorCode::Unavailable, "too many connections")));
+    drop(stream);
     connected.send(()).unwrap();
     assert_eq!(client.join().unwrap().unwrap_err().to_string(), "too many connections");
 }
