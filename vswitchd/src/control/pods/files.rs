@@ -17,10 +17,12 @@ pub(crate) fn directory(netns: &str) -> PathBuf {
     Path::new(NETNS_ETC).join(netns)
 }
 
-/// Which file appears where.
+/// Which file appears where. Nothing can be mounted over a file that the machine does not have
+/// (minimal systems lack `/etc/hosts`, others a `resolv.conf` to which the link points).
 pub(crate) fn binds(netns: &str) -> Vec<(String, String)> {
     let bind = |name: &str| (directory(netns).join(name).display().to_string(), format!("/etc/{name}"));
-    vec![bind("resolv.conf"), bind("hosts")]
+    let targets = [bind("resolv.conf"), bind("hosts")].into_iter();
+    targets.filter(|(_, target)| Path::new(target).exists()).collect()
 }
 
 /// Writes both files.
