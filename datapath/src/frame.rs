@@ -38,8 +38,7 @@ const CACHE_LINE: usize = 64;
 /// with timestamps (Linux sends them on every segment by default).
 const BULK_PAYLOAD_OFFSET: usize = VNET_HDR_LEN + ETHERNET_HDR_LEN + 20 + 32;
 
-const _: () =
-    assert!(FRAME_SIZE - HEADROOM - CACHE_LINE >= VNET_HDR_LEN + ETHERNET_HDR_LEN + 4 + 65_535);
+const _: () = assert!(FRAME_SIZE - HEADROOM - CACHE_LINE >= VNET_HDR_LEN + ETHERNET_HDR_LEN + 4 + 65_535);
 
 /// One received frame in a buffer of its own, see the module.
 pub struct Frame {

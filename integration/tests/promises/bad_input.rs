@@ -62,6 +62,7 @@ fn an_address_that_cannot_be_given_is_refused_by_name() {
     }
     refused(node.vpodctl("create-pod second --ip 10.244.0.05"), 2, &["10.244.0.05"]);
     refused(node.vpodctl(&format!("create-pod second --mac {}", first.mac)), 1, &["default/first"]);
+    refused(node.vpodctl("create-pod second --mac 0a:58:0a:f4:00:01"), 1, &["the node's gateway"]);
     refused(node.vpodctl("create-pod second --mac 01:00:5e:00:00:01"), 1, &["group address"]);
     assert_eq!(node.pods().len(), 1);
     assert_eq!(node.ports().len(), 2, "the gateway and one pod");

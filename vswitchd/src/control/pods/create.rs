@@ -21,7 +21,7 @@ use store::{StoreError, Transaction};
 
 use super::super::cgroup::PodCgroup;
 use super::super::error::api;
-use super::super::inventory::{Life, PodEntry, Rest};
+use super::super::inventory::{Inventory, Life, PodEntry, Rest};
 use super::super::node::Control;
 use super::network::Interface;
 use super::teardown::{self, Netns};
@@ -101,9 +101,6 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
             ),
         };
     }
-    if let Some(owner) = request.mac.and_then(|mac| inventory.owner_of_mac(mac)) {
-        return refuse(ErrorCode::Conflict, format!("pod {pod}: the MAC address is in use by pod {owner}"));
-    }
     let Some(port) = inventory.free_port() else {
         return refuse(ErrorCode::Exhausted, format!("pod {pod}: all ports of the switch are in use"));
     };
@@ -112,6 +109,11 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
         .ipam
         .allocate(&owner, request.ip, control.now())
         .map_err(|e| api(ipam_code(&e), &owner, &e))?;
+    let mac = request.mac.unwrap_or_else(|| Mac::for_pod(ip));
+    if let Some(holder) = holder_of(mac, control, &inventory) {
+        inventory.ipam.abandon(ip);
+        return refuse(ErrorCode::Conflict, format!("pod {pod}: MAC address {mac} is in use by {holder}"));
+    }
     let containers = if request.command.is_empty() {
         Vec::new()
     } else {
@@ -129,7 +131,7 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
         spec: PodSpec {
             node_name: control.config.node.clone(),
             pod_ips: vec![ip],
-            mac: request.mac.unwrap_or_else(|| Mac::for_pod(ip)),
+            mac,
             port_security: request.port_security,
             resources: request.resources,
             restart_policy: request.restart_policy,
@@ -151,6 +153,15 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
     };
     inventory.insert(pod, entry);
     Ok(record)
+}
+
+/// Who has the MAC: a pod, the router that pods resolve their gateway to, or the gateway TAP.
+fn holder_of(mac: Mac, control: &Control, inventory: &Inventory) -> Option<String> {
+    let gateway = control.config.gateway();
+    if mac == Mac::for_router(gateway) || mac == Mac::for_gateway_tap(gateway) {
+        return Some("the node's gateway".to_owned());
+    }
+    inventory.owner_of_mac(mac).map(|pod| format!("pod {pod}"))
 }
 
 const fn ipam_code(error: &IpamError) -> ErrorCode {
