@@ -28,8 +28,9 @@ pub const VNET_HDR_LEN: usize = 12;
 pub const ETHERNET_HDR_LEN: usize = 14;
 
 /// Whole buffer: headroom, virtio header, Ethernet with a VLAN tag and the longest IPv4 packet
-/// (65,535 bytes), rounded up to pages with one page to spare for what a larger read would tell.
-pub(crate) const FRAME_SIZE: usize = 72 * 1024;
+/// (65,535 bytes), rounded up to pages with one page to spare for what a larger read would tell; and
+/// a cache line to align the payload in.
+pub(crate) const FRAME_SIZE: usize = 72 * 1024 + CACHE_LINE;
 
 /// Bytes of a cache line on the machines we run on.
 const CACHE_LINE: usize = 64;
