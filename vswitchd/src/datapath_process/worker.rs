@@ -33,6 +33,7 @@ use super::command::{Command, Reply};
 use super::link_server::EventSender;
 use super::ports::Ports;
 use super::ready::{Budget, ReadyList};
+use super::rest::{Load, REST, Rest};
 use super::spin::{Idle, Spin};
 use super::{Clock, crash, requests};
 
@@ -57,6 +58,7 @@ pub(super) struct Worker {
     events: Events,
     ready: ReadyList,
     spin: Spin,
+    rest: Rest,
     pool: Pool,
     batch: Batch,
     clock: Clock,
@@ -91,6 +93,7 @@ impl Worker {
             events: Events::with_capacity(EVENTS),
             ready: ReadyList::new(),
             spin: Spin::new(),
+            rest: Rest::new(Load::open()),
             pool: Pool::new(BATCH_FRAMES),
             batch: Batch::new(BATCH_FRAMES),
             clock: Clock::start(),
@@ -164,6 +167,7 @@ impl Worker {
             let now = self.clock.now();
             latest = Some(now);
             budget.spend(self.batch.len(), self.batch.bytes());
+            self.rest.on_batch(self.batch.len(), self.batch.bytes());
             self.switch.process(&mut self.batch, now, &mut self.ports);
             self.batch.recycle(&mut self.pool);
             if emptied {
@@ -244,6 +248,13 @@ impl Worker {
     /// How long the next poll may wait, when this turn's found events or did not.
     fn next_timeout(&mut self, found: bool, now: Instant, deadline: Option<Duration>) -> Option<Duration> {
         if !self.ready.is_empty() || !self.commands.is_empty() {
+            if self.rest.on_backlog(now) {
+                std::thread::sleep(REST);
+            }
+            return Some(Duration::ZERO);
+        }
+        if self.rest.on_empty(now) {
+            std::thread::sleep(REST);
             return Some(Duration::ZERO);
         }
         match self.spin.on_idle(found, now) {
