@@ -38,6 +38,14 @@ pub fn write(key: &str, value: &str) -> Result<(), SysctlError> {
     })
 }
 
+/// Writes a setting of a feature that this kernel may have been built without, which then needs none.
+pub fn write_if_present(key: &str, value: &str) -> Result<(), SysctlError> {
+    match write(key, value) {
+        Err(SysctlError::Kernel { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// Reads a setting, without the line end.
 pub fn read(key: &str) -> Result<String, SysctlError> {
     let path = path_of(key)?;

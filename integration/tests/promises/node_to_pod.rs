@@ -55,3 +55,9 @@ fn the_pods_address_is_seen_unchanged_on_the_node() {
     .ok();
     assert_eq!(server.wait().ok().trim(), pod.ip.to_string());
 }
+
+#[test]
+fn the_gateway_sends_nothing_that_no_pod_understands() {
+    let node = TestNode::start();
+    assert_eq!(node.sh("cat /proc/sys/net/ipv6/conf/vpod0/disable_ipv6").ok().trim(), "1");
+}

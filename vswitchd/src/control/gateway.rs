@@ -6,7 +6,7 @@
 
 use ipnet::IpNet;
 use netdev::netlink::{Link, NetlinkError, Route};
-use netdev::{Netlink, Tap, TapError};
+use netdev::{Netlink, Tap, TapError, sysctl};
 use protocol::Mac;
 use protocol::link::DeviceKind;
 use store::desired::{GATEWAY_PORT, GatewayDevice};
@@ -32,6 +32,8 @@ pub(crate) enum GatewayError {
     Tap(#[from] TapError),
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    #[error(transparent)]
+    Sysctl(#[from] sysctl::SysctlError),
 }
 
 /// Whether the device is there already.
@@ -110,6 +112,9 @@ fn configure(config: &Config, netlink: &mut Netlink, ip_mtu: u16) -> Result<(), 
     if link.ip_mtu != u32::from(ip_mtu) {
         netlink.set_mtu(link.index, ip_mtu.into())?;
     }
+    // Pods have IPv4 only: the node's router solicitations would all be dropped.
+    let key = format!("net/ipv6/conf/{}/disable_ipv6", config.gateway_device);
+    sysctl::write_if_present(&key, "1")?;
     netlink.set_up(link.index)?;
     let gateway = config.gateway();
     let address = IpNet::new(gateway, config.pod_cidr.prefix_len()).unwrap_or(gateway.into());

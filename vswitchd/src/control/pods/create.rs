@@ -90,7 +90,11 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
     if let Some(entry) = inventory.get(&pod) {
         return match entry.life {
             Life::Creating | Life::Ready => {
-                refuse(ErrorCode::AlreadyExists, format!("pod {pod} exists already"))
+                let text = format!(
+                    "pod {pod} exists already; choose another name, or delete it: vpodctl delete-pod {} -n {}",
+                    pod.name, pod.namespace
+                );
+                refuse(ErrorCode::AlreadyExists, text)
             }
             Life::Deleting => refuse(
                 ErrorCode::AlreadyExists,

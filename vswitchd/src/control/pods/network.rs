@@ -90,7 +90,7 @@ fn configure(interface: &Interface, existing: Option<DeviceKind>) -> Result<Tap,
         for (key, value) in
             [("net.ipv6.conf.default.disable_ipv6", "1"), ("net.ipv6.conf.default.accept_ra", "0")]
         {
-            ignore_missing(sysctl::write(key, value))?;
+            sysctl::write_if_present(key, value)?;
         }
     }
     let options = interface.tap_options();
@@ -111,16 +111,6 @@ fn configure(interface: &Interface, existing: Option<DeviceKind>) -> Result<Tap,
         mtu: None,
     })?;
     Ok(tap)
-}
-
-/// A kernel without IPv6 has no IPv6 settings.
-fn ignore_missing(result: Result<(), sysctl::SysctlError>) -> Result<(), sysctl::SysctlError> {
-    match result {
-        Err(sysctl::SysctlError::Kernel { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-            Ok(())
-        }
-        other => other,
-    }
 }
 
 fn default_route(gateway: IpAddr) -> IpNet {
