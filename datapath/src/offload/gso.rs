@@ -33,11 +33,11 @@ pub(super) struct TcpHeader {
 
 #[derive(Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-pub(super) struct UdpHeader {
-    pub(super) source_port: U16<BigEndian>,
-    pub(super) destination_port: U16<BigEndian>,
-    pub(super) len: U16<BigEndian>,
-    pub(super) checksum: U16<BigEndian>,
+struct UdpHeader {
+    source_port: U16<BigEndian>,
+    destination_port: U16<BigEndian>,
+    len: U16<BigEndian>,
+    checksum: U16<BigEndian>,
 }
 
 /// Which of the segments one is.

@@ -26,18 +26,18 @@
 //!
 //! Superframes are neither heads nor followers: they are what merging is for.
 //!
-//! The caller sees to it that head and followers go to the same port, and are rewritten either all
-//! or none: what is compared is what is in the frames, not what was once read from them.
+//! The caller sees to it that head and followers go to the same port, and rewrites frames of one flow
+//! alike: IP addresses and ports are compared as they were read, all else as it is in the frames now.
 
 use zerocopy::FromBytes;
 
 use super::checksum;
-use super::gso::{TCP_PSH, TcpHeader, UdpHeader};
+use super::gso::{TCP_PSH, TcpHeader};
 use crate::frame::{ETHERNET_HDR_LEN, Frame};
 use crate::received::Received;
 use crate::wire::Body;
-use crate::wire::ipv4::{Fragment, Ipv4Header, Options};
-use crate::wire::l4::L4;
+use crate::wire::ipv4::{Ipv4Header, Options};
+use crate::wire::l4::{L4, UDP_HEADER_LEN};
 use crate::wire::vnet::{Checksum, SegmentKind, Segments};
 
 /// Segments one superframe is made of: `UDP_MAX_SEGMENTS` of Linux before 6.9, where a TAP refuses
@@ -86,7 +86,8 @@ impl Merge {
         next: &Frame,
         next_received: &Received,
     ) -> bool {
-        if !self.open || self.count >= MAX_SEGMENTS {
+        let may_follow = self.open && self.count < MAX_SEGMENTS && is_same_flow(head_received, next_received);
+        if !may_follow {
             return false;
         }
         let Some(last) = Segment::read(next, next_received) else { return false };
@@ -129,33 +130,24 @@ impl Merge {
     }
 
     fn ip_continues(&self, head: &Ipv4Header, next: &Ipv4Header) -> bool {
-        let same = head.source == next.source
-            && head.destination == next.destination
-            && head.protocol == next.protocol
-            && head.tos == next.tos
-            && head.ttl == next.ttl
-            && head.flags_and_offset == next.flags_and_offset;
+        let same =
+            head.tos == next.tos && head.ttl == next.ttl && head.flags_and_offset == next.flags_and_offset;
         let expected = head.identification.get().wrapping_add(self.count);
         same && (must_not_fragment(head) || next.identification.get() == expected)
     }
 
     fn l4_continues(&self, head: Transport<'_>, next: Transport<'_>) -> bool {
         match (head, next) {
-            (Transport::Udp(head), Transport::Udp(next)) => {
-                head.source_port == next.source_port && head.destination_port == next.destination_port
-            }
+            (Transport::Udp, Transport::Udp) => true,
             (Transport::Tcp { header: head, options: before }, Transport::Tcp { header: next, options }) => {
                 let bytes = u32::from(self.size) * u32::from(self.count);
-                head.source_port == next.source_port
-                    && head.destination_port == next.destination_port
-                    && head.sequence.get().wrapping_add(bytes) == next.sequence.get()
+                head.sequence.get().wrapping_add(bytes) == next.sequence.get()
                     && head.acknowledgment == next.acknowledgment
-                    && head.data_offset == next.data_offset
                     && head.window == next.window
                     && head.urgent == next.urgent
                     && before == options
             }
-            (Transport::Udp(_), Transport::Tcp { .. }) | (Transport::Tcp { .. }, Transport::Udp(_)) => false,
+            (Transport::Udp, Transport::Tcp { .. }) | (Transport::Tcp { .. }, Transport::Udp) => false,
         }
     }
 }
@@ -171,7 +163,7 @@ struct Segment<'a> {
 #[derive(Clone, Copy)]
 enum Transport<'a> {
     Tcp { header: &'a TcpHeader, options: &'a [u8] },
-    Udp(&'a UdpHeader),
+    Udp,
 }
 
 impl<'a> Segment<'a> {
@@ -179,18 +171,15 @@ impl<'a> Segment<'a> {
     /// grown, its own payload.
     fn read(frame: &'a Frame, received: &Received) -> Option<Self> {
         let Body::Ipv4(known) = &received.packet.body else { return None };
-        let is_plain = received.offload.segments.is_none()
-            && known.fragment == Fragment::Whole
-            && known.options == Options::None;
-        if !is_plain {
+        if received.offload.segments.is_some() || known.options != Options::None {
             return None;
         }
         let (ethernet, packet) = frame.ethernet().get(..known.end())?.split_at_checked(ETHERNET_HDR_LEN)?;
         let (ip, body) = Ipv4Header::ref_from_prefix(packet).ok()?;
         let (l4, payload) = Transport::read(known.l4, body)?;
-        // The bit beside "don't fragment" is reserved (RFC 791 §3.1): who knows what it says.
-        let has_known_flags = ip.flags_and_offset.get() & !DONT_FRAGMENT == 0;
-        (has_known_flags && !payload.is_empty()).then_some(Self { ethernet, ip, l4, payload })
+        // No fragment, and not the reserved bit (RFC 791 §3.1): who knows what that says.
+        let is_whole = ip.flags_and_offset.get() & !DONT_FRAGMENT == 0;
+        (is_whole && !payload.is_empty()).then_some(Self { ethernet, ip, l4, payload })
     }
 }
 
@@ -199,8 +188,8 @@ impl<'a> Transport<'a> {
     fn read(known: L4, body: &'a [u8]) -> Option<(Self, &'a [u8])> {
         match known {
             L4::Udp { fills_packet: true, .. } => {
-                let (header, payload) = UdpHeader::ref_from_prefix(body).ok()?;
-                Some((Self::Udp(header), payload))
+                let (_, payload) = body.split_at_checked(UDP_HEADER_LEN)?;
+                Some((Self::Udp, payload))
             }
             L4::Tcp { header_len, .. } => {
                 let (header, rest) = TcpHeader::ref_from_prefix(body).ok()?;
@@ -217,7 +206,7 @@ impl<'a> Transport<'a> {
     const fn is_pushed(self) -> bool {
         match self {
             Self::Tcp { header, .. } => header.flags & TCP_PSH != 0,
-            Self::Udp(_) => false,
+            Self::Udp => false,
         }
     }
 
@@ -225,9 +214,16 @@ impl<'a> Transport<'a> {
         match self {
             // CWR, which is what needs care with ECN, is never merged.
             Self::Tcp { .. } => SegmentKind::Tcp { ecn: false },
-            Self::Udp(_) => SegmentKind::Udp,
+            Self::Udp => SegmentKind::Udp,
         }
     }
+}
+
+/// Same IP addresses, protocol, ports and header lengths. Asked of what was read, because that is at
+/// hand: where flows take turns, every frame ends here.
+fn is_same_flow(head: &Received, next: &Received) -> bool {
+    let (Body::Ipv4(head), Body::Ipv4(next)) = (&head.packet.body, &next.packet.body) else { return false };
+    head.l4 == next.l4 && head.source == next.source && head.destination == next.destination
 }
 
 const fn must_not_fragment(ip: &Ipv4Header) -> bool {

@@ -38,7 +38,8 @@ struct Spec {
     flags: u8,
     ttl: u8,
     ip_options: Vec<u8>,
-    address: u8,
+    from: u8,
+    to: u8,
     source_port: u16,
     destination_port: u16,
     sequence: u32,
@@ -67,7 +68,8 @@ fn udp(payload: &[u8]) -> Spec {
         flags: DF,
         ttl: 64,
         ip_options: vec![],
-        address: 1,
+        from: 1,
+        to: 2,
         source_port: 5000,
         destination_port: 6000,
         sequence: 0,
@@ -100,7 +102,7 @@ impl Spec {
     /// The Ethernet frame, its checksum complete.
     fn ethernet(&self) -> Vec<u8> {
         let protocol = if self.is_tcp { IpNumber::TCP } else { IpNumber::UDP };
-        let mut ip = Ip::new(0, self.ttl, protocol, [10, 0, 0, self.address], [10, 0, 0, 200]).unwrap();
+        let mut ip = Ip::new(0, self.ttl, protocol, [10, 0, 0, self.from], [10, 0, 0, self.to]).unwrap();
         ip.options = self.ip_options.as_slice().try_into().unwrap();
         set_tos(&mut ip, self.tos);
         ip.identification = self.id;
@@ -416,13 +418,14 @@ fn padding_does_not_become_payload() {
 
 #[test]
 fn difference_in_any_header_keeps_frames_apart() {
-    let changes: [fn(&mut Spec); 9] = [
+    let changes: [fn(&mut Spec); 10] = [
         |spec| spec.mac = 7,
         |spec| spec.tos = 0b11,
         |spec| spec.tos = 0x20,
         |spec| spec.ttl = 63,
         |spec| spec.flags = 0,
-        |spec| spec.address = 7,
+        |spec| spec.from = 7,
+        |spec| spec.to = 7,
         |spec| spec.source_port = 7,
         |spec| spec.destination_port = 7,
         |spec| spec.is_tcp = !spec.is_tcp,
@@ -540,6 +543,10 @@ fn datagram_that_ends_before_its_packet_is_left_alone() {
         let mut bytes = vec![0; VNET_HDR_LEN];
         bytes.extend(Spec { sum: Sum::Complete, ..udp(&data(64)) }.ethernet());
         bytes[VNET_HDR_LEN + 38..VNET_HDR_LEN + 40].copy_from_slice(&40u16.to_be_bytes());
+        // Right over the whole packet: the length alone tells that a part of it is not the datagram's.
+        let sum = [bytes[VNET_HDR_LEN + 40], bytes[VNET_HDR_LEN + 41]];
+        let sum = crate::wire::checksum::update(u16::from_be_bytes(sum), 72, 40);
+        bytes[VNET_HDR_LEN + 40..VNET_HDR_LEN + 42].copy_from_slice(&sum.to_be_bytes());
         read(&bytes)
     };
     assert_eq!(coalesce(vec![short(), short()]).len(), 2);
@@ -575,7 +582,8 @@ fn deviation() -> impl Strategy<Value = Option<fn(&mut Spec)>> {
         |spec| spec.flags ^= DF,
         |spec| spec.flags ^= EVIL,
         |spec| spec.ttl ^= 1,
-        |spec| spec.address ^= 1,
+        |spec| spec.from ^= 1,
+        |spec| spec.to ^= 1,
         |spec| spec.source_port ^= 1,
         |spec| spec.destination_port ^= 1,
         |spec| spec.sequence = spec.sequence.wrapping_add(17),
