@@ -15,14 +15,15 @@
 //! splitter counts. Hence the rules, those of Linux's `inet_gro_receive`, `tcp_gro_receive` and
 //! `udp_gro_receive_segment`, or stricter:
 //!
-//! - both: same addresses, MAC and IP, ports, type of service, TTL and flags; no IP options, no fragments, no
-//!   empty payload; all payloads as long as the head's, but for a shorter last one; identifications
-//!   that count up, unless the packet must not be fragmented; at most [`MAX_SEGMENTS`] and one IP packet;
-//! - a checksum that is the device's to complete, or is complete and right: a wrong one must reach the receiver
-//!   wrong, and a datagram without one (RFC 768) would get one;
+//! - both: same MAC and IP addresses, ports, type of service, TTL and flags; no IP options, no
+//!   fragments, no empty payload; all payloads as long as the head's, but for a shorter last one;
+//!   identifications that count up, unless the packet must not be fragmented; at most
+//!   [`MAX_SEGMENTS`], in one IP packet;
+//! - a checksum that is the device's to complete, or is complete and right: a wrong one must reach
+//!   the receiver wrong, and a datagram without one (RFC 768) would get one;
 //! - TCP: sequence numbers without gap or overlap, and everything else in the header equal, options
 //!   included; no flag but ACK, and PSH in the last segment, which it thereby is. Linux does not
-//!   compare windows, but then the receiver sees only the last one.
+//!   compare windows, so of several its receiver sees one.
 //!
 //! Superframes are neither heads nor followers: they are what merging is for.
 //!
@@ -40,9 +41,9 @@ use crate::wire::ipv4::{Ipv4Header, Options};
 use crate::wire::l4::{L4, UDP_HEADER_LEN};
 use crate::wire::vnet::{Checksum, SegmentKind, Segments};
 
-/// Segments one superframe is made of: `UDP_MAX_SEGMENTS` of Linux before 6.9, where a TAP refuses
-/// more, and what its own UDP GRO stops at (`UDP_GRO_CNT_MAX`). TCP has no such limit; of segments
-/// of common size no more fit.
+/// Segments one superframe is made of: `UDP_MAX_SEGMENTS` of Linux before 6.9, and where its own UDP
+/// GRO stops in any version (`UDP_GRO_CNT_MAX`), so what receivers are sized for. TCP has no such
+/// limit; of segments of common size no more fit.
 const MAX_SEGMENTS: u16 = 64;
 
 const TCP_ACK: u8 = 0x10;

@@ -603,7 +603,12 @@ fn deviation() -> impl Strategy<Value = Option<fn(&mut Spec)>> {
 /// What holds for one frame of a random burst only.
 fn peculiarity() -> impl Strategy<Value = (Sum, u8, usize, Option<u16>)> {
     (
-        prop_oneof![6 => Just(Sum::Partial), 3 => Just(Sum::Complete), 1 => Just(Sum::Wrong), 1 => Just(Sum::Absent)],
+        prop_oneof![
+            6 => Just(Sum::Partial),
+            3 => Just(Sum::Complete),
+            1 => Just(Sum::Wrong),
+            1 => Just(Sum::Absent),
+        ],
         prop_oneof![12 => Just(ACK), 2 => Just(ACK | PSH), 1 => any::<u8>()],
         prop_oneof![8 => Just(0usize), 1 => 0..30usize],
         prop_oneof![15 => Just(None), 1 => (1..200u16).prop_map(Some)],
@@ -653,7 +658,7 @@ fn make_acceptable(spec: &mut Spec, gso_size: Option<u16>) {
         spec.sum = Sum::Complete;
         spec.payload.truncate(spec.payload.len() / 8 * 8);
     } else if let Some(size) = gso_size {
-        spec.gso_size = size.max(u16::try_from(spec.payload.len() / 100).unwrap());
+        spec.gso_size = size.max(u16::try_from(spec.payload.len().div_ceil(100)).unwrap());
         (spec.sum, spec.padding) = (Sum::Partial, 0);
     }
 }
