@@ -102,6 +102,16 @@ impl Frame {
         self.len.saturating_sub(VNET_HDR_LEN)
     }
 
+    /// Adds bytes behind what there is; `false`, and nothing changes, where the buffer ends.
+    #[must_use]
+    pub(crate) fn extend(&mut self, bytes: &[u8]) -> bool {
+        let end = self.start + self.len;
+        let Some(place) = self.buffer.get_mut(end..end + bytes.len()) else { return false };
+        place.copy_from_slice(bytes);
+        self.len += bytes.len();
+        true
+    }
+
     /// Forgets the tail, as when an answer made in place is shorter than the question.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
@@ -136,5 +146,17 @@ mod tests {
         assert_eq!(frame.ethernet_len(), 8);
         frame.truncate(15);
         assert_eq!(frame.bytes(), &[7; 15]);
+    }
+
+    #[test]
+    fn frame_is_extended_up_to_its_buffer_and_no_further() {
+        let mut frame = Frame::new();
+        let room = frame.receive_area().len();
+        frame.set_received(room - 3);
+        assert!(frame.extend(&[1, 2]));
+        assert_eq!(frame.bytes()[room - 4..], [0, 1, 2]);
+        assert!(!frame.extend(&[3, 4]));
+        assert!(frame.extend(&[5]));
+        assert_eq!((frame.bytes().len(), frame.bytes()[room - 1]), (room, 5));
     }
 }

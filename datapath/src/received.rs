@@ -6,10 +6,12 @@
 
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::frame::{Frame, VNET_HDR_LEN};
-use crate::offload::checksum;
+use crate::frame::{ETHERNET_HDR_LEN, Frame, VNET_HDR_LEN};
+use crate::offload::{checksum, gso};
 use crate::verdict::{DropReason, Verdict};
-use crate::wire::vnet::{Checksum, Offload, VnetHeader};
+use crate::wire::ipv4::Ipv4Header;
+use crate::wire::l4::L4;
+use crate::wire::vnet::{Checksum, Offload, Segments, VnetHeader};
 use crate::wire::{Body, Packet};
 
 /// What is known about a frame.
@@ -41,6 +43,27 @@ impl Received {
         }
         write_header(frame.bytes_mut(), &packet, offload);
         Ok(Self { packet, offload })
+    }
+
+    /// Makes the headers describe the superframe that the frame has become, payload having been
+    /// added behind its own: lengths, a partial checksum, the virtio header.
+    pub(crate) fn grow(&mut self, frame: &mut Frame, segments: Segments) {
+        let (Body::Ipv4(ip), Ok(total_len)) =
+            (&mut self.packet.body, u16::try_from(frame.ethernet_len().saturating_sub(ETHERNET_HDR_LEN)))
+        else {
+            return;
+        };
+        ip.grow(total_len);
+        let ethernet = frame.ethernet_mut();
+        if let Some(header) = Ipv4Header::in_frame(ethernet) {
+            header.set_total_len(total_len);
+        }
+        if let L4::Udp { .. } = ip.l4 {
+            gso::set_udp_len(ethernet, ip);
+        }
+        checksum::store_pseudo_header(ethernet, ip);
+        self.offload = Offload { checksum: Checksum::Partial, segments: Some(segments) };
+        write_header(frame.bytes_mut(), &self.packet, self.offload);
     }
 
     /// Completes the checksum, for a device that does not.

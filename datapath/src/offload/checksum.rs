@@ -2,6 +2,7 @@
 
 use crate::wire::checksum::Sum;
 use crate::wire::ipv4::Ipv4;
+use crate::wire::l4::L4;
 
 /// Stores the pseudo-header's sum in the checksum field, whatever was there. The sender should have;
 /// where it did not, somebody else would complete it to a wrong checksum.
@@ -25,6 +26,17 @@ pub(crate) fn complete_inner(frame: &mut [u8], start: usize, field: usize, end: 
     if let Some(place) = frame.get_mut(field..field + 2) {
         place.copy_from_slice(&never_zero(sum.checksum()).to_be_bytes());
     }
+}
+
+/// Whether a complete checksum is there and right: a UDP one of zero is none (RFC 768).
+pub(crate) fn is_correct(frame: &[u8], ip: &Ipv4) -> bool {
+    let l4 = frame.get(ip.l4_offset()..ip.end()).unwrap_or_default();
+    let absent = match ip.l4 {
+        L4::Udp { .. } => l4.get(6..8) == Some(&[0, 0]),
+        L4::Tcp { .. } => false,
+        L4::Icmp { .. } | L4::Headless | L4::Other => true,
+    };
+    !absent && pseudo_header(ip, ip.l4_len()).bytes(l4).checksum() == 0
 }
 
 /// The pseudo-header of a segment of `l4_len` bytes.

@@ -14,21 +14,21 @@ use crate::wire::ipv4::{Ipv4, Ipv4Header};
 use crate::wire::vnet::{SegmentKind, Segments};
 
 const TCP_FIN: u8 = 0x01;
-const TCP_PSH: u8 = 0x08;
+pub(super) const TCP_PSH: u8 = 0x08;
 const TCP_CWR: u8 = 0x80;
 
 #[derive(Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct TcpHeader {
-    source_port: U16<BigEndian>,
-    destination_port: U16<BigEndian>,
-    sequence: U32<BigEndian>,
-    acknowledgment: U32<BigEndian>,
-    data_offset: u8,
-    flags: u8,
-    window: U16<BigEndian>,
-    checksum: U16<BigEndian>,
-    urgent: U16<BigEndian>,
+pub(super) struct TcpHeader {
+    pub(super) source_port: U16<BigEndian>,
+    pub(super) destination_port: U16<BigEndian>,
+    pub(super) sequence: U32<BigEndian>,
+    pub(super) acknowledgment: U32<BigEndian>,
+    pub(super) data_offset: u8,
+    pub(super) flags: u8,
+    pub(super) window: U16<BigEndian>,
+    pub(super) checksum: U16<BigEndian>,
+    pub(super) urgent: U16<BigEndian>,
 }
 
 #[derive(Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -71,6 +71,14 @@ pub(crate) fn split(
         if !segment.is_some_and(&mut emit) {
             return;
         }
+    }
+}
+
+/// Makes the length in the UDP header that of the packet.
+pub(crate) fn set_udp_len(frame: &mut [u8], ip: &Ipv4) {
+    let l4 = frame.get_mut(ip.l4_offset()..).unwrap_or_default();
+    if let Ok((udp, _)) = UdpHeader::mut_from_prefix(l4) {
+        udp.len = ip.l4_len().into();
     }
 }
 

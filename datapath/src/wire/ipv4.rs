@@ -77,6 +77,12 @@ impl Ipv4 {
         usize::from(self.total_len)
     }
 
+    /// The packet became longer, in a frame that holds it.
+    pub(crate) const fn grow(&mut self, total_len: u16) {
+        debug_assert!(total_len >= self.total_len, "a packet only grows");
+        self.total_len = total_len;
+    }
+
     /// Bytes of the IP header.
     pub(crate) fn header_len(&self) -> usize {
         usize::from(self.header_len)
