@@ -3,6 +3,7 @@
 use protocol::{Mac, PortId};
 
 use crate::l2::flood::Flood;
+use crate::rewrite::Rewrite;
 use crate::verdict::DropReason;
 use crate::wire::arp::Arp;
 use crate::wire::icmp::IcmpError;
@@ -21,37 +22,28 @@ pub(crate) enum Action {
     AnswerEcho { mac: Mac },
 }
 
-/// The finished rewrite of a frame for one port.
+/// Where a frame goes, and as what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Forward {
     pub(crate) egress: PortId,
     /// Set when the router forwards; `None` leaves the frame as it is.
-    pub(crate) hop: Option<Hop>,
-}
-
-/// What changes at a router.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Hop {
-    pub(crate) destination: Mac,
-    pub(crate) source: Mac,
-    /// Whether it counts against the time to live.
-    pub(crate) counts: bool,
+    pub(crate) rewrite: Option<Rewrite>,
 }
 
 impl Forward {
     /// At layer 2.
     pub(crate) const fn switched(egress: PortId) -> Self {
-        Self { egress, hop: None }
+        Self { egress, rewrite: None }
     }
 
     /// At layer 3.
-    pub(crate) const fn routed(egress: PortId, destination: Mac, source: Mac, counts: bool) -> Self {
-        Self { egress, hop: Some(Hop { destination, source, counts }) }
+    pub(crate) const fn routed(egress: PortId, destination: Mac, source: Mac, counts_hop: bool) -> Self {
+        Self { egress, rewrite: Some(Rewrite { destination, source, counts_hop, translation: None }) }
     }
 
     /// Whether the station `mac` behind `port` would get it.
     pub(crate) fn leads_back_to(&self, port: PortId, mac: Mac) -> bool {
-        self.egress == port && self.hop.is_some_and(|hop| hop.destination == mac)
+        self.egress == port && self.rewrite.is_some_and(|rewrite| rewrite.destination == mac)
     }
 }
 

@@ -70,8 +70,9 @@ impl Batch {
         self.bytes = 0;
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (PortId, &mut Frame)> {
-        self.entries.iter_mut().map(|(port, frame)| (*port, frame))
+    /// The frames in order, at most `frames` at a time.
+    pub(crate) fn windows_mut(&mut self, frames: usize) -> impl Iterator<Item = &mut [(PortId, Frame)]> {
+        self.entries.chunks_mut(frames)
     }
 }
 

@@ -9,6 +9,7 @@ use protocol::PortId;
 use protocol::link::Summary;
 use protocol::object::{FdbEntry, Flow, NeighborEntry};
 
+use crate::flow_table::FlowEvictions;
 use crate::l2::fdb::Station;
 use crate::switch::Switch;
 use crate::time::{Instant, millis};
@@ -64,14 +65,12 @@ impl Switch {
     #[must_use]
     pub fn flows_page(&self, cursor: u64, max: usize, now: Instant) -> (Vec<Flow>, Option<u64>) {
         let from = usize::try_from(cursor).unwrap_or(usize::MAX);
-        let entries = self.flows.entries().rows_from(from);
-        let current = entries.filter(|(_, entry)| entry.value.epoch == self.epoch);
-        let rows = current.map(|(slot, entry)| {
+        let rows = self.flows.rows_from(from).map(|(slot, entry)| {
             let key = entry.key.unpack();
-            let egress = entry.value.forward.egress;
+            let egress = entry.forward.egress;
             let flow = Flow {
-                ingress: entry.owner,
-                ingress_name: self.port_name(entry.owner),
+                ingress: key.ingress,
+                ingress_name: self.port_name(key.ingress),
                 egress,
                 egress_name: self.port_name(egress),
                 protocol: key.protocol,
@@ -79,13 +78,19 @@ impl Switch {
                 source_port: key.source_port,
                 destination: IpAddr::V4(key.destination),
                 destination_port: key.destination_port,
-                frames: entry.value.frames,
-                bytes: entry.value.bytes,
+                frames: entry.frames,
+                bytes: entry.bytes,
                 idle_ms: millis(now.saturating_since(entry.last_used)),
             };
             (slot as u64, flow)
         });
         page(rows, max)
+    }
+
+    /// Why cached flows went.
+    #[must_use]
+    pub const fn flow_evictions(&self) -> FlowEvictions {
+        self.flows.evictions()
     }
 
     /// Numbers for `status`; `workers` is the caller's.
@@ -99,7 +104,7 @@ impl Switch {
             ports: count(self.ports.iter().count()),
             fdb_entries: count(fdb.fixed(0).count() + fdb.learned().len()),
             neighbors: count(neighbors.fixed(0).count() + neighbors.learned().len()),
-            flows: count(self.flows.entries().len()),
+            flows: self.flows.live(),
             rx_frames: 0,
             forwarded: 0,
             dropped: 0,

@@ -22,6 +22,7 @@ impl Switch {
         let fresh = std::mem::take(&mut next.fresh);
         self.active = next;
         self.epoch = epoch;
+        self.flows.begin_generation();
         self.ports.install(self.active.ports.values(), &fresh, &self.limits);
 
         let node = self.active.node.as_ref().and_then(node);

@@ -46,7 +46,7 @@ impl Switch {
 
     /// Sets the deadline when a table has entries and none is set.
     pub(crate) fn schedule_sweep(&mut self, now: Instant) {
-        let is_empty = self.flows.entries().is_empty()
+        let is_empty = self.flows.is_empty()
             && self.slow_path.fdb.learned().is_empty()
             && self.slow_path.neighbors.learned().is_empty();
         if self.sweep.due.is_none() && !is_empty {

@@ -5,6 +5,7 @@
 //!                  (parse, virtio header,   │ miss                      ▼
 //!                   canonical form)         └─▶ slow path ─▶ action ─▶ carry out ─▶ write ─▶ account
 //!                                               (admission, learning, L2, L3)
+//!  └───── window by window ─────┘ └──────────────────── frame by frame ───────────────────────────┘
 //! ```
 //!
 //! Every step either goes on or names a drop reason, so a frame ends in exactly one verdict; `process`
@@ -17,7 +18,7 @@ use protocol::object::{PortCounters, PortState};
 use crate::action::{Action, Forward, Refusal};
 use crate::batch::Batch;
 use crate::config::{ConfigError, Desired};
-use crate::flow_table::{FlowKey, FlowTable};
+use crate::flow_table::{FlowId, FlowTable, Probe};
 use crate::frame::{ETHERNET_HDR_LEN, Frame};
 use crate::l2::flood::Flood;
 use crate::l3::icmp;
@@ -29,9 +30,9 @@ use crate::slow_path::SlowPath;
 use crate::sweep::Sweep;
 use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
+use crate::window::{Seen, WINDOW, Window};
 use crate::wire::icmp::{IcmpError, answer_echo, write_error};
-use crate::wire::ipv4::Ipv4Header;
-use crate::wire::{Body, arp, ethernet};
+use crate::wire::{Body, arp};
 
 /// How a switch is made.
 #[derive(Debug, Clone, Copy, Default)]
@@ -53,6 +54,7 @@ pub struct Switch {
     pub(crate) flows: FlowTable,
     pub(crate) slow_path: SlowPath,
     output: Output,
+    window: Window,
     pub(crate) sweep: Sweep,
 }
 
@@ -70,6 +72,7 @@ impl Switch {
             flows: FlowTable::new(seed, &limits),
             slow_path: SlowPath::new(seed, &limits),
             output: Output::new(),
+            window: Window::new(),
             sweep: Sweep::default(),
         }
     }
@@ -77,46 +80,72 @@ impl Switch {
     /// Decides, writes and accounts every frame of the batch. The frames stay in it, rewritten; the
     /// caller recycles them.
     pub fn process(&mut self, batch: &mut Batch, now: Instant, egress: &mut impl Egress) {
-        for (ingress, frame) in batch.iter_mut() {
-            let bytes = frame.ethernet_len();
-            let verdict = self.forward_frame(ingress, frame, now, egress);
-            // A frame of a port that was detached since it was read has no counters to be in.
-            if let Some(port) = self.ports.get_mut(ingress) {
-                port.counters.received(bytes);
-                port.counters.verdict(verdict);
-                debug_assert!(port.counters.balance(), "frames of port {ingress} went uncounted");
+        // Out of `self`, which acting on a frame changes; nothing is allocated for what stays behind.
+        let mut window = std::mem::take(&mut self.window);
+        for frames in batch.windows_mut(WINDOW) {
+            window.look_up(frames, &self.ports, &self.flows);
+            for ((ingress, frame), seen) in frames.iter_mut().zip(window.seen()) {
+                let verdict = self.act(*ingress, frame, seen, now, egress);
+                self.account(*ingress, seen.bytes, verdict);
             }
         }
+        self.window = window;
         self.schedule_sweep(now);
     }
 
-    fn forward_frame(
+    /// What the flow table says, or the slow path; carried out.
+    fn act(
         &mut self,
         ingress: PortId,
         frame: &mut Frame,
+        seen: &mut Seen,
         now: Instant,
         egress: &mut impl Egress,
     ) -> Verdict {
-        let port = self.ports.get(ingress).ok_or(DropReason::PortDetached)?;
-        port.check_ingress()?;
-        let mut received = Received::read(frame)?;
-        let key = FlowKey::of(ingress, &received.packet);
-        let known = key.and_then(|key| self.flows.lookup(&key, self.epoch));
-        let action = match known {
-            Some(forward) => Ok(Action::Forward { forward, cacheable: false }),
-            None => self.slow_path.decide(&self.ports, &port.config, &received.packet, now),
+        let received = seen.received.as_mut().map_err(|reason| *reason)?;
+        let probe = seen.probe.as_ref();
+        let (flow, action) = match probe.and_then(|probe| self.flows.lookup(probe)) {
+            Some((flow, forward)) => (Some(flow), Action::Forward { forward, cacheable: false }),
+            None => match self.decide(ingress, probe, received, now) {
+                Ok(decided) => decided,
+                Err(refusal) => return self.report(refusal, ingress, frame, received, now, egress),
+            },
         };
-        if let (Some(key), Ok(Action::Forward { forward, cacheable: true })) = (key, action) {
-            self.flows.insert(key, ingress, forward, self.epoch, now);
+        if let Err(refusal) = self.carry_out(action, ingress, frame, received, now, egress) {
+            return self.report(refusal, ingress, frame, received, now, egress);
         }
-        let done =
-            action.and_then(|action| self.carry_out(action, ingress, frame, &mut received, now, egress));
-        match (done, key) {
-            (Ok(()), Some(key)) => self.flows.count(&key, frame.ethernet_len(), now),
-            (Ok(()), None) => {}
-            (Err(refusal), _) => self.report(refusal, ingress, frame, &received, now, egress)?,
+        if let Some(flow) = flow {
+            self.flows.count(flow, frame.ethernet_len(), now);
         }
         Ok(())
+    }
+
+    /// The slow path's decision, and where it is remembered if it may be.
+    fn decide(
+        &mut self,
+        ingress: PortId,
+        probe: Option<&Probe>,
+        received: &Received,
+        now: Instant,
+    ) -> Result<(Option<FlowId>, Action), Refusal> {
+        let port = self.ports.get(ingress).ok_or(DropReason::PortDetached)?;
+        let action = self.slow_path.decide(&self.ports, &port.config, &received.packet, now)?;
+        let flow = match (probe, action) {
+            (Some(probe), Action::Forward { forward, cacheable: true }) => {
+                self.flows.insert(probe, forward, now)
+            }
+            _ => None,
+        };
+        Ok((flow, action))
+    }
+
+    fn account(&mut self, ingress: PortId, bytes: usize, verdict: Verdict) {
+        // A frame of a port that was detached since it was read has no counters to be in.
+        if let Some(port) = self.ports.get_mut(ingress) {
+            port.counters.received(bytes);
+            port.counters.verdict(verdict);
+            debug_assert!(port.counters.balance(), "frames of port {ingress} went uncounted");
+        }
     }
 
     fn carry_out(
@@ -153,8 +182,8 @@ impl Switch {
     ) -> Result<(), Refusal> {
         let to = self.ports.get_mut(forward.egress).ok_or(DropReason::PortGone)?;
         to.check_egress()?;
-        if let Body::Ipv4(ip) = &received.packet.body {
-            let counts_hop = forward.hop.is_some_and(|hop| hop.counts);
+        if let Body::Ipv4(ip) = &mut received.packet.body {
+            let counts_hop = forward.rewrite.is_some_and(|rewrite| rewrite.counts_hop);
             if counts_hop && ip.ttl <= 1 {
                 return Err(Refusal::with_error(DropReason::TtlExpired, IcmpError::TimeExceeded));
             }
@@ -162,17 +191,14 @@ impl Switch {
                 // Said whether or not "don't fragment" is set: we never fragment, and Linux lowers
                 // the path MTU for either.
                 let error = IcmpError::FragmentationNeeded { next_hop_mtu: to.config.ip_mtu };
-                return Err(match forward.hop {
+                return Err(match forward.rewrite {
                     Some(_) => Refusal::with_error(DropReason::PacketTooBig, error),
                     None => DropReason::FrameTooBig.into(),
                 });
             }
-            if counts_hop && let Some(header) = Ipv4Header::in_frame(frame.ethernet_mut()) {
-                header.decrement_ttl();
+            if let Some(rewrite) = &forward.rewrite {
+                rewrite.apply(frame.ethernet_mut(), ip, received.offload.checksum);
             }
-        }
-        if let Some(hop) = forward.hop {
-            ethernet::readdress(frame.ethernet_mut(), hop.destination, hop.source);
         }
         Ok(self.output.write(to, frame, received, egress)?)
     }

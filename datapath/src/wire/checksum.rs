@@ -40,6 +40,12 @@ impl Sum {
         Self(self.0 + u16::from_ne_bytes(value.to_be_bytes()) as u64)
     }
 
+    /// Takes another sum off: the complement of a number is its negative (RFC 1624 §2).
+    #[must_use]
+    pub(crate) const fn minus(self, other: Self) -> Self {
+        Self(self.0 + !fold(other.0) as u64)
+    }
+
     /// Adds the pseudo-header of TCP and UDP over IPv4 (RFC 9293 §3.1, RFC 768).
     #[must_use]
     pub(crate) fn pseudo_header(

@@ -1,6 +1,8 @@
 //! What the switch reads of transport headers: TCP (RFC 9293), UDP (RFC 768), ICMP (RFC 792).
 
 use etherparse::{IpNumber, TcpHeaderSlice, UdpHeaderSlice, ip_number};
+use zerocopy::byteorder::{BigEndian, U16};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::icmp;
 use super::ipv4::Fragment;
@@ -66,6 +68,21 @@ impl L4 {
             Self::Udp { .. } => Some(6),
             Self::Icmp { .. } | Self::Headless | Self::Other => None,
         }
+    }
+}
+
+/// What TCP and UDP headers begin with, for rewriting.
+#[derive(Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct TransportPorts {
+    pub(crate) source: U16<BigEndian>,
+    pub(crate) destination: U16<BigEndian>,
+}
+
+impl TransportPorts {
+    /// The ports in a transport header.
+    pub(crate) fn in_front(l4: &mut [u8]) -> Option<&mut Self> {
+        Self::mut_from_prefix(l4).ok().map(|(ports, _)| ports)
     }
 }
 

@@ -1,33 +1,15 @@
-//! The flow table: finished decisions by exact match.
-//!
-//! A key holds everything a decision looked at and that may differ between frames: where the frame
-//! came in, both MACs, both addresses, protocol and ports. What is not in the key is checked for every
-//! frame (lengths and checksums at parsing, TTL, MTU and the state of the egress when the decision is
-//! carried out), and a packet whose decision depended on more (options, fragments, ICMP other than
-//! echo, groups) has no key. Decisions that rest on learned tables are never put here.
-//!
-//! Each entry carries the configuration's epoch; after a change older entries count as absent, all at
-//! once and for free, and are replaced at their next frame.
-//!
-//! This is the first, simple form: what the rest of the switch may rely on is [`FlowKey::of`],
-//! [`FlowTable::lookup`], [`FlowTable::insert`], [`FlowTable::count`].
+//! What identifies a flow.
 
 use std::hash::{Hash, Hasher};
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use protocol::PortId;
-use protocol::link::Epoch;
 
-use crate::action::Forward;
-use crate::bounded::BoundedTable;
-use crate::limits::Limits;
-use crate::time::Instant;
 use crate::wire::ipv4::{Fragment, Ipv4, Options};
 use crate::wire::l4::L4;
 use crate::wire::{Body, Packet, icmp};
 
-/// What identifies a flow, packed so that hashing and comparing are four words:
+/// A flow's identity, packed so that hashing and comparing are four words:
 ///
 /// ```text
 /// source MAC : 48  ingress port : 16
@@ -48,6 +30,9 @@ impl Hash for FlowKey {
 }
 
 impl FlowKey {
+    /// No packet's: its ingress and MACs are zero.
+    pub(super) const NONE: Self = Self([0; 4]);
+
     /// The flow `packet` belongs to, if its decision may be remembered at all.
     pub(crate) fn of(ingress: PortId, packet: &Packet) -> Option<Self> {
         let Body::Ipv4(ip) = &packet.body else { return None };
@@ -72,6 +57,7 @@ impl FlowKey {
     pub(crate) fn unpack(&self) -> Unpacked {
         let [_, second, addresses, ports] = self.0;
         Unpacked {
+            ingress: self.ingress(),
             protocol: (second >> 8) as u8,
             source: Ipv4Addr::from_bits((addresses >> 32) as u32),
             destination: Ipv4Addr::from_bits(addresses as u32),
@@ -79,11 +65,24 @@ impl FlowKey {
             destination_port: (ports >> 32) as u16,
         }
     }
+
+    /// The port it comes in by.
+    pub(super) const fn ingress(&self) -> PortId {
+        let [first, ..] = self.0;
+        PortId((first & 0xffff) as u32)
+    }
+
+    /// A key that differs in `number` from others of `ingress`, for tests of the table alone.
+    #[cfg(test)]
+    pub(super) fn numbered(ingress: PortId, number: u32) -> Self {
+        Self([1 << 16 | u64::from(ingress.0), 2, 3, u64::from(number) << 32])
+    }
 }
 
 /// A key's fields, for rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unpacked {
+    pub(crate) ingress: PortId,
     pub(crate) protocol: u8,
     pub(crate) source: Ipv4Addr,
     pub(crate) destination: Ipv4Addr,
@@ -103,67 +102,5 @@ fn ports(ip: &Ipv4) -> Option<(u16, u16)> {
         }
         L4::Icmp { .. } | L4::Headless => None,
         L4::Other => Some((0, 0)),
-    }
-}
-
-/// A remembered decision.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct CachedFlow {
-    pub(crate) forward: Forward,
-    pub(crate) epoch: Epoch,
-    pub(crate) frames: u64,
-    pub(crate) bytes: u64,
-}
-
-/// See the module.
-#[derive(Debug)]
-pub(crate) struct FlowTable {
-    table: BoundedTable<FlowKey, CachedFlow>,
-    idle: Duration,
-}
-
-impl FlowTable {
-    pub(crate) fn new(seed: u64, limits: &Limits) -> Self {
-        Self { table: BoundedTable::new(seed, limits.flows, limits.flows_per_port), idle: limits.flow_idle }
-    }
-
-    /// Makes room for the flows that come in by `port`.
-    pub(crate) fn reserve(&mut self, port: PortId) {
-        self.table.reserve_owner(port);
-    }
-
-    /// What was decided under this configuration.
-    pub(crate) fn lookup(&self, key: &FlowKey, epoch: Epoch) -> Option<Forward> {
-        let flow = &self.table.lookup(key)?.value;
-        (flow.epoch == epoch).then_some(flow.forward)
-    }
-
-    /// Remembers a decision, in place of an older one.
-    pub(crate) fn insert(
-        &mut self,
-        key: FlowKey,
-        ingress: PortId,
-        forward: Forward,
-        epoch: Epoch,
-        now: Instant,
-    ) {
-        self.table.insert(key, ingress, CachedFlow { forward, epoch, frames: 0, bytes: 0 }, now);
-    }
-
-    /// A frame of the flow was forwarded.
-    pub(crate) fn count(&mut self, key: &FlowKey, bytes: usize, now: Instant) {
-        if let Some(flow) = self.table.touch(key, now) {
-            flow.frames += 1;
-            flow.bytes += bytes as u64;
-        }
-    }
-
-    /// See [`BoundedTable::expire`].
-    pub(crate) fn expire(&mut self, now: Instant, budget: u32) -> bool {
-        self.table.expire(now, self.idle, budget)
-    }
-
-    pub(crate) fn entries(&self) -> &BoundedTable<FlowKey, CachedFlow> {
-        &self.table
     }
 }

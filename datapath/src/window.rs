@@ -1,0 +1,83 @@
+//! What is found out about a number of frames before any of them is acted on: classify all, look up
+//! all, then act on each.
+//!
+//! A lookup beyond the caches waits for memory twice, some 100 ns each. Done for one frame after the
+//! other, a frame pays for both; done for many in passes, the processor has a dozen loads under way at
+//! once. Each pass is a short loop for that reason: what lies between two loads takes room in the
+//! processor's window of instructions in flight.
+//!
+//! Nothing here changes the switch, so nothing that acting on a frame changes (a learned station, an
+//! evicted flow) is taken as decided: acting looks at the flow again, which is in the cache by then.
+
+use protocol::PortId;
+
+use crate::flow_table::{FlowTable, Probe};
+use crate::frame::Frame;
+use crate::ports::Ports;
+use crate::received::Received;
+use crate::verdict::{DropReason, Verdict};
+
+/// Frames looked up together: more than the loads a core can have under way, and few enough that what
+/// was loaded is still in the first-level cache when it is acted on.
+pub(crate) const WINDOW: usize = 32;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    seen: Vec<Seen>,
+}
+
+/// One frame.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// Its length as read, from the Ethernet header on.
+    pub(crate) bytes: usize,
+    pub(crate) received: Verdict<Received>,
+    /// `None` for a frame of no flow.
+    pub(crate) probe: Option<Probe>,
+}
+
+impl Window {
+    /// With room for [`WINDOW`] frames.
+    pub(crate) fn new() -> Self {
+        Self { seen: Vec::with_capacity(WINDOW) }
+    }
+
+    /// Reads the frames, at most [`WINDOW`], and looks for their flows.
+    pub(crate) fn look_up(&mut self, frames: &mut [(PortId, Frame)], ports: &Ports, flows: &FlowTable) {
+        debug_assert!(frames.len() <= WINDOW, "more frames than room was made for");
+        self.seen.clear();
+        for (ingress, frame) in frames {
+            self.seen.push(Seen::classify(*ingress, frame, ports, flows));
+        }
+        for probe in self.probes() {
+            flows.find_candidate(probe);
+        }
+        for probe in self.probes() {
+            flows.load_candidate(probe);
+        }
+    }
+
+    /// What was found, in the order of the frames.
+    pub(crate) fn seen(&mut self) -> impl Iterator<Item = &mut Seen> {
+        self.seen.iter_mut()
+    }
+
+    fn probes(&mut self) -> impl Iterator<Item = &mut Probe> {
+        self.seen.iter_mut().filter_map(|seen| seen.probe.as_mut())
+    }
+}
+
+impl Seen {
+    fn classify(ingress: PortId, frame: &mut Frame, ports: &Ports, flows: &FlowTable) -> Self {
+        let bytes = frame.ethernet_len();
+        let received = read(ingress, frame, ports);
+        let probe = received.as_ref().ok().and_then(|received| flows.probe(ingress, &received.packet));
+        Self { bytes, received, probe }
+    }
+}
+
+fn read(ingress: PortId, frame: &mut Frame, ports: &Ports) -> Verdict<Received> {
+    ports.get(ingress).ok_or(DropReason::PortDetached)?.check_ingress()?;
+    Received::read(frame)
+}
