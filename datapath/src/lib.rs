@@ -15,6 +15,7 @@
 //!    layer 2 (by MAC) or layer 3 (`l3::router`, by route). The result is an `action`, or a refusal that
 //!    names a drop reason and, for the router's refusals, an ICMP error.
 //! 5. `switch`: the action is carried out: TTL and MTU are checked, `rewrite` changes addresses in place.
+//!    A burst of small frames of one flow becomes one superframe first (`burst`, `offload::merge`).
 //! 6. `output`: the frame goes to [`Egress::transmit`] as it is, or after what the destination's device
 //!    cannot do was done in software (`offload`).
 //! 7. `counters`: one verdict is counted, at the port the frame came from.
@@ -53,6 +54,7 @@
 mod action;
 mod admission;
 mod bounded;
+mod burst;
 mod config;
 mod counters;
 mod flow_table;

@@ -96,7 +96,8 @@ pub(crate) fn transmit(to: &mut Port, bytes: &[u8], egress: &mut impl Egress) ->
     }
 }
 
-fn does_segments(port: &PortConfig, segments: Segments) -> bool {
+/// Whether the port's device takes such superframes.
+pub(crate) fn does_segments(port: &PortConfig, segments: Segments) -> bool {
     // The kernel offers no segmentation without checksums; a configuration might.
     let needed = Offloads::CSUM.union(match segments.kind {
         SegmentKind::Tcp { .. } => Offloads::TSO4,

@@ -17,6 +17,7 @@ use protocol::object::{PortCounters, PortState};
 
 use crate::action::{Action, Forward, Refusal};
 use crate::batch::Batch;
+use crate::burst::Burst;
 use crate::config::{ConfigError, Desired};
 use crate::flow_table::{FlowId, FlowTable, Probe};
 use crate::frame::{ETHERNET_HDR_LEN, Frame};
@@ -55,6 +56,8 @@ pub struct Switch {
     pub(crate) slow_path: SlowPath,
     output: Output,
     window: Window,
+    /// Frames that were written as part of another.
+    pub(crate) merged: u64,
     pub(crate) sweep: Sweep,
 }
 
@@ -73,6 +76,7 @@ impl Switch {
             slow_path: SlowPath::new(seed, &limits),
             output: Output::new(),
             window: Window::new(),
+            merged: 0,
             sweep: Sweep::default(),
         }
     }
@@ -84,9 +88,21 @@ impl Switch {
         let mut window = std::mem::take(&mut self.window);
         for frames in batch.windows_mut(WINDOW) {
             window.look_up(frames, &self.ports, &self.flows);
-            for ((ingress, frame), seen) in frames.iter_mut().zip(window.seen()) {
-                let verdict = self.act(*ingress, frame, seen, now, egress);
+            let mut rest = (frames, window.seen());
+            while let ([(ingress, frame), frames @ ..], [seen, others @ ..]) = rest {
+                let burst = self.gather(frame, seen, frames, others);
+                let verdict = self.act(*ingress, frame, seen, burst, now, egress);
                 self.account(*ingress, seen.bytes, verdict);
+                // What was merged shares the verdict.
+                let merged = burst.frames - 1;
+                for other in others.iter().take(merged) {
+                    self.account(*ingress, other.bytes, verdict);
+                }
+                self.merged += merged as u64;
+                rest = (
+                    frames.get_mut(merged..).unwrap_or_default(),
+                    others.get_mut(merged..).unwrap_or_default(),
+                );
             }
         }
         self.window = window;
@@ -99,6 +115,7 @@ impl Switch {
         ingress: PortId,
         frame: &mut Frame,
         seen: &mut Seen,
+        burst: Burst,
         now: Instant,
         egress: &mut impl Egress,
     ) -> Verdict {
@@ -115,7 +132,7 @@ impl Switch {
             return self.report(refusal, ingress, frame, received, now, egress);
         }
         if let Some(flow) = flow {
-            self.flows.count(flow, frame.ethernet_len(), now);
+            self.flows.count(flow, burst, now);
         }
         Ok(())
     }

@@ -59,8 +59,8 @@ impl Window {
     }
 
     /// What was found, in the order of the frames.
-    pub(crate) fn seen(&mut self) -> impl Iterator<Item = &mut Seen> {
-        self.seen.iter_mut()
+    pub(crate) fn seen(&mut self) -> &mut [Seen] {
+        &mut self.seen
     }
 
     fn probes(&mut self) -> impl Iterator<Item = &mut Probe> {

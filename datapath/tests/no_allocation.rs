@@ -66,6 +66,10 @@ fn processing_allocates_nothing() {
     let gso = Vnet { gso_type: GSO_TCPV4, gso_size: 1400, hdr_len: 54, ..Vnet::partial(16) };
     let fixed: Vec<(PortId, Vnet, Vec<u8>)> = vec![
         (A, gso, superframe),
+        // To a port with offloads, so that the last two are merged.
+        (VM, Vnet::default(), udp(direct(VM_IP, A_IP), 5, 6, b"burst 1")),
+        (VM, Vnet::default(), udp(direct(VM_IP, A_IP), 5, 6, b"burst 2")),
+        (VM, Vnet::default(), udp(direct(VM_IP, A_IP), 5, 6, b"burst 3")),
         (A, Vnet::default(), udp(routed(A_IP, [8, 8, 8, 8]), 1, 2, b"no route")),
         (A, Vnet::default(), echo_request(routed(A_IP, GATEWAY_IP), 1, b"ping")),
         (A, Vnet::default(), ArpFrame::request(pod_mac(A_IP), A_IP, B_IP).bytes()),

@@ -54,6 +54,7 @@ use foldhash::fast::SeedableRandomState;
 use protocol::PortId;
 
 use crate::action::Forward;
+use crate::burst::Burst;
 use crate::limits::Limits;
 use crate::time::Instant;
 use crate::wire::Packet;
@@ -94,6 +95,13 @@ pub(crate) struct Probe {
     hash: u64,
     /// Where the entry was when it was last looked for, or `NIL`.
     slot: u32,
+}
+
+impl Probe {
+    /// Whether both look for the same entry.
+    pub(crate) fn is_same_flow(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.key == other.key
+    }
 }
 
 /// An entry just found; good until the table changes.
@@ -186,15 +194,15 @@ impl FlowTable {
         Some(FlowId(slot))
     }
 
-    /// A frame of the flow was forwarded.
-    pub(crate) fn count(&mut self, flow: FlowId, bytes: usize, now: Instant) {
+    /// Frames of the flow were forwarded.
+    pub(crate) fn count(&mut self, flow: FlowId, burst: Burst, now: Instant) {
         if let Some(entry) = self.slab.get_mut(flow.0) {
             // The second line is written once in a while, not for every frame.
             if entry.frames > 0 && !entry.is_used {
                 entry.is_used = true;
             }
-            entry.frames += 1;
-            entry.bytes += bytes as u64;
+            entry.frames += burst.frames as u64;
+            entry.bytes += burst.bytes as u64;
             entry.last_used = entry.last_used.max(now);
         }
     }

@@ -55,7 +55,7 @@ impl FlowTable {
 
     fn used(&mut self, key: FlowKey, now: Instant) {
         let (flow, _) = self.found(key).unwrap();
-        self.count(flow, 100, now);
+        self.count(flow, Burst { frames: 1, bytes: 100 }, now);
     }
 
     /// Entries of every generation, as (generation, key).
@@ -143,7 +143,7 @@ proptest! {
                     if let Some((flow, forward)) = found {
                         let entry = model.flows.get_mut(&(port, number)).unwrap();
                         prop_assert_eq!(forward, entry.0, "an old or foreign decision");
-                        table.count(flow, 100, at(now));
+                        table.count(flow, Burst { frames: 1, bytes: 100 }, at(now));
                         (entry.1, entry.2) = (now, entry.2 + 1);
                     }
                 }

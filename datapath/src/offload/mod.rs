@@ -5,5 +5,4 @@
 
 pub(crate) mod checksum;
 pub(crate) mod gso;
-#[cfg_attr(not(test), expect(dead_code, reason = "the switch writes one frame at a time so far"))]
 pub(crate) mod merge;

@@ -3,6 +3,7 @@
 
 mod admission;
 mod arp;
+mod bursts;
 mod common;
 mod configuration;
 mod flows;

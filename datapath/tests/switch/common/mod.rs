@@ -233,11 +233,19 @@ impl Harness {
     /// afterwards, or the test fails.
     #[track_caller]
     pub(crate) fn send_raw(&mut self, ingress: PortId, bytes: &[u8]) -> Vec<(PortId, Vec<u8>)> {
+        self.send_burst(ingress, &[bytes.to_vec()])
+    }
+
+    /// The same with what one turn of the poll loop reads.
+    #[track_caller]
+    pub(crate) fn send_burst(&mut self, ingress: PortId, frames: &[Vec<u8>]) -> Vec<(PortId, Vec<u8>)> {
         self.wire.sent.clear();
-        let mut frame = self.pool.take().unwrap();
-        frame.receive_area()[..bytes.len()].copy_from_slice(bytes);
-        frame.set_received(bytes.len());
-        self.batch.push(ingress, frame).unwrap();
+        for bytes in frames {
+            let mut frame = self.pool.take().unwrap();
+            frame.receive_area()[..bytes.len()].copy_from_slice(bytes);
+            frame.set_received(bytes.len());
+            self.batch.push(ingress, frame).unwrap();
+        }
         self.switch.process(&mut self.batch, self.now, &mut self.wire);
         self.batch.recycle(&mut self.pool);
         self.assert_conservation();
