@@ -25,7 +25,7 @@ const DEFAULT_UNDERLAY_MTU: u32 = 1500;
 const MAX_NETNS_PREFIX: usize = 11;
 /// `IFNAMSIZ` less the terminating zero.
 const MAX_DEVICE_NAME: usize = 15;
-/// Each takes some 15 MiB of tables and buffers; a node that wants more of them says so.
+/// Each takes up to 15 MiB of tables and buffers; a node that wants more of them says so.
 const MAX_AUTO_WORKERS: u8 = 8;
 /// Between 1 address for a pod and the largest range whose ports fit `PortId::MAX_PORTS` many times.
 const POD_PREFIX_LEN: std::ops::RangeInclusive<u8> = 16..=30;

@@ -75,13 +75,12 @@ impl Peers {
 
     /// Somebody has said something that is not heard yet.
     pub(super) fn wait_to_be_heard(&self) -> bool {
-        !self.messages.is_empty()
+        self.exist() && !self.messages.is_empty()
     }
 
     /// What the others have said, within a turn's budget.
     pub(super) fn hear(&self) -> impl Iterator<Item = Message> + use<> {
         let messages = self.messages.clone();
-        // As long as nobody spoke this is two loads.
         std::iter::from_fn(move || messages.try_recv().ok()).take(HEARD_PER_TURN)
     }
 
