@@ -33,7 +33,10 @@ impl Switch {
         self.slow_path.fdb.replace_static(stations(&self.active), may_learn);
         self.slow_path.neighbors.replace_static(neighbors(&self.active, node.as_ref()), may_learn);
         self.slow_path.routes = routes(&self.active, node.as_ref());
+        self.slow_path.set_ageing(node.as_ref().map(|node| node.fdb_ageing), &self.limits);
         self.slow_path.node = node;
+        // It may speak of ports that are others now.
+        self.slow_path.outbox.clear();
         for id in ports.keys() {
             self.slow_path.neighbors.reserve(*id);
             self.flows.reserve(*id);

@@ -20,8 +20,10 @@
 //!    cannot do was done in software (`offload`).
 //! 7. `counters`: one verdict is counted, at the port the frame came from.
 //!
-//! Between batches: [`Switch::apply`] (configuration, `config` checks it and `install` makes it active),
-//! [`Switch::on_deadline`] (`sweep` expires entries), pages of tables (`inspect`).
+//! Between batches: [`Switch::apply`] (configuration, `config` checks it and `install` makes it active; in
+//! two steps where several switches change together), [`Switch::on_deadline`] (`sweep` expires entries),
+//! [`Switch::take_learned`] and [`Switch::learn_remote`] (`replication`: several workers, one knowledge),
+//! pages of tables (`inspect`).
 //!
 //! # What holds
 //!
@@ -66,6 +68,7 @@ mod offload;
 mod output;
 mod ports;
 mod received;
+mod replication;
 mod rewrite;
 mod slow_path;
 mod sweep;
@@ -90,6 +93,7 @@ pub use frame::{Frame, HEADROOM, VNET_HDR_LEN};
 pub use limits::Limits;
 pub use output::{Egress, Transmit};
 pub use pool::Pool;
+pub use replication::Learned;
 pub use switch::{Switch, SwitchOptions};
 pub use time::Instant;
 pub use verdict::DropReason;

@@ -31,6 +31,14 @@ pub struct Limits {
     /// A learned station or address changes ports at most once in this time. A live migration takes
     /// longer; a loop does it thousands of times a second.
     pub move_interval: Duration,
+    /// Other workers hear of a learned station or address that goes on talking once in this time, or
+    /// four times in the ageing time if that is sooner: so one lost message neither ages an entry out
+    /// nor keeps it unknown for long.
+    pub refresh_interval: Duration,
+    /// What other workers are told about stations of one port per second: as many as it may have.
+    pub learned_told_per_second: u32,
+    /// ... in a burst: all of them at once.
+    pub learned_told_burst: u32,
     /// Broadcast, multicast and unknown-unicast frames a port may send per second. Each is copied to
     /// every port: with 250 pods 200 of them are 50,000 writes, some 5 % of a core.
     pub flood_per_second: u32,
@@ -55,6 +63,9 @@ impl Default for Limits {
             sweep_interval: Duration::from_secs(1),
             sweep_entries: 512,
             move_interval: Duration::from_secs(1),
+            refresh_interval: Duration::from_secs(1),
+            learned_told_per_second: 1024,
+            learned_told_burst: 2048,
             flood_per_second: 200,
             flood_burst: 100,
             icmp_errors_per_second: 50,

@@ -18,6 +18,8 @@ pub(crate) struct Port {
     pub(crate) flood: TokenBucket,
     /// ICMP errors it may still cause.
     pub(crate) icmp_errors: TokenBucket,
+    /// What other workers may still be told about its stations.
+    pub(crate) learned_told: TokenBucket,
 }
 
 impl Port {
@@ -27,6 +29,7 @@ impl Port {
             counters: Counters::new(),
             flood: TokenBucket::new(limits.flood_per_second, limits.flood_burst),
             icmp_errors: TokenBucket::new(limits.icmp_errors_per_second, limits.icmp_error_burst),
+            learned_told: TokenBucket::new(limits.learned_told_per_second, limits.learned_told_burst),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::l2::neighbor::Neighbors;
 use crate::l3::route::Routes;
 use crate::limits::Limits;
 use crate::ports::Ports;
+use crate::replication::{Known, Outbox};
 use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ipv4::Ipv4;
@@ -54,15 +55,18 @@ pub(crate) struct SlowPath {
     pub(crate) fdb: Fdb,
     pub(crate) neighbors: Neighbors,
     pub(crate) routes: Routes,
+    /// What the other workers are to be told.
+    pub(crate) outbox: Outbox,
 }
 
 impl SlowPath {
-    pub(crate) fn new(seed: u64, limits: &Limits) -> Self {
+    pub(crate) fn new(seed: u64, limits: &Limits, outbox: Outbox) -> Self {
         Self {
             node: None,
             fdb: Fdb::new(seed, limits),
             neighbors: Neighbors::new(seed, limits),
             routes: Routes::default(),
+            outbox,
         }
     }
 
@@ -96,7 +100,8 @@ impl SlowPath {
     fn learn_source(&mut self, port: &PortConfig, packet: &Packet, now: Instant) -> Verdict<bool> {
         let learns = !port.port_security && packet.source != port.mac;
         if learns {
-            self.fdb.learn(packet.source, port.id, now)?;
+            let news = self.fdb.learn(packet.source, port.id, now)?;
+            self.outbox.push(news, Known::Station { mac: packet.source, port: port.id });
         }
         Ok(learns)
     }

@@ -27,6 +27,7 @@ use crate::limits::Limits;
 use crate::output::{Egress, Output, transmit};
 use crate::ports::Ports;
 use crate::received::Received;
+use crate::replication::Outbox;
 use crate::slow_path::SlowPath;
 use crate::sweep::Sweep;
 use crate::time::Instant;
@@ -42,6 +43,9 @@ pub struct SwitchOptions {
     pub seed: u64,
     /// Caps and rates.
     pub limits: Limits,
+    /// Other workers have switches of their own: collect what they must know, for
+    /// [`Switch::take_learned`].
+    pub has_peers: bool,
 }
 
 /// One switch, owned by one worker.
@@ -65,7 +69,7 @@ impl Switch {
     /// A switch without ports. Everything it will ever need per frame is allocated here.
     #[must_use]
     pub fn new(options: SwitchOptions) -> Self {
-        let SwitchOptions { seed, limits } = options;
+        let SwitchOptions { seed, limits, has_peers } = options;
         Self {
             limits,
             epoch: 0,
@@ -73,7 +77,7 @@ impl Switch {
             staged: None,
             ports: Ports::default(),
             flows: FlowTable::new(seed, &limits),
-            slow_path: SlowPath::new(seed, &limits),
+            slow_path: SlowPath::new(seed, &limits, Outbox::new(has_peers)),
             output: Output::new(),
             window: Window::new(),
             merged: 0,
@@ -290,16 +294,41 @@ impl Switch {
     /// # Errors
     /// Nothing of the delta, nor of those collected before it, took effect.
     pub fn apply(&mut self, delta: &ConfigDelta, now: Instant) -> Result<(), ConfigError> {
+        self.prepare(delta)?;
+        if delta.commit {
+            self.commit(now);
+        }
+        Ok(())
+    }
+
+    /// The first half of [`apply`](Self::apply): checks and collects a delta, and changes nothing else,
+    /// even if it is one to commit. Where several workers have a switch each, every one prepares before
+    /// any of them commits.
+    ///
+    /// # Errors
+    /// The delta, and those collected before it, are discarded.
+    pub fn prepare(&mut self, delta: &ConfigDelta) -> Result<(), ConfigError> {
         let mut next = self.staged.take().unwrap_or_else(|| self.active.clone());
         next.apply(delta, self.epoch)?;
         if delta.commit {
             next.check()?;
-            self.install(next, delta.epoch);
-            self.schedule_sweep(now);
-        } else {
-            self.staged = Some(next);
         }
+        self.staged = Some(next);
         Ok(())
+    }
+
+    /// The second half: makes what was prepared visible, under the next epoch. Does nothing when
+    /// nothing was.
+    pub fn commit(&mut self, now: Instant) {
+        if let Some(next) = self.staged.take() {
+            self.install(next, self.epoch + 1);
+            self.schedule_sweep(now);
+        }
+    }
+
+    /// Forgets what was prepared: another worker's switch refused it.
+    pub fn discard(&mut self) {
+        self.staged = None;
     }
 
     /// The poll loop found a device gone, or the supervisor quarantines a port. Holds until the

@@ -60,6 +60,7 @@ fn processing_allocates_nothing() {
         flows_per_port: 48,
         ..Limits::default()
     };
+    let mut other_worker = Harness::with(ports.clone(), limits);
     let mut h = Harness::with(ports, limits);
     let mut superframe = tcp(routed(A_IP, B_IP), 1, 2, &[7; 20_000]);
     make_partial(&mut superframe, 16);
@@ -104,6 +105,9 @@ fn processing_allocates_nothing() {
         let before = ALLOCATIONS.get();
         h.switch.process(&mut batch, h.now, &mut egress);
         h.switch.on_deadline(h.now);
+        while let Some(learned) = h.switch.take_learned(h.now) {
+            other_worker.switch.learn_remote(&learned, h.now);
+        }
         batch.recycle(&mut pool);
         allocations += ALLOCATIONS.get() - before;
     }

@@ -4,6 +4,8 @@
 #[path = "../src/control/datapath_link/mod.rs"]
 mod datapath_link;
 mod datapath_process_bed;
+#[path = "datapath_process_bed/several_workers.rs"]
+mod several_workers;
 
 use std::fs;
 use std::io::Read;
@@ -310,7 +312,7 @@ fn a_capture_streams_the_frames_of_its_port_until_its_reader_hangs_up() {
 #[test]
 fn a_datapath_that_cannot_start_is_an_error() {
     let bed = Bed::new();
-    let error = Link::try_start(&bed, "/bin/false".into()).err().expect("an error").to_string();
+    let error = Link::try_start(&bed, "/bin/false".into(), 1).err().expect("an error").to_string();
     assert!(error.contains("/bin/false"), "{error}");
     assert!(error.contains("exited with status 1"), "{error}");
 }

@@ -12,6 +12,7 @@ use protocol::object::PortKind;
 use crate::action::{Action, Forward};
 use crate::l2::fdb::Station;
 use crate::l2::flood::{Flood, Scope};
+use crate::replication::Known;
 use crate::slow_path::SlowPath;
 use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
@@ -34,7 +35,8 @@ impl SlowPath {
         }
         let teaches = !port.port_security && claims_address && self.in_pod_cidr(arp.sender_ip);
         if teaches {
-            self.neighbors.learn(sender, arp.sender_mac, port.id, now);
+            let what = Known::Neighbor { ip: sender, mac: arp.sender_mac, port: port.id };
+            self.outbox.push(self.neighbors.learn(sender, arp.sender_mac, port.id, now), what);
         }
         match arp.operation {
             Operation::Request => self.answer(port, arp, teaches),

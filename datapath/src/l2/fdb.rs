@@ -14,6 +14,7 @@ use protocol::{Mac, PortId};
 
 use crate::bounded::BoundedTable;
 use crate::limits::Limits;
+use crate::replication::News;
 use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
 
@@ -35,6 +36,8 @@ pub(crate) struct Fdb {
     fixed: Vec<(Mac, Station)>,
     learned: BoundedTable<u64, Learned>,
     move_interval: Duration,
+    /// See [`Limits::refresh_interval`].
+    pub(crate) refresh_interval: Duration,
 }
 
 /// What is remembered about a learned station besides its port.
@@ -43,6 +46,8 @@ pub(crate) struct Learned {
     pub(crate) mac: Mac,
     /// When it came to its present port.
     since: Instant,
+    /// When the other workers were last told of it.
+    told: Instant,
 }
 
 impl Fdb {
@@ -51,6 +56,7 @@ impl Fdb {
             fixed: Vec::new(),
             learned: BoundedTable::new(seed, limits.fdb_entries, limits.fdb_entries_per_port),
             move_interval: limits.move_interval,
+            refresh_interval: limits.refresh_interval,
         }
     }
 
@@ -88,19 +94,21 @@ impl Fdb {
 
     /// A frame from `mac` came in by `port`. The caller has made sure that it is nobody's configured
     /// address; a frame that moves the station again too soon is dropped.
-    pub(crate) fn learn(&mut self, mac: Mac, port: PortId, now: Instant) -> Verdict {
+    pub(crate) fn learn(&mut self, mac: Mac, port: PortId, now: Instant) -> Verdict<News> {
         debug_assert!(self.lookup_static(mac).is_none(), "{mac} is configured");
         let key = mac.to_u64();
         match self.learned.lookup(&key) {
             Some(entry) if entry.owner == port => {
-                self.learned.touch(&key, now);
+                let refresh = self.refresh_interval;
+                let told = self.learned.touch(&key, now).map(|station| &mut station.told);
+                return Ok(News::of_refresh(told, now, refresh));
             }
             Some(entry) if now.saturating_since(entry.value.since) < self.move_interval => {
                 return Err(DropReason::MacMoveLimited);
             }
-            Some(_) | None => self.learned.insert(key, port, Learned { mac, since: now }, now),
+            Some(_) | None => self.learned.insert(key, port, Learned { mac, since: now, told: now }, now),
         }
-        Ok(())
+        Ok(News::Fresh)
     }
 
     /// See [`BoundedTable::expire`].

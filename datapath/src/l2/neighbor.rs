@@ -14,6 +14,7 @@ use protocol::{Mac, PortId};
 
 use crate::bounded::BoundedTable;
 use crate::limits::Limits;
+use crate::replication::News;
 use crate::time::Instant;
 
 /// Who has an address.
@@ -31,6 +32,8 @@ pub(crate) struct Neighbors {
     fixed: Vec<(IpAddr, Neighbor)>,
     learned: BoundedTable<u128, Learned>,
     move_interval: Duration,
+    /// See [`Limits::refresh_interval`].
+    pub(crate) refresh_interval: Duration,
 }
 
 /// What is remembered about a learned neighbour besides its port.
@@ -40,6 +43,8 @@ pub(crate) struct Learned {
     pub(crate) mac: Mac,
     /// When the address came to its present station.
     since: Instant,
+    /// When the other workers were last told of it.
+    told: Instant,
 }
 
 impl Neighbors {
@@ -48,6 +53,7 @@ impl Neighbors {
             fixed: Vec::new(),
             learned: BoundedTable::new(seed, limits.neighbors, limits.neighbors_per_port),
             move_interval: limits.move_interval,
+            refresh_interval: limits.refresh_interval,
         }
     }
 
@@ -87,17 +93,22 @@ impl Neighbors {
 
     /// The station `mac` behind `port` says it has `ip`. An address that moves again too soon stays
     /// where it is.
-    pub(crate) fn learn(&mut self, ip: IpAddr, mac: Mac, port: PortId, now: Instant) {
+    pub(crate) fn learn(&mut self, ip: IpAddr, mac: Mac, port: PortId, now: Instant) -> News {
         if self.lookup_static(ip).is_some() {
-            return;
+            return News::Known;
         }
         let key = key(ip);
         match self.learned.lookup(&key) {
             Some(entry) if entry.owner == port && entry.value.mac == mac => {
-                self.learned.touch(&key, now);
+                let refresh = self.refresh_interval;
+                let told = self.learned.touch(&key, now).map(|neighbor| &mut neighbor.told);
+                News::of_refresh(told, now, refresh)
             }
-            Some(entry) if now.saturating_since(entry.value.since) < self.move_interval => {}
-            Some(_) | None => self.learned.insert(key, port, Learned { ip, mac, since: now }, now),
+            Some(entry) if now.saturating_since(entry.value.since) < self.move_interval => News::Known,
+            Some(_) | None => {
+                self.learned.insert(key, port, Learned { ip, mac, since: now, told: now }, now);
+                News::Fresh
+            }
         }
     }
 

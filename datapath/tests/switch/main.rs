@@ -11,6 +11,7 @@ mod forwarding;
 mod icmp_errors;
 mod learning;
 mod offload;
+mod replication;
 mod robustness;
 
 /// "Every drop has a name, a counter and a test": the last of the three.

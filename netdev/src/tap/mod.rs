@@ -202,17 +202,11 @@ impl Tap {
 
 impl Device for Tap {
     fn recv(&mut self, buf: &mut [u8]) -> Result<Option<usize>, DeviceError> {
-        match self {
-            Self::Vnet(tap) => tap.recv(buf),
-            Self::Plain(tap) => tap.recv(buf),
-        }
+        (&*self).recv(buf)
     }
 
     fn send(&mut self, frame: &[u8]) -> Result<Sent, DeviceError> {
-        match self {
-            Self::Vnet(tap) => tap.send(frame),
-            Self::Plain(tap) => tap.send(frame),
-        }
+        (&*self).send(frame)
     }
 
     fn offloads(&self) -> Offloads {
@@ -220,6 +214,27 @@ impl Device for Tap {
             Self::Vnet(tap) => tap.offloads(),
             Self::Plain(tap) => tap.offloads(),
         }
+    }
+}
+
+/// Several threads may share a TAP, as they may a [`std::fs::File`].
+impl Device for &Tap {
+    fn recv(&mut self, buf: &mut [u8]) -> Result<Option<usize>, DeviceError> {
+        match *self {
+            Tap::Vnet(tap) => (&mut &*tap).recv(buf),
+            Tap::Plain(tap) => (&mut &*tap).recv(buf),
+        }
+    }
+
+    fn send(&mut self, frame: &[u8]) -> Result<Sent, DeviceError> {
+        match *self {
+            Tap::Vnet(tap) => (&mut &*tap).send(frame),
+            Tap::Plain(tap) => (&mut &*tap).send(frame),
+        }
+    }
+
+    fn offloads(&self) -> Offloads {
+        (**self).offloads()
     }
 }
 

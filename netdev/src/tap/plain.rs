@@ -113,6 +113,21 @@ fn duplicate(iface: &Iface) -> nix::Result<OwnedFd> {
 
 impl Device for PlainTap {
     fn recv(&mut self, buf: &mut [u8]) -> Result<Option<usize>, DeviceError> {
+        (&*self).recv(buf)
+    }
+
+    fn send(&mut self, frame: &[u8]) -> Result<Sent, DeviceError> {
+        (&*self).send(frame)
+    }
+
+    fn offloads(&self) -> Offloads {
+        Offloads::NONE
+    }
+}
+
+/// The kernel keeps frames whole, whoever reads and writes at the same time.
+impl Device for &PlainTap {
+    fn recv(&mut self, buf: &mut [u8]) -> Result<Option<usize>, DeviceError> {
         let Some((header, frame)) = buf.split_at_mut_checked(VNET_HDR_LEN) else {
             return Err(DeviceError::from_tap(&self.name, Errno::EINVAL));
         };
@@ -146,7 +161,7 @@ impl Device for PlainTap {
     }
 
     fn offloads(&self) -> Offloads {
-        Offloads::NONE
+        (**self).offloads()
     }
 }
 

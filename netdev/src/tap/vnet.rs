@@ -115,6 +115,21 @@ fn probe_offloads(fd: BorrowedFd<'_>, name: &str) -> Result<Offloads, TapError> 
 
 impl Device for VnetTap {
     fn recv(&mut self, buf: &mut [u8]) -> Result<Option<usize>, DeviceError> {
+        (&*self).recv(buf)
+    }
+
+    fn send(&mut self, frame: &[u8]) -> Result<Sent, DeviceError> {
+        (&*self).send(frame)
+    }
+
+    fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+}
+
+/// The kernel keeps frames whole, whoever reads and writes at the same time.
+impl Device for &VnetTap {
+    fn recv(&mut self, buf: &mut [u8]) -> Result<Option<usize>, DeviceError> {
         // Older kernels fill the 10 bytes of the legacy header and skip `num_buffers` (6.18 zeroes
         // it); without this the field would hold whatever the buffer held before.
         if let Some(num_buffers) = buf.get_mut(10..VNET_HDR_LEN) {
@@ -142,7 +157,7 @@ impl Device for VnetTap {
     }
 
     fn offloads(&self) -> Offloads {
-        self.offloads
+        (**self).offloads()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -10,7 +11,7 @@ use ipnet::IpNet;
 use protocol::Namespace;
 use tracing_subscriber::EnvFilter;
 
-use super::raw::{RawConfig, RawLog};
+use super::raw::{RawConfig, RawLog, RawWorkers};
 
 /// Bytes that VXLAN adds to a packet over IPv4: outer IPv4, UDP, VXLAN and inner Ethernet headers.
 const VXLAN_OVERHEAD: u32 = 50;
@@ -24,6 +25,8 @@ const DEFAULT_UNDERLAY_MTU: u32 = 1500;
 const MAX_NETNS_PREFIX: usize = 11;
 /// `IFNAMSIZ` less the terminating zero.
 const MAX_DEVICE_NAME: usize = 15;
+/// Each takes up to 15 MiB of tables and buffers; a node that wants more of them says so.
+const MAX_AUTO_WORKERS: u8 = 8;
 /// Between 1 address for a pod and the largest range whose ports fit `PortId::MAX_PORTS` many times.
 const POD_PREFIX_LEN: std::ops::RangeInclusive<u8> = 16..=30;
 
@@ -104,8 +107,8 @@ pub(crate) struct Config {
     pub(crate) netns_prefix: String,
     /// The gateway TAP's name.
     pub(crate) gateway_device: String,
-    /// Threads that forward.
-    pub(crate) workers: u32,
+    /// Threads that forward, 1 to 64.
+    pub(crate) workers: u8,
     /// MTU of the pods; `None` is underlay MTU less the overlay's overhead, found at start.
     pub(crate) pod_mtu: Option<u16>,
     /// Frames the kernel holds per TAP while the datapath is away.
@@ -145,7 +148,7 @@ impl Config {
             service_cidr: cidr("service_cidr", raw.service_cidr, "10.96.0.0/16")?,
             netns_prefix: netns_prefix(raw.netns_prefix.unwrap_or_default())?,
             gateway_device: device_name(raw.gateway_device.unwrap_or_else(|| "vpod0".to_owned()))?,
-            workers: number("workers", raw.workers, 1, 1..=64)?,
+            workers: workers(raw.workers)?,
             pod_mtu: match raw.pod_mtu {
                 None => None,
                 Some(mtu) => Some(number("pod_mtu", Some(mtu), 0, MIN_POD_MTU..=MAX_POD_MTU)?),
@@ -221,7 +224,7 @@ impl Config {
             service_cidr: text(&self.service_cidr),
             netns_prefix: Some(self.netns_prefix.clone()),
             gateway_device: Some(self.gateway_device.clone()),
-            workers: Some(self.workers.into()),
+            workers: Some(RawWorkers::Number(self.workers.into())),
             pod_mtu: self.pod_mtu.map(i64::from),
             txqueuelen: Some(self.txqueuelen.into()),
             tap: Some(self.tap.word().to_owned()),
@@ -312,6 +315,24 @@ fn number<T: TryFrom<i64>>(
         return Err(problem());
     }
     T::try_from(number).map_err(|_| problem())
+}
+
+fn workers(given: Option<RawWorkers>) -> Result<u8, ConfigError> {
+    match given {
+        Some(RawWorkers::Number(given)) => number("workers", Some(given), 0, 1..=64),
+        Some(RawWorkers::Word(word)) if word != "auto" => {
+            Err(value("workers", format!("\"{word}\" is not \"auto\" or a number between 1 and 64")))
+        }
+        Some(RawWorkers::Word(_)) | None => {
+            Ok(auto_workers(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)))
+        }
+    }
+}
+
+/// A quarter of the processors forwards; the others are the pods', which have to make the frames and
+/// to take them. So up to four processors have one worker.
+pub(super) fn auto_workers(processors: usize) -> u8 {
+    u8::try_from(processors.div_ceil(4)).unwrap_or(u8::MAX).clamp(1, MAX_AUTO_WORKERS)
 }
 
 fn node_name(given: Option<String>) -> Result<String, ConfigError> {

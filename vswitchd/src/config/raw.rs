@@ -14,7 +14,7 @@ pub(crate) struct RawConfig {
     pub(crate) service_cidr: Option<String>,
     pub(crate) netns_prefix: Option<String>,
     pub(crate) gateway_device: Option<String>,
-    pub(crate) workers: Option<i64>,
+    pub(crate) workers: Option<RawWorkers>,
     pub(crate) pod_mtu: Option<i64>,
     pub(crate) txqueuelen: Option<i64>,
     pub(crate) tap: Option<String>,
@@ -24,6 +24,16 @@ pub(crate) struct RawConfig {
     pub(crate) datapath_user: Option<String>,
     pub(crate) metrics: Option<String>,
     pub(crate) log: Option<RawLog>,
+}
+
+/// A number, or a word for one that is found out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "want \"auto\" or a number")]
+pub(crate) enum RawWorkers {
+    /// As many.
+    Number(i64),
+    /// `auto`.
+    Word(String),
 }
 
 /// `[log]`.

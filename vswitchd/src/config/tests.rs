@@ -74,6 +74,8 @@ fn every_wrong_value_names_its_key() {
         ("netns_prefix = \"a/b\"", "netns_prefix"),
         ("gateway_device = \"a-name-too-long0\"", "gateway_device"),
         ("workers = 0", "workers"),
+        ("workers = 65", "workers"),
+        ("workers = \"two\"", "workers"),
         ("pod_mtu = 575", "pod_mtu"),
         ("pod_mtu = 65522", "pod_mtu"),
         ("pod_mtu = 281474976711256", "pod_mtu"),
@@ -95,8 +97,10 @@ fn every_wrong_value_names_its_key() {
 
 #[test]
 fn values_of_the_wrong_type_are_refused_with_their_line() {
-    let error = problem("workers = \"two\"");
-    assert!(error.contains("line 1") && error.contains("workers"), "{error}");
+    let error = problem("txqueuelen = \"many\"");
+    assert!(error.contains("line 1") && error.contains("txqueuelen"), "{error}");
+    let error = problem("workers = true");
+    assert!(error.contains("line 1") && error.contains("want \"auto\" or a number"), "{error}");
 }
 
 #[test]
@@ -110,4 +114,16 @@ fn the_smallest_cluster_is_its_own_pod_range() {
     let config = load_text("cluster_cidr = \"10.9.9.0/28\"").unwrap();
     assert_eq!(config.pod_cidr.to_string(), "10.9.9.0/28");
     assert_eq!(config.gateway().to_string(), "10.9.9.1");
+}
+
+#[test]
+fn workers_are_counted_from_the_processors_unless_given() {
+    let auto = load_text("workers = \"auto\"").unwrap();
+    assert_eq!(auto, load_text("").unwrap());
+    assert!((1..=8).contains(&auto.workers));
+    let chosen = [1, 3, 4, 5, 8, 9, 32, 33, 1000].map(checked::auto_workers);
+    assert_eq!(chosen, [1, 1, 1, 2, 2, 3, 8, 8, 8]);
+    assert_eq!(load_text("workers = 64").unwrap().workers, 64);
+    let printed = load_text("workers = 3").unwrap().to_toml();
+    assert!(printed.contains("workers = 3\n"), "{printed}");
 }

@@ -161,12 +161,24 @@ fn greet(control: &Control, events: &Receiver<LinkEvent>) -> anyhow::Result<()> 
         LinkEvent::Connected { epoch, taken_over: true } => {
             tracing::info!(epoch, "taking over the running datapath");
             control.switch.on_taken_over()?;
+            note_workers(control);
         }
         LinkEvent::Connected { epoch, taken_over: false } => control.switch.on_fresh(epoch),
         LinkEvent::Lost { cause, .. } => bail!("the datapath process cannot run: {cause}"),
         LinkEvent::PortDetached { .. } => bail!("the datapath process reported a port before it was greeted"),
     }
     Ok(())
+}
+
+/// A running datapath keeps its workers, whatever is configured now.
+fn note_workers(control: &Control) {
+    let configured = u32::from(control.config.workers);
+    if let Ok(summary) = tables::summary(control)
+        && summary.workers != configured
+    {
+        let running = summary.workers;
+        tracing::info!(running, configured, "another number of workers takes effect with the next datapath");
+    }
 }
 
 /// Gateway, pods, and a datapath that knows them all.

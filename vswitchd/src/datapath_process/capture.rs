@@ -3,15 +3,21 @@
 //! A capture must neither slow the port down nor grow. Its socket is non-blocking; what the socket
 //! does not take of a block is kept, and until that is gone, frames are counted as missed instead
 //! of written. A reader that keeps up sees every frame; a reader that hangs up ends the capture.
+//!
+//! A port's frames come in at the worker that reads it and go out from any, so all workers share the
+//! captures, under a lock that none of them touches for a port that is not captured. The worker that
+//! reads the port starts and ends its capture; its poll has the socket.
 
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use netdev::pcap::{self, Packet};
+use parking_lot::Mutex;
 use protocol::PortId;
 use protocol::link::PortConfig;
 
@@ -22,9 +28,11 @@ const FIRST_TOKEN: usize = 1 << 20;
 /// The longest block: a whole superframe and what is around it.
 const MAX_BLOCK_BYTES: usize = 68 * 1024;
 
-/// All captures of a worker; usually none.
+/// All captures; usually none.
 pub(super) struct Captures {
-    active: Vec<Capture>,
+    /// By port number: a hint that spares the lock.
+    captured: Box<[AtomicBool]>,
+    active: Mutex<Vec<Capture>>,
 }
 
 /// One capture.
@@ -46,19 +54,20 @@ pub(super) fn port_of(token: Token) -> Option<PortId> {
 }
 
 impl Captures {
-    pub(super) const fn new() -> Self {
-        Self { active: Vec::new() }
+    pub(super) fn new() -> Self {
+        let captured = (0..PortId::MAX_PORTS).map(|_| AtomicBool::new(false)).collect();
+        Self { captured, active: Mutex::default() }
     }
 
     /// Whether frames of `port` are captured.
     pub(super) fn wants(&self, port: PortId) -> bool {
-        // One comparison, as long as there is no capture at all.
-        self.active.iter().any(|capture| capture.port == port)
+        // Nothing depends on the order: a frame more or less at either end of a capture.
+        self.captured.get(port.index()).is_some_and(|captured| captured.load(Ordering::Relaxed))
     }
 
     /// Starts a capture in place of one on the same port.
     pub(super) fn start(
-        &mut self,
+        &self,
         registry: &Registry,
         port: &PortConfig,
         snaplen: u32,
@@ -76,22 +85,26 @@ impl Captures {
             Interest::READABLE | Interest::WRITABLE,
         )?;
         let name = port.name.clone();
-        self.active.push(Capture { port: port.id, name, stream, snaplen, block, sent: 0, missed: 0 });
+        let capture = Capture { port: port.id, name, stream, snaplen, block, sent: 0, missed: 0 };
+        self.active.lock().push(capture);
+        self.set_captured(port.id, true);
         self.flush(registry, port.id);
         Ok(())
     }
 
     /// Ends the capture on `port`, if there is one.
-    pub(super) fn remove(&mut self, registry: &Registry, port: PortId) {
-        if let Some(at) = self.active.iter().position(|capture| capture.port == port) {
-            let capture = self.active.swap_remove(at);
+    pub(super) fn remove(&self, registry: &Registry, port: PortId) {
+        let mut active = self.active.lock();
+        if let Some(at) = active.iter().position(|capture| capture.port == port) {
+            self.set_captured(port, false);
+            let capture = active.swap_remove(at);
             let _ = registry.deregister(&mut SourceFd(&capture.stream.as_raw_fd()));
             tracing::info!(%port, name = capture.name, missed = capture.missed, "capture ended");
         }
     }
 
     /// The socket of `port`'s capture became writable, or its reader hung up.
-    pub(super) fn on_event(&mut self, registry: &Registry, port: PortId, hung_up: bool) {
+    pub(super) fn on_event(&self, registry: &Registry, port: PortId, hung_up: bool) {
         if hung_up {
             self.remove(registry, port);
         } else {
@@ -100,17 +113,29 @@ impl Captures {
     }
 
     /// Copies a frame, virtio header first, to `port`'s capture.
-    pub(super) fn on_frame(&mut self, port: PortId, frame: &[u8], direction: Direction) {
+    pub(super) fn on_frame(&self, port: PortId, frame: &[u8], direction: Direction) {
+        if !self.wants(port) {
+            return;
+        }
         // A failed write shows as a hang-up event, which ends the capture.
-        if let Some(capture) = self.active.iter_mut().find(|capture| capture.port == port) {
+        if let Some(capture) = self.active.lock().iter_mut().find(|capture| capture.port == port) {
             let _ = capture.on_frame(frame, direction);
         }
     }
 
-    fn flush(&mut self, registry: &Registry, port: PortId) {
-        let capture = self.active.iter_mut().find(|capture| capture.port == port);
-        if let Some(Err(_)) = capture.map(Capture::flush) {
+    fn flush(&self, registry: &Registry, port: PortId) {
+        let mut active = self.active.lock();
+        let capture = active.iter_mut().find(|capture| capture.port == port);
+        let failed = capture.is_some_and(|capture| capture.flush().is_err());
+        drop(active);
+        if failed {
             self.remove(registry, port);
+        }
+    }
+
+    fn set_captured(&self, port: PortId, captured: bool) {
+        if let Some(hint) = self.captured.get(port.index()) {
+            hint.store(captured, Ordering::Relaxed);
         }
     }
 }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 use protocol::PortId;
-use protocol::link::{ConfigDelta, FromDatapath};
+use protocol::link::FromDatapath;
+
+use super::change::Change;
 
 /// A request to a worker; each is answered by exactly one [`Reply`], in order.
 #[derive(Debug)]
 pub(super) enum Command {
-    Apply { delta: ConfigDelta, fds: Vec<OwnedFd> },
+    Apply(Arc<Change>),
     ExportPorts { after: Option<PortId>, max: usize },
     Counters { after: Option<PortId>, max: usize },
     Fdb { cursor: u64, max: usize },
@@ -56,8 +58,18 @@ impl WorkerHandle {
     /// # Errors
     /// When the worker is gone, which is when this process is about to end.
     pub(super) fn ask(&self, command: Command) -> Result<Reply, WorkerGone> {
+        self.send(command)?;
+        self.wait()
+    }
+
+    /// Asks; the answer must be [waited](Self::wait) for before anything else is asked.
+    pub(super) fn send(&self, command: Command) -> Result<(), WorkerGone> {
         self.commands.send(command).map_err(|_| WorkerGone)?;
-        self.waker.wake().map_err(|_| WorkerGone)?;
+        self.waker.wake().map_err(|_| WorkerGone)
+    }
+
+    /// The answer to what was [sent](Self::send).
+    pub(super) fn wait(&self) -> Result<Reply, WorkerGone> {
         self.replies.recv().map_err(|_| WorkerGone)
     }
 }

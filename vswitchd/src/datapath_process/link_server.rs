@@ -1,5 +1,5 @@
 //! The datapath's end of the link: takes the control process's connection, translates requests into
-//! commands for the worker, and passes the worker's events on.
+//! commands for the workers, and passes the workers' events on.
 //!
 //! It listens for as long as the process lives, so that a control process that was killed and
 //! started again finds it. One connection is served at a time and a new one replaces the old:
@@ -20,7 +20,9 @@ use protocol::link::{
     Envelope, FromDatapath, LINK_VERSION, MAX_FDS, MAX_MESSAGE_BYTES, ROWS_PER_ANSWER, ToDatapath,
 };
 
-use super::command::{Command, Reply, WorkerGone, WorkerHandle};
+use super::change::Change;
+use super::command::{Command, Reply, WorkerGone};
+use super::workers::Workers;
 
 /// Events that wait to be sent: one for each port and some.
 const MAX_EVENTS: usize = 8192;
@@ -70,7 +72,7 @@ pub(super) fn event_queue() -> io::Result<(EventSender, EventQueue)> {
 /// The link's state.
 pub(super) struct LinkServer {
     pub(super) listener: Listener,
-    pub(super) worker: WorkerHandle,
+    pub(super) workers: Workers,
     pub(super) events: EventQueue,
     /// Handed out with the hello.
     pub(super) crash_report: OwnedFd,
@@ -133,7 +135,7 @@ impl LinkServer {
                 return Ok(None);
             }
         }
-        let epoch = match self.worker.ask(Command::Summary)?.body {
+        let epoch = match self.workers.ask(Command::Summary)?.body {
             FromDatapath::Summary(summary) => summary.epoch,
             _ => 0,
         };
@@ -209,13 +211,13 @@ impl LinkServer {
         fds: Vec<OwnedFd>,
     ) -> Result<(Vec<u8>, Vec<OwnedFd>), WorkerGone> {
         let id = request.id;
-        let mut page = match PageRequest::new(request.body, fds) {
+        let mut page = match PageRequest::new(request.body, fds, self.workers.count()) {
             Ok(page) => page,
             Err(reply) => return Ok(encode(id, *reply).unwrap_or_default()),
         };
         loop {
             let (command, again) = page.into_command();
-            match (encode(id, self.worker.ask(command)?), again) {
+            match (encode(id, self.workers.ask(command)?), again) {
                 (Ok(answer), _) => return Ok(answer),
                 (Err(CodecError::TooLarge { .. }), Some(smaller)) => page = smaller,
                 (Err(e), _) => {
@@ -233,7 +235,7 @@ enum Next {
     Shutdown,
 }
 
-/// A request on its way to the worker, with the number of rows an answer may have.
+/// A request on its way to the workers, with the number of rows an answer may have.
 enum PageRequest {
     /// Rows do not matter.
     Once(Command),
@@ -242,11 +244,14 @@ enum PageRequest {
 }
 
 impl PageRequest {
-    fn new(request: ToDatapath, fds: Vec<OwnedFd>) -> Result<Self, Box<Reply>> {
+    fn new(request: ToDatapath, fds: Vec<OwnedFd>, workers: usize) -> Result<Self, Box<Reply>> {
         let rows = ROWS_PER_ANSWER as usize;
         let page = |make: Box<dyn Fn(usize) -> Command>| Self::Rows(make, rows);
         Ok(match request {
-            ToDatapath::Apply(delta) => Self::Once(Command::Apply { delta, fds }),
+            ToDatapath::Apply(delta) => match Change::new(delta, fds, workers) {
+                Ok(change) => Self::Once(Command::Apply(Arc::new(change))),
+                Err(problem) => return Err(Box::new(Reply::refused(problem))),
+            },
             ToDatapath::ExportPorts { after } => {
                 Self::Rows(Box::new(move |max| Command::ExportPorts { after, max }), MAX_FDS)
             }

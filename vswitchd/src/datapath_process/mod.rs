@@ -7,45 +7,50 @@
 //! 1. own session, so that a terminal's Ctrl-C and hang-up reach the control process only;
 //! 2. stray descriptors closed, panic hook and logs set up;
 //! 3. poller, buffers and tables allocated;
-//! 4. privileges dropped, worker thread started, seccomp filter applied ([`sandbox`]);
+//! 4. privileges dropped, worker threads started, seccomp filter applied ([`sandbox`]);
 //! 5. the link is served until told to shut down ([`link_server`]).
 //!
 //! It outlives the control process: pods keep talking, and the next control process finds it by
 //! connecting to the same path.
 
 mod capture;
+mod change;
 mod command;
 mod crash;
 mod link_server;
+mod peers;
 mod ports;
 mod ready;
 mod requests;
 mod rest;
 mod sandbox;
+mod share;
 mod spin;
 mod worker;
+mod workers;
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread::JoinHandle;
 
 use datapath::time::Instant;
 use netdev::seqpacket::Listener;
 use nix::sys::socket::{Backlog, listen};
 
-use self::command::WorkerHandle;
 use self::link_server::{LinkServer, LinkServerError};
 use self::sandbox::SandboxError;
 use self::worker::Worker;
-use crate::descriptors::close_inherited;
+use self::workers::Workers;
+use crate::descriptors::{close_inherited, raise_limit};
 
 /// Arguments of the hidden subcommand.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DatapathArgs {
     /// Threads that forward
-    #[arg(long, default_value_t = 1)]
-    pub(crate) workers: u32,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) workers: u8,
     /// User to become
     #[arg(long)]
     pub(crate) uid: u32,
@@ -106,35 +111,54 @@ pub(crate) fn run(args: &DatapathArgs) -> Result<(), DatapathError> {
     // Fails when this process leads a group already, which serves as well.
     let _ = nix::unistd::setsid();
     close_inherited().map_err(setup("closing inherited descriptors"))?;
+    // Each port takes one, which `PortId::MAX_PORTS` of do not fit the usual soft limit of 1024.
+    raise_limit().map_err(setup("raising the limit of open descriptors"))?;
     let listener = take_listener(io::stdin().as_fd())?;
     let crash_report = duplicate(io::stdout().as_fd()).map_err(setup("crash report"))?;
     crash::install_hook(File::from(duplicate(crash_report.as_fd()).map_err(setup("crash report"))?));
     start_logs(args)?;
-    if args.workers != 1 {
-        tracing::warn!("{} workers were asked for; this release forwards with one", args.workers);
-    }
 
     let owner = nix::unistd::geteuid().as_raw();
     let (link, events) = link_server::event_queue().map_err(setup("event queue"))?;
-    let (commands, command_queue) = crossbeam_channel::bounded(1);
-    let (reply_queue, replies) = crossbeam_channel::bounded(1);
     let seed = RandomState::new().hash_one(std::process::id());
     #[cfg_attr(not(debug_assertions), expect(unused_mut, reason = "only tests crash on purpose"))]
-    let (mut worker, waker) = Worker::new(seed, command_queue, reply_queue, link).map_err(setup("poller"))?;
+    let (mut crew, workers) = Workers::create(args.workers.into(), seed, &link).map_err(setup("poller"))?;
     #[cfg(debug_assertions)]
-    {
+    for worker in &mut crew {
         worker.crash_on_port = args.crash_on_port.map(protocol::PortId);
     }
 
     if !args.no_sandbox {
         sandbox::drop_privileges(args.uid, args.gid)?;
     }
+    let threads = start_threads(crew).map_err(setup("worker thread"))?;
+    if !args.no_sandbox {
+        sandbox::apply_seccomp()?;
+    }
+    tracing::info!(
+        pid = std::process::id(),
+        workers = args.workers,
+        sandbox = !args.no_sandbox,
+        "datapath ready"
+    );
+    LinkServer { listener, workers, events, crash_report, owner }.serve()?;
+    for thread in threads {
+        // A panic would have aborted.
+        let _ = thread.join();
+    }
+    tracing::info!("datapath ends");
+    Ok(())
+}
+
+/// Starts a thread for each worker, and returns when all of them run: a new thread makes system calls
+/// of its own before it runs ours, which the filter denies.
+fn start_threads(crew: Vec<Worker>) -> io::Result<Vec<JoinHandle<()>>> {
     let (started, wait_for_start) = crossbeam_channel::bounded::<()>(0);
-    let thread = std::thread::Builder::new()
-        .name("worker-0".to_owned())
-        .spawn(move || {
-            // A rest of microseconds is not to become one of a default slack, which is 50. Fails in no
-            // kernel that runs this; if it did, rests would be longer.
+    let threads = crew.into_iter().enumerate().map(|(number, worker)| {
+        let started = started.clone();
+        std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+            // A rest of microseconds is not to become one of a default slack, which is 50. Fails in
+            // no kernel that runs this; if it did, rests would be longer.
             let _ = nix::sys::prctl::set_timerslack(1);
             drop(started);
             // A worker that cannot poll cannot go on, and is not to end silently.
@@ -142,19 +166,12 @@ pub(crate) fn run(args: &DatapathArgs) -> Result<(), DatapathError> {
                 panic!("the poller failed: {e}");
             }
         })
-        .map_err(setup("worker thread"))?;
-    // A new thread makes system calls of its own before it runs ours, which the filter denies.
+    });
+    let threads = threads.collect::<io::Result<Vec<_>>>()?;
+    drop(started);
+    // An error, once each thread has dropped its end.
     let _ = wait_for_start.recv();
-    if !args.no_sandbox {
-        sandbox::apply_seccomp()?;
-    }
-    let worker = WorkerHandle { commands, replies, waker };
-    tracing::info!(pid = std::process::id(), sandbox = !args.no_sandbox, "datapath ready");
-    LinkServer { listener, worker, events, crash_report, owner }.serve()?;
-    // A panic would have aborted.
-    let _ = thread.join();
-    tracing::info!("datapath ends");
-    Ok(())
+    Ok(threads)
 }
 
 /// Listens again on the inherited socket, which makes this process the one that peers see in

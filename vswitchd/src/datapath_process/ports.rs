@@ -1,10 +1,11 @@
-//! The devices of this worker's ports, and writing to them.
+//! The devices of all ports, which every worker may write to, and those of them that this one reads.
 //!
 //! A port's number is its index, so that finding the device of a frame's egress port is one array
 //! access. A device that is gone stays here, unread, only until the batch at hand is done
 //! ([`Ports::take_gone`]); what fails twice while being written is reported once.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 
 use datapath::{Egress, Transmit};
 use mio::unix::SourceFd;
@@ -13,25 +14,30 @@ use netdev::{Device, DeviceError, Sent, Tap};
 use protocol::PortId;
 
 use super::capture::{Captures, Direction};
+use super::share::Share;
 
 /// The devices, by port number.
 pub(super) struct Ports {
-    taps: Box<[Option<Tap>]>,
+    /// What this worker reads.
+    share: Share,
+    taps: Box<[Option<Arc<Tap>>]>,
     attached: u32,
     /// Found gone while writing; at most one entry per port, so this never grows in a batch.
     gone: Vec<(PortId, DeviceError)>,
-    pub(super) captures: Captures,
+    /// Shared by all workers.
+    pub(super) captures: Arc<Captures>,
 }
 
 impl Ports {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(share: Share, captures: Arc<Captures>) -> Self {
         let mut taps = Vec::new();
         taps.resize_with(PortId::MAX_PORTS as usize, || None);
         Self {
+            share,
             taps: taps.into_boxed_slice(),
             attached: 0,
             gone: Vec::with_capacity(PortId::MAX_PORTS as usize),
-            captures: Captures::new(),
+            captures,
         }
     }
 
@@ -46,34 +52,51 @@ impl Ports {
     }
 
     /// The device of `port`, beside the captures that may want its frames.
-    pub(super) fn device_and_captures(&mut self, port: PortId) -> Option<(&mut Tap, &mut Captures)> {
-        let tap = self.taps.get_mut(port.index())?.as_mut()?;
-        Some((tap, &mut self.captures))
+    pub(super) fn device_and_captures(&self, port: PortId) -> Option<(&Tap, &Captures)> {
+        Some((self.taps.get(port.index())?.as_ref()?, &self.captures))
     }
 
-    /// Starts polling `tap` as `port`, in place of what was there.
-    pub(super) fn insert(&mut self, registry: &Registry, port: PortId, tap: Tap) -> std::io::Result<()> {
+    /// Whether `device` is that of `port`.
+    pub(super) fn is_device(&self, port: PortId, device: &Arc<Tap>) -> bool {
+        let known = self.taps.get(port.index()).and_then(Option::as_ref);
+        known.is_some_and(|known| Arc::ptr_eq(known, device))
+    }
+
+    /// Takes `tap` as `port`, in place of what was there, and polls it if this worker is to read it.
+    ///
+    /// # Errors
+    /// It cannot be polled, but it is there.
+    pub(super) fn insert(&mut self, registry: &Registry, port: PortId, tap: Arc<Tap>) -> std::io::Result<()> {
         self.remove(registry, port);
         let Some(slot) = self.taps.get_mut(port.index()) else {
             return Err(std::io::ErrorKind::InvalidInput.into());
         };
-        registry.register(&mut SourceFd(&tap.as_raw_fd()), Token(port.index()), Interest::READABLE)?;
+        let fd = tap.as_raw_fd();
         *slot = Some(tap);
         self.attached += 1;
-        Ok(())
+        if !self.share.owns(port) {
+            return Ok(());
+        }
+        registry.register(&mut SourceFd(&fd), Token(port.index()), Interest::READABLE)
     }
 
-    /// Stops polling `port` and closes its device.
-    pub(super) fn remove(&mut self, registry: &Registry, port: PortId) {
-        if let Some(tap) = self.taps.get_mut(port.index()).and_then(Option::take) {
-            self.attached -= 1;
+    /// Stops polling `port` and gives its device back; it is closed when no worker has it any more.
+    pub(super) fn remove(&mut self, registry: &Registry, port: PortId) -> Option<Arc<Tap>> {
+        let owns = self.share.owns(port);
+        if owns {
+            self.captures.remove(registry, port);
+        }
+        let tap = self.taps.get_mut(port.index())?.take()?;
+        self.attached -= 1;
+        if owns
             // A duplicate of the descriptor in the control process keeps the open file alive, so
             // closing ours would leave it in the epoll set for ever, reporting its error.
-            if let Err(e) = registry.deregister(&mut SourceFd(&tap.as_raw_fd())) {
-                tracing::warn!(%port, "cannot stop polling the port: {e}");
-            }
+            && let Err(e) = registry.deregister(&mut SourceFd(&tap.as_raw_fd()))
+            && e.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%port, "cannot stop polling the port: {e}");
         }
-        self.captures.remove(registry, port);
+        Some(tap)
     }
 
     /// A duplicate of the port's descriptor.
@@ -97,7 +120,7 @@ impl Ports {
 
 impl Egress for Ports {
     fn transmit(&mut self, port: PortId, frame: &[u8]) -> Transmit {
-        let Some((tap, captures)) = self.device_and_captures(port) else { return Transmit::Gone };
+        let Some((mut tap, captures)) = self.device_and_captures(port) else { return Transmit::Gone };
         match tap.send(frame) {
             Ok(Sent::Sent) => {
                 captures.on_frame(port, frame, Direction::Outbound);

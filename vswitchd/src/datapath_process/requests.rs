@@ -3,10 +3,10 @@
 
 use std::os::fd::OwnedFd;
 
-use netdev::Tap;
 use protocol::PortId;
-use protocol::link::{ConfigDelta, FromDatapath, Summary};
+use protocol::link::{FromDatapath, Summary};
 
+use super::change::Change;
 use super::command::{Command, Reply};
 use super::worker::{Staged, Worker};
 
@@ -14,7 +14,7 @@ use super::worker::{Staged, Worker};
 pub(super) fn answer(worker: &mut Worker, command: Command) -> Reply {
     let now = worker.now();
     match command {
-        Command::Apply { delta, fds } => apply(worker, &delta, fds),
+        Command::Apply(change) => apply(worker, &change),
         Command::ExportPorts { after, max } => export_ports(worker, after, max),
         Command::Counters { after, max } => {
             let ports = ports_after(worker, after, max);
@@ -34,7 +34,7 @@ pub(super) fn answer(worker: &mut Worker, command: Command) -> Reply {
             FromDatapath::Flows { rows, next }.into()
         }
         Command::Summary => {
-            let summary = Summary { workers: 1, ports: worker.ports.attached(), ..worker.switch.summary() };
+            let summary = Summary { ports: worker.ports.attached(), ..worker.switch.summary() };
             FromDatapath::Summary(summary).into()
         }
         Command::StartCapture { port, snaplen, stream } => start_capture(worker, port, snaplen, stream),
@@ -42,29 +42,26 @@ pub(super) fn answer(worker: &mut Worker, command: Command) -> Reply {
     }
 }
 
-/// Applies a delta. Devices follow the switch: nothing is polled before its port is configured, and
-/// nothing stays polled whose port is gone.
-fn apply(worker: &mut Worker, delta: &ConfigDelta, fds: Vec<OwnedFd>) -> Reply {
-    if fds.len() != delta.attach.len() {
-        return Reply::refused(format!(
-            "configuration {} attaches {} ports with {} descriptors",
-            delta.epoch,
-            delta.attach.len(),
-            fds.len()
-        ));
-    }
-    let now = worker.now();
-    if let Err(e) = worker.switch.apply(delta, now) {
+/// Takes part in a change. Devices follow the switch: nothing is polled before its port is configured,
+/// and nothing stays polled whose port is gone.
+fn apply(worker: &mut Worker, change: &Change) -> Reply {
+    let delta = &change.delta;
+    let prepared = worker.switch.prepare(delta);
+    if !change.agree(prepared.is_ok()) {
+        worker.switch.discard();
         worker.staged = Staged::default();
-        return Reply::refused(format!("configuration {}: {e}", delta.epoch));
+        return Reply::refused(match prepared {
+            Err(e) => format!("configuration {}: {e}", delta.epoch),
+            Ok(()) => format!("configuration {}: another worker refused it", delta.epoch),
+        });
     }
     worker.staged.detach.extend(&delta.detach);
-    for (config, fd) in delta.attach.iter().zip(fds) {
-        worker.staged.attach.push((config.id, Tap::from_fd(config.device, fd, config.offloads)));
-    }
+    worker.staged.attach.extend(change.devices.iter().cloned());
     if delta.commit {
+        worker.switch.commit(worker.now());
         let Staged { detach, attach } = std::mem::take(&mut worker.staged);
         worker.switch_devices(&detach, attach);
+        change.complete();
     }
     FromDatapath::Applied { epoch: delta.epoch }.into()
 }

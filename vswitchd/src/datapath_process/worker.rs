@@ -8,12 +8,14 @@
 //!      └──────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! A worker owns its ports, its frames and its switch; nothing is shared and nothing is locked.
+//! A worker owns its frames, its switch and the reading of its ports ([`super::share`]); it writes to
+//! every port. Nothing on a frame's way is locked. A frame is decided, written and counted by the worker
+//! that read it, from that worker's own tables: the two directions of a flow that meet on different
+//! workers share no state that one could see half changed. What workers do have in common goes by
+//! message: stations heard ([`super::peers`]) and changes of configuration ([`super::change`]).
+//!
 //! All frames of a batch come from one port: they are read, decided and written while they are hot
 //! in the cache, and a crash has one culprit. The clock is read once per batch.
-//!
-//! This process runs one worker: the switch's tables have one owner. More workers are more of
-//! these threads, each with its own ports and waker.
 
 use std::io;
 use std::sync::Arc;
@@ -21,16 +23,17 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use datapath::time::Instant;
-use datapath::{Batch, Pool, Switch, SwitchOptions};
-use mio::{Events, Poll, Token, Waker};
-use netdev::{Device, DeviceError};
+use datapath::{Batch, Pool, Switch};
+use mio::{Events, Poll, Token};
+use netdev::{Device, DeviceError, Tap};
 use protocol::PortId;
 use protocol::link::{FromDatapath, PortConfig};
 use protocol::object::PortState;
 
-use super::capture::{self, Direction};
+use super::capture::{self, Captures, Direction};
 use super::command::{Command, Reply};
 use super::link_server::EventSender;
+use super::peers::{Message, Peers};
 use super::ports::Ports;
 use super::ready::{Budget, ReadyList};
 use super::rest::{Load, REST, Rest};
@@ -54,6 +57,7 @@ pub(super) const WAKER: Token = Token(usize::MAX);
 pub(super) struct Worker {
     pub(super) switch: Switch,
     pub(super) ports: Ports,
+    peers: Peers,
     poll: Poll,
     events: Events,
     ready: ReadyList,
@@ -74,21 +78,29 @@ pub(super) struct Worker {
 #[derive(Default)]
 pub(super) struct Staged {
     pub(super) detach: Vec<PortId>,
-    pub(super) attach: Vec<(PortId, netdev::Tap)>,
+    pub(super) attach: Vec<(PortId, Arc<Tap>)>,
+}
+
+/// What a worker is made of, besides what is only its own.
+pub(super) struct WorkerParts {
+    pub(super) poll: Poll,
+    pub(super) switch: Switch,
+    pub(super) peers: Peers,
+    pub(super) captures: Arc<Captures>,
+    /// The same for all, so that all see the same time.
+    pub(super) clock: Clock,
+    pub(super) commands: Receiver<Command>,
+    pub(super) replies: Sender<Reply>,
+    pub(super) link: EventSender,
 }
 
 impl Worker {
-    pub(super) fn new(
-        seed: u64,
-        commands: Receiver<Command>,
-        replies: Sender<Reply>,
-        link: EventSender,
-    ) -> io::Result<(Self, Arc<Waker>)> {
-        let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        let worker = Self {
-            switch: Switch::new(SwitchOptions { seed, ..SwitchOptions::default() }),
-            ports: Ports::new(),
+    pub(super) fn new(parts: WorkerParts) -> Self {
+        let WorkerParts { poll, switch, peers, captures, clock, commands, replies, link } = parts;
+        Self {
+            switch,
+            ports: Ports::new(peers.share(), captures),
+            peers,
             poll,
             events: Events::with_capacity(EVENTS),
             ready: ReadyList::new(),
@@ -96,15 +108,14 @@ impl Worker {
             rest: Rest::new(Load::open()),
             pool: Pool::new(BATCH_FRAMES),
             batch: Batch::new(BATCH_FRAMES),
-            clock: Clock::start(),
+            clock,
             commands,
             replies,
             link,
             staged: Staged::default(),
             #[cfg(debug_assertions)]
             crash_on_port: None,
-        };
-        Ok((worker, waker))
+        }
     }
 
     /// Forwards until [`Command::Shutdown`].
@@ -112,8 +123,10 @@ impl Worker {
         let mut timeout = Some(Duration::ZERO);
         loop {
             let found = self.poll_events(timeout)? || !self.ready.is_empty();
+            self.hear_peers();
             let now = self.serve_ready();
             self.forget_gone();
+            self.peers.wake();
             let deadline = self.serve_deadline(now);
             if !self.serve_commands() {
                 return Ok(());
@@ -139,6 +152,23 @@ impl Worker {
             }
         }
         Ok(!self.events.is_empty())
+    }
+
+    /// Takes what the other workers have said, before frames are decided.
+    fn hear_peers(&mut self) {
+        if !self.peers.wait_to_be_heard() {
+            return;
+        }
+        let now = self.clock.now();
+        for message in self.peers.hear() {
+            match message {
+                Message::Learned(learned) => self.switch.learn_remote(&learned, now),
+                Message::Gone { port, device, cause } if self.ports.is_device(port, &device) => {
+                    self.detach(port, &cause);
+                }
+                Message::Gone { .. } => {}
+            }
+        }
     }
 
     /// One turn for each ready port.
@@ -170,6 +200,9 @@ impl Worker {
             self.rest.on_batch(self.batch.len(), self.batch.bytes());
             self.switch.process(&mut self.batch, now, &mut self.ports);
             self.batch.recycle(&mut self.pool);
+            if self.peers.exist() {
+                self.peers.tell_learned(&mut self.switch, now);
+            }
             if emptied {
                 return latest;
             }
@@ -182,7 +215,7 @@ impl Worker {
 
     /// Fills the batch from `port`; true when it was read empty, or cannot be read any more.
     fn read_batch(&mut self, port: PortId) -> bool {
-        let Some((tap, captures)) = self.ports.device_and_captures(port) else { return true };
+        let Some((mut tap, captures)) = self.ports.device_and_captures(port) else { return true };
         let captured = captures.wants(port);
         while !self.batch.is_full() && self.batch.bytes() < BATCH_BYTES {
             let Some(mut frame) = self.pool.take() else { return false };
@@ -212,14 +245,22 @@ impl Worker {
         true
     }
 
-    /// Stops polling what was found gone, and says so.
+    /// Gives up what was found gone.
     fn forget_gone(&mut self) {
         while let Some((port, error)) = self.ports.take_gone() {
-            self.ports.remove(self.poll.registry(), port);
-            self.switch.set_port_state(port, PortState::Detached);
-            tracing::warn!(%port, "port detached: {error}");
-            let cause = error.to_string();
-            self.link.send(FromDatapath::PortDetached { port, cause });
+            self.detach(port, &error.to_string());
+        }
+    }
+
+    /// Gives up a port whose device is gone, and says so: the worker that reads it to the control
+    /// process and to all other workers, any other one to that worker. So control hears it once.
+    fn detach(&mut self, port: PortId, cause: &str) {
+        let Some(device) = self.ports.remove(self.poll.registry(), port) else { return };
+        self.switch.set_port_state(port, PortState::Detached);
+        self.peers.tell_gone(port, &device, cause);
+        if self.peers.share().owns(port) {
+            tracing::warn!(%port, "port detached: {cause}");
+            self.link.send(FromDatapath::PortDetached { port, cause: cause.to_owned() });
         }
     }
 
@@ -247,7 +288,7 @@ impl Worker {
 
     /// How long the next poll may wait, when this turn's found events or did not.
     fn next_timeout(&mut self, found: bool, now: Instant, deadline: Option<Duration>) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.commands.is_empty() {
+        if !self.ready.is_empty() || !self.commands.is_empty() || self.peers.wait_to_be_heard() {
             if self.rest.on_backlog(now) {
                 std::thread::sleep(REST);
             }
@@ -268,19 +309,17 @@ impl Worker {
     }
 
     /// Replaces the devices of `detach` and `attach` after the switch took the configuration.
-    pub(super) fn switch_devices(&mut self, detach: &[PortId], attach: Vec<(PortId, netdev::Tap)>) {
+    pub(super) fn switch_devices(&mut self, detach: &[PortId], attach: Vec<(PortId, Arc<Tap>)>) {
         for port in detach {
             self.ports.remove(self.poll.registry(), *port);
         }
         for (port, tap) in attach {
             if let Err(e) = self.ports.insert(self.poll.registry(), port, tap) {
-                tracing::error!(%port, "cannot poll the port: {e}");
-                self.switch.set_port_state(port, PortState::Detached);
-                self.link.send(FromDatapath::PortDetached { port, cause: e.to_string() });
-                continue;
+                self.detach(port, &format!("it cannot be polled: {e}"));
+            } else if self.peers.share().owns(port) {
+                // Frames may have come before it was registered, which raises no edge.
+                self.ready.push(port);
             }
-            // Frames may have come before it was registered, which raises no edge.
-            self.ready.push(port);
         }
     }
 

@@ -171,7 +171,12 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn start(bed: &Bed) -> Self {
-        Self::try_start(bed, VSWITCHD.into()).unwrap()
+        Self::try_start(bed, VSWITCHD.into(), 1).unwrap()
+    }
+
+    /// Its datapaths have several workers.
+    pub(crate) fn start_with_workers(bed: &Bed, workers: u8) -> Self {
+        Self::try_start(bed, VSWITCHD.into(), workers).unwrap()
     }
 
     /// Its datapaths panic at the first frame of `port`.
@@ -179,15 +184,15 @@ impl Link {
         let script = bed.run_dir().join("crashing-vswitchd");
         fs::write(&script, format!("#!/bin/sh\nexec {VSWITCHD} \"$@\" --crash-on-port {port}\n")).unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-        Self::try_start(bed, script).unwrap()
+        Self::try_start(bed, script, 2).unwrap()
     }
 
-    pub(crate) fn try_start(bed: &Bed, program: PathBuf) -> Result<Self, LinkError> {
+    pub(crate) fn try_start(bed: &Bed, program: PathBuf, workers: u8) -> Result<Self, LinkError> {
         let (sender, events) = crossbeam_channel::unbounded();
         let options = LinkOptions {
             run_dir: bed.run_dir().to_owned(),
             program: Some(program),
-            workers: 1,
+            workers,
             log_filter: "warn".to_owned(),
             log_json: false,
             run_as: None,

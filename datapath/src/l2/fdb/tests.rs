@@ -46,7 +46,7 @@ proptest! {
                 prop_assert!(fdb.expire(at(now), Duration::from_millis(AGEING), u32::MAX));
                 model.retain(|_, seen| now - seen.last < AGEING);
             }
-            let learned = fdb.learn(mac(station), PortId(port), at(now));
+            let learned = fdb.learn(mac(station), PortId(port), at(now)).map(drop);
             let wanted = match model.get_mut(&station) {
                 Some(seen) if seen.port == port => {
                     seen.last = now;

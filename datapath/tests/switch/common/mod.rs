@@ -179,7 +179,7 @@ impl Harness {
 
     pub(crate) fn bare(limits: Limits) -> Self {
         Self {
-            switch: Switch::new(SwitchOptions { seed: 1, limits }),
+            switch: Switch::new(SwitchOptions { seed: 1, limits, has_peers: true }),
             now: Instant::from_nanos(1_000_000_000),
             wire: Wire::default(),
             pool: Pool::new(64),

@@ -56,7 +56,7 @@ pub(crate) struct LinkOptions {
     /// The program to run; the running one without.
     pub(crate) program: Option<PathBuf>,
     /// Threads that forward.
-    pub(crate) workers: u32,
+    pub(crate) workers: u8,
     /// What it logs.
     pub(crate) log_filter: String,
     /// As JSON.

@@ -1,0 +1,95 @@
+//! A change of configuration on its way through all workers.
+//!
+//! ```text
+//!   worker 0   prepare ─┐            ┌─ commit ─┐
+//!   worker 1   prepare ─┼─ agreed? ──┼─ commit ─┼─▶ frames again
+//!   worker 2   prepare ─┘            └─ commit ─┘
+//! ```
+//!
+//! Nobody commits before everybody could, and nobody forwards a frame before everybody has: a change is
+//! visible at once or not at all, to every pair of ports. The switches are the same and refuse the same;
+//! should they not, the change is discarded by all. It costs each worker the wait for the slowest one,
+//! which is at most a turn (some milliseconds), and as long as tables take to be built anew.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+
+use netdev::Tap;
+use protocol::PortId;
+use protocol::link::ConfigDelta;
+
+/// One delta with the devices it attaches, the same for all workers.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) delta: ConfigDelta,
+    /// Ports of `delta.attach`. A device is shared, not duplicated: duplicates would be one open file in
+    /// the kernel all the same, and fill the descriptor table.
+    pub(super) devices: Vec<(PortId, Arc<Tap>)>,
+    all: Barrier,
+    refused: AtomicBool,
+}
+
+impl Change {
+    /// For `workers` workers.
+    ///
+    /// # Errors
+    /// Says what does not fit when the descriptors do not.
+    pub(super) fn new(delta: ConfigDelta, fds: Vec<OwnedFd>, workers: usize) -> Result<Self, String> {
+        if fds.len() != delta.attach.len() {
+            return Err(format!(
+                "configuration {} attaches {} ports with {} descriptors",
+                delta.epoch,
+                delta.attach.len(),
+                fds.len()
+            ));
+        }
+        let device = |(config, fd): (&protocol::link::PortConfig, _)| {
+            (config.id, Arc::new(Tap::from_fd(config.device, fd, config.offloads)))
+        };
+        let devices = delta.attach.iter().zip(fds).map(device).collect();
+        Ok(Self { delta, devices, all: Barrier::new(workers), refused: AtomicBool::new(false) })
+    }
+
+    /// Waits for all workers; true if each could prepare.
+    pub(super) fn agree(&self, prepared: bool) -> bool {
+        if !prepared {
+            // The barrier orders this before every worker's look.
+            self.refused.store(true, Ordering::Relaxed);
+        }
+        self.all.wait();
+        !self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Waits until all workers have committed.
+    pub(super) fn complete(&self) {
+        self.all.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_refusal_is_everybodys() {
+        for refusing in [None, Some(0), Some(2)] {
+            let change = Change::new(ConfigDelta::default(), Vec::new(), 3).unwrap();
+            std::thread::scope(|scope| {
+                for worker in 0..3 {
+                    let change = &change;
+                    scope.spawn(move || {
+                        assert_eq!(change.agree(refusing != Some(worker)), refusing.is_none());
+                    });
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn every_port_needs_its_descriptor() {
+        let fd = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let error = Change::new(ConfigDelta { epoch: 7, ..ConfigDelta::default() }, vec![fd], 1).unwrap_err();
+        assert_eq!(error, "configuration 7 attaches 0 ports with 1 descriptors");
+    }
+}
