@@ -5,19 +5,23 @@
 //! tools, and reports medians, spread and the ratio to each peer. The harness sets every subject
 //! up by itself, in namespaces of its own, and leaves nothing behind.
 
+mod bed;
 mod host;
-mod integrity;
+mod load;
 mod metric;
+mod plot;
 mod report;
 mod subject;
 mod workload;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
-use crate::subject::Peer;
+use crate::host::Machine;
+use crate::subject::{Peer, Sabotage, Settings};
 use crate::workload::{Options, WORKLOADS, Workload};
 
 /// Measure vpod beside its peers.
@@ -34,37 +38,67 @@ enum Command {
     List,
     /// Run workloads: set subjects up, measure them in turn, print medians and ratios.
     Run(Run),
-    /// One end of a hashed transfer; used by the harness inside the namespaces.
+    /// One end of some traffic; used by the harness inside the namespaces.
     #[command(subcommand, hide = true)]
-    Transfer(integrity::Transfer),
+    Load(load::Load),
 }
 
 #[derive(clap::Args)]
 struct Run {
-    /// Workloads to run (see `vpod-bench list`).
+    /// Workloads to run (see `vpod-bench list`), or "all".
     #[arg(required = true, value_name = "WORKLOAD", value_parser = parse_workload)]
-    workloads: Vec<&'static Workload>,
-    /// Peers to measure beside vpod.
-    #[arg(long, value_delimiter = ',', default_value = "bridge")]
+    workloads: Vec<Selection>,
+    /// Peers to measure beside vpod, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "PEER,…", default_value = "bridge")]
     peers: Vec<Peer>,
+    /// Measure vpod alone.
+    #[arg(long, conflicts_with = "peers")]
+    no_peers: bool,
     /// How often each subject is measured.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Seconds of one throughput measurement.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
-    seconds: u32,
+    /// Seconds of one sample.
+    #[arg(long, default_value_t = 3.0, value_parser = parse_seconds)]
+    seconds: f64,
+    /// Numbers of idle pods that `scale-pods` measures with.
+    #[arg(long, value_delimiter = ',', value_name = "N,…", default_values_t = [10, 100, 250])]
+    idle_pods: Vec<usize>,
     /// Print one JSON object per workload and metric instead of the table.
     #[arg(long)]
     json: bool,
+    /// Draw the ratios into this file.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// Write everything into this file, with what is known of the machine.
+    #[arg(long, value_name = "FILE.json")]
+    save: Option<PathBuf>,
+    /// Directory of another build (its `vswitchd` and `vpodctl`), measured as the peer "base".
+    #[arg(long, value_name = "DIRECTORY")]
+    base: Option<PathBuf>,
+    /// Make the pump damage what it carries; the run must fail.
+    #[arg(long, hide = true)]
+    sabotage: Option<Sabotage>,
 }
 
-fn parse_workload(name: &str) -> Result<&'static Workload, String> {
-    WORKLOADS.iter().find(|w| w.name == name).ok_or_else(|| {
+/// What one word stands for: a workload, or all of them.
+#[derive(Clone, Copy)]
+struct Selection(&'static [Workload]);
+
+fn parse_workload(name: &str) -> Result<Selection, String> {
+    if name == "all" {
+        return Ok(Selection(WORKLOADS));
+    }
+    let found = WORKLOADS.iter().find(|w| w.name == name).map(std::slice::from_ref);
+    found.map(Selection).ok_or_else(|| {
         let known: Vec<_> = WORKLOADS.iter().map(|w| w.name).collect();
-        format!("known workloads are {}", known.join(", "))
+        format!("known workloads are {}, and \"all\"", known.join(", "))
     })
 }
 
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.1..=60.0).contains(&seconds) { Ok(seconds) } else { Err("want 0.1 to 60 seconds".to_owned()) }
+}
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -81,20 +115,54 @@ fn run(command: Command) -> Result<()> {
             report::list();
             Ok(())
         }
-        Command::Transfer(end) => integrity::run(&end),
-        Command::Run(run) => {
-            anyhow::ensure!(
-                nix::unistd::geteuid().is_root(),
-                "vpod-bench makes network namespaces: run it as root"
-            );
-            host::stop_on_signals()?;
-            let options = Options { rounds: run.rounds, seconds: run.seconds, peers: run.peers };
-            for workload in run.workloads {
-                let metrics =
-                    (workload.run)(&options).with_context(|| format!("workload {}", workload.name))?;
-                report::print(workload.name, &metrics, run.json)?;
-            }
-            Ok(())
+        Command::Load(load) => load::run(&load),
+        Command::Run(run) => measure(run),
+    }
+}
+
+fn measure(run: Run) -> Result<()> {
+    ensure!(nix::unistd::geteuid().is_root(), "vpod-bench makes network namespaces: run it as root");
+    host::stop_on_signals()?;
+    let options = run.options()?;
+    let machine = Machine::describe();
+    eprintln!("{}", machine.line());
+    let mut metrics = Vec::new();
+    for workload in run.workloads.iter().flat_map(|selection| selection.0) {
+        let measured = (workload.run)(&options).with_context(|| format!("workload {}", workload.name))?;
+        if run.json {
+            report::print_json(&measured)?;
         }
+        metrics.extend(measured);
+    }
+    if !run.json {
+        println!("{}\n", machine.line());
+        report::print_table(&metrics);
+    }
+    if let Some(path) = &run.save {
+        report::save(path, &machine, &metrics).with_context(|| format!("writing {}", path.display()))?;
+    }
+    if let Some(path) = &run.plot {
+        plot::draw(path, &machine, &metrics).with_context(|| format!("drawing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+impl Run {
+    fn options(&self) -> Result<Options> {
+        let mut peers = if self.no_peers { Vec::new() } else { self.peers.clone() };
+        if self.base.is_some() && !peers.contains(&Peer::Base) {
+            peers.push(Peer::Base);
+        }
+        ensure!(
+            self.sabotage.is_none() || peers.contains(&Peer::Pump),
+            "--sabotage is for the pump: add it to --peers"
+        );
+        Ok(Options {
+            rounds: self.rounds,
+            seconds: self.seconds,
+            peers,
+            settings: Settings { base: self.base.clone(), sabotage: self.sabotage },
+            idle_pods: self.idle_pods.clone(),
+        })
     }
 }

@@ -1,53 +1,74 @@
-//! Tables for people, JSON lines for programs.
+//! A table for people, JSON for programs.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
 
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
 
-use crate::metric::{Better, Metric, VPOD};
+use crate::host::Machine;
+use crate::metric::{Better, Metric, Samples, VPOD};
 use crate::subject::Peer;
 use crate::workload::WORKLOADS;
 
-/// Prints what a workload measured.
-pub(crate) fn print(workload: &str, metrics: &[Metric], json: bool) -> Result<()> {
-    if json {
-        for metric in metrics {
-            println!("{}", serde_json::to_string(metric)?);
-        }
-        return Ok(());
-    }
-    println!("{workload}");
-    println!("{}\n", table(metrics));
-    for (peer, reason) in metrics.iter().flat_map(|m| &m.skipped) {
-        println!("not measured: {peer}: {reason}");
+/// Prints one JSON object per metric.
+pub(crate) fn print_json(metrics: &[Metric]) -> Result<()> {
+    for metric in metrics {
+        println!("{}", serde_json::to_string(metric)?);
     }
     Ok(())
 }
 
-/// One row per metric and subject.
-fn table(metrics: &[Metric]) -> Table {
-    let mut table = plain_table();
-    table.set_header(["METRIC", "UNIT", "SUBJECT", "MEDIAN", "MIN", "MAX", "VPOD ÷ PEER", "BETTER"]);
-    for metric in metrics {
-        let better = match metric.better {
-            Better::Higher => "higher",
-            Better::Lower => "lower",
-        };
-        let ours_first = metric.subjects.iter().filter(|(name, _)| *name == VPOD);
-        for (name, samples) in ours_first.chain(metric.subjects.iter().filter(|(name, _)| *name != VPOD)) {
-            let ratio = metric.ratios.get(name).map_or_else(String::new, |r| format!("{r:.2}"));
-            table.add_row([
-                describe(metric),
-                metric.unit.to_owned(),
-                name.clone(),
-                number(samples.median),
-                number(samples.min),
-                number(samples.max),
-                ratio,
-                better.to_owned(),
-            ]);
-        }
+/// Writes all metrics into one file.
+pub(crate) fn save(path: &Path, machine: &Machine, metrics: &[Metric]) -> Result<()> {
+    #[derive(Serialize)]
+    struct Run<'a> {
+        machine: &'a Machine,
+        metrics: &'a [Metric],
     }
-    for column in 3..=6 {
+    Ok(serde_json::to_writer_pretty(File::create(path)?, &Run { machine, metrics })?)
+}
+
+/// Prints one row per metric, one column per subject, and what was not measured.
+pub(crate) fn print_table(metrics: &[Metric]) {
+    println!("{}\n", table(metrics));
+    println!("Medians; in parentheses vpod's range, and beside each peer's median: vpod ÷ peer.");
+    println!("↑ more is better, ↓ less is better.");
+    for line in skipped(metrics) {
+        println!("{line}");
+    }
+}
+
+/// Peers that appear, in the order of `list`.
+pub(crate) fn peers(metrics: &[Metric]) -> Vec<&'static str> {
+    let appears = |name: &str| metrics.iter().any(|m| m.subjects.contains_key(name));
+    Peer::ALL.into_iter().map(Peer::name).filter(|name| appears(name)).collect()
+}
+
+fn table(metrics: &[Metric]) -> Table {
+    let peers = peers(metrics);
+    let mut table = plain_table();
+    let fixed = ["WORKLOAD", "METRIC", "UNIT", "VPOD"].map(str::to_owned);
+    table.set_header(fixed.into_iter().chain(peers.iter().map(|p| p.to_uppercase())));
+    let mut last_workload = "";
+    for metric in metrics {
+        let repeated = metric.workload == last_workload;
+        last_workload = &metric.workload;
+        let arrow = match metric.better {
+            Better::Higher => "↑",
+            Better::Lower => "↓",
+        };
+        let fixed = [
+            if repeated { String::new() } else { metric.workload.clone() },
+            describe(metric),
+            format!("{} {arrow}", metric.unit),
+            metric.subjects.get(VPOD).map_or_else(|| "–".to_owned(), with_range),
+        ];
+        table.add_row(fixed.into_iter().chain(peers.iter().map(|peer| beside(metric, peer))));
+    }
+    for column in 3..4 + peers.len() {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -55,8 +76,25 @@ fn table(metrics: &[Metric]) -> Table {
     table
 }
 
-fn describe(metric: &Metric) -> String {
-    let params: Vec<_> = metric.params.iter().map(|(k, v)| format!("{k}={v}")).collect();
+fn with_range(samples: &Samples) -> String {
+    let Samples { median, min, max, .. } = samples;
+    format!("{} ({}–{})", number(*median), number(*min), number(*max))
+}
+
+fn beside(metric: &Metric, peer: &str) -> String {
+    let Some(samples) = metric.subjects.get(peer) else { return "–".to_owned() };
+    match metric.ratios.get(peer) {
+        Some(ratio) => format!("{} ×{ratio:.2}", number(samples.median)),
+        None => number(samples.median),
+    }
+}
+
+/// The metric with those parameters that tell it from its neighbours.
+pub(crate) fn describe(metric: &Metric) -> String {
+    // The same for all workloads.
+    let constant = |name: &str| name == "mtu" || name == "cc";
+    let params: Vec<_> =
+        metric.params.iter().filter(|(k, _)| !constant(k)).map(|(k, v)| format!("{k}={v}")).collect();
     if params.is_empty() {
         metric.metric.clone()
     } else {
@@ -64,13 +102,31 @@ fn describe(metric: &Metric) -> String {
     }
 }
 
-/// Four significant digits or so, without an exponent.
+/// Each reason once, with the workloads it holds for.
+fn skipped(metrics: &[Metric]) -> Vec<String> {
+    let mut workloads: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for metric in metrics {
+        for (peer, reason) in &metric.skipped {
+            let of_reason = workloads.entry((peer, reason)).or_default();
+            if of_reason.last() != Some(&metric.workload.as_str()) {
+                of_reason.push(&metric.workload);
+            }
+        }
+    }
+    let line = |((peer, reason), workloads): (&(&str, &str), &Vec<&str>)| {
+        format!("not measured: {peer} in {}: {reason}", workloads.join(", "))
+    };
+    workloads.iter().map(line).collect()
+}
+
+/// Three or four significant digits, without an exponent.
 fn number(value: f64) -> String {
     match value.abs() {
-        v if v >= 1000.0 => format!("{value:.0}"),
-        v if v >= 100.0 => format!("{value:.1}"),
+        0.0 => "0".to_owned(),
+        v if v >= 100.0 => format!("{value:.0}"),
+        v if v >= 10.0 => format!("{value:.1}"),
         v if v >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.4}"),
+        _ => format!("{value:.3}"),
     }
 }
 

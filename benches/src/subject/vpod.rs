@@ -1,47 +1,78 @@
 //! vpod itself: a `vswitchd` of this build, in a namespace that plays the node.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use protocol::client::Client;
 use protocol::message::{AdminRequest, CreatePod, DatapathStatus, PodRef, ReadRequest, Response, Status};
-use protocol::object::{Pod, Resources, RestartPolicy};
+use protocol::object::{Resources, RestartPolicy};
 use tempfile::TempDir;
 
-use super::{IP_MTU, Subject, in_netns};
-use crate::host::{Background, Netns, check_stop, run, sibling, unique, wait_for};
+use super::{IP_MTU, Pod, Subject};
+use crate::host::{
+    Background, Netns, Running, check_stop, clean_up, in_netns, own_directory, unique, wait_for,
+};
+use crate::metric::VPOD;
 
 /// A running daemon with a directory and a namespace of its own.
 pub(crate) struct Vpod {
+    name: &'static str,
+    /// Where `vswitchd` and `vpodctl` are.
+    programs: PathBuf,
     prefix: String,
+    /// Lines of the configuration beside those that every daemon here has.
+    settings: &'static str,
     directory: TempDir,
     daemon: Option<Background>,
-    /// Names of the pods' namespaces, in the order of their creation.
-    pods: Vec<String>,
-    server_ip: String,
+    pods: Vec<Pod>,
+    /// How many pods there are; the newest has the highest number.
+    created: u32,
     // After the daemon, so that it is dropped last.
     node: Netns,
 }
 
 impl Vpod {
-    /// Starts a daemon without pods.
+    /// The daemon of this build, without pods.
     pub(crate) fn start() -> Result<Self> {
+        Self::of_build(VPOD, own_directory()?)
+    }
+
+    /// The same on TAPs without offload.
+    pub(crate) fn plain() -> Result<Self> {
+        Self::launch("plain", own_directory()?, "tap = \"plain\"\n")
+    }
+
+    /// The daemon of another build.
+    pub(crate) fn of_build(name: &'static str, programs: PathBuf) -> Result<Self> {
+        Self::launch(name, programs, "")
+    }
+
+    fn launch(name: &'static str, programs: PathBuf, settings: &'static str) -> Result<Self> {
+        for program in ["vswitchd", "vpodctl"] {
+            if !programs.join(program).exists() {
+                bail!("{} is missing: build it first (make bench does)", programs.join(program).display());
+            }
+        }
         let node = Netns::create("vb-node-")?;
         let directory = tempfile::Builder::new().prefix("vpod-bench-").tempdir()?;
         let mut vpod = Self {
+            name,
+            programs,
             prefix: unique("vb-"),
+            settings,
             directory,
             daemon: None,
             pods: Vec::new(),
-            server_ip: String::new(),
+            created: 0,
             node,
         };
         fs::write(vpod.config(), vpod.config_text())?;
         let log = fs::File::create(vpod.directory.path().join("log"))?;
-        let mut command = in_netns(&vpod.node.0, sibling("vswitchd")?);
+        let mut command = in_netns(&vpod.node.0, vpod.programs.join("vswitchd"));
         command.arg("--config").arg(vpod.config()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut daemon = Background::spawn(&mut command)?;
         let up = wait_for(Duration::from_secs(10), || {
@@ -57,15 +88,6 @@ impl Vpod {
         Ok(vpod)
     }
 
-    /// A daemon with the two pods of a throughput measurement.
-    pub(crate) fn with_pair() -> Result<Self> {
-        let mut vpod = Self::start()?;
-        vpod.create_pod("client")?;
-        let server = vpod.create_pod("server")?;
-        vpod.server_ip = server.spec.pod_ips.first().context("the server pod has no address")?.to_string();
-        Ok(vpod)
-    }
-
     fn config(&self) -> PathBuf {
         self.directory.path().join("vswitchd.toml")
     }
@@ -74,13 +96,13 @@ impl Vpod {
         let directory = self.directory.path().display();
         format!(
             "node = \"bench\"\nstate_dir = \"{directory}/state\"\nrun_dir = \"{directory}/run\"\n\
-             netns_prefix = \"{}.\"\npod_mtu = {IP_MTU}\n",
-            self.prefix
+             netns_prefix = \"{}.\"\npod_mtu = {IP_MTU}\n{}",
+            self.prefix, self.settings
         )
     }
 
     /// The admin socket.
-    pub(crate) fn socket(&self) -> PathBuf {
+    fn socket(&self) -> PathBuf {
         self.directory.path().join("run/admin.sock")
     }
 
@@ -88,23 +110,16 @@ impl Vpod {
         Ok(Client::connect(&self.socket())?.request(request)?)
     }
 
-    pub(crate) fn status(&self) -> Result<Status> {
+    fn status(&self) -> Result<Status> {
         match self.request(&AdminRequest::Read(ReadRequest::Status))? {
             Response::Status(status) => Ok(*status),
             other => anyhow::bail!("unexpected answer {other:?}"),
         }
     }
 
-    /// Process ids of control and datapath.
-    pub(crate) fn pids(&self) -> Result<[u32; 2]> {
-        let status = self.status()?;
-        let DatapathStatus { pid, .. } = status.datapath.context("the datapath is not running")?;
-        Ok([status.control_pid, pid])
-    }
-
-    pub(crate) fn create_pod(&mut self, name: &str) -> Result<Pod> {
+    fn create_pod(&self, name: &str) -> Result<Pod> {
         let request = AdminRequest::CreatePod(CreatePod {
-            pod: PodRef { namespace: "bench".parse()?, name: name.parse()? },
+            pod: pod_ref(name)?,
             labels: Default::default(),
             ip: None,
             mac: None,
@@ -113,58 +128,75 @@ impl Vpod {
             restart_policy: RestartPolicy::Never,
             command: Vec::new(),
         });
-        match self.request(&request)? {
-            Response::Pod(pod) => {
-                let netns = pod.status.netns.rsplit('/').next().unwrap_or_default();
-                self.pods.push(netns.to_owned());
-                Ok(*pod)
-            }
-            other => anyhow::bail!("unexpected answer {other:?}"),
+        let pod = match self.request(&request)? {
+            Response::Pod(pod) => pod,
+            other => bail!("unexpected answer {other:?}"),
+        };
+        let netns = pod.status.netns.rsplit('/').next().unwrap_or_default();
+        match pod.spec.pod_ips.first() {
+            Some(IpAddr::V4(ip)) => Ok(Pod::managed(netns.to_owned(), *ip)),
+            other => bail!("pod {name} has the address {other:?}"),
         }
     }
 
     /// `vpodctl` of this build, as a user runs it.
     pub(crate) fn vpodctl(&self, arguments: &[&str]) -> Result<()> {
-        let output = Command::new(sibling("vpodctl")?)
-            .arg("--socket")
-            .arg(self.socket())
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()?;
-        let error = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "vpodctl {} failed: {}", arguments.join(" "), error.trim());
+        let mut command = Command::new(self.programs.join("vpodctl"));
+        command.arg("--socket").arg(self.socket()).args(arguments);
+        let done = Running::start(&mut command)?.finish(Duration::from_secs(30));
+        done.with_context(|| format!("vpodctl {}", arguments.join(" ")))?;
         Ok(())
     }
+}
+
+fn pod_ref(name: &str) -> Result<PodRef> {
+    Ok(PodRef { namespace: "bench".parse()?, name: name.parse()? })
+}
+
+fn pod_name(number: u32) -> String {
+    format!("pod-{number}")
 }
 
 impl Drop for Vpod {
     fn drop(&mut self) {
         self.daemon = None;
-        if let Ok(vswitchd) = sibling("vswitchd") {
-            let purge = format!(
-                "nsenter --net=/run/netns/{} {} --config {} --purge",
-                self.node.0,
-                vswitchd.display(),
-                self.config().display()
-            );
-            if let Err(error) = run(&purge) {
-                eprintln!("cleaning up: {error:#}");
-            }
-        }
+        clean_up(&format!(
+            "nsenter --net=/run/netns/{} {} --config {} --purge",
+            self.node.0,
+            self.programs.join("vswitchd").display(),
+            self.config().display()
+        ));
     }
 }
 
 impl Subject for Vpod {
     fn name(&self) -> &'static str {
-        crate::metric::VPOD
+        self.name
     }
-    fn client_netns(&self) -> &str {
-        &self.pods[0]
+
+    fn add_pod(&mut self) -> Result<()> {
+        let pod = self.create_pod(&pod_name(self.created))?;
+        self.created += 1;
+        self.pods.push(pod);
+        Ok(())
     }
-    fn server_netns(&self) -> &str {
-        &self.pods[1]
+
+    fn remove_pod(&mut self) -> Result<()> {
+        // The newest is the last created: nothing else removes pods.
+        let number = self.created.checked_sub(1).context("no pod left")?;
+        self.request(&AdminRequest::DeletePod(pod_ref(&pod_name(number))?))?;
+        self.created = number;
+        self.pods.pop();
+        Ok(())
     }
-    fn server_ip(&self) -> &str {
-        &self.server_ip
+
+    fn pods(&self) -> &[Pod] {
+        &self.pods
+    }
+
+    fn processes(&self) -> Result<Vec<u32>> {
+        let status = self.status()?;
+        let DatapathStatus { pid, .. } = status.datapath.context("the datapath is not running")?;
+        Ok(vec![status.control_pid, pid])
     }
 }

@@ -9,6 +9,8 @@ use crate::host::{check_stop, progress};
 use crate::metric::{Better, Metric, VPOD, quantile};
 use crate::subject::Vpod;
 
+pub(super) const NAME: &str = "create-pod";
+
 /// Pods made and deleted in one round.
 const PODS_PER_ROUND: u32 = 20;
 
@@ -29,11 +31,11 @@ pub(super) fn run(options: &Options) -> Result<Vec<Metric>> {
             values.extend(quantile(times, q));
         }
         let p50 = rounds[0].last().copied().unwrap_or_default();
-        progress(&format!("round {round}/{}: create p50 {p50:.1} ms", options.rounds));
+        progress(&format!("{NAME}, round {round}/{}: create p50 {p50:.1} ms", options.rounds));
     }
     let names = ["create p50", "create p99", "delete p50", "delete p99"];
     let metric = |(name, values)| {
-        Metric::new("create-pod", name, "ms", Better::Lower, [(VPOD.to_owned(), values)])
+        Metric::new(NAME, name, "ms", Better::Lower, [(VPOD.to_owned(), values)])
             .with_param("pods", PODS_PER_ROUND)
     };
     Ok(names.into_iter().zip(rounds).map(metric).collect())

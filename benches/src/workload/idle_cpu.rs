@@ -1,14 +1,15 @@
 //! What a daemon costs that has nothing to do.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::Options;
-use crate::host::{check_stop, process_cpu_seconds, progress};
+use crate::host::{check_stop, pause, process_cpu_seconds, progress};
 use crate::metric::{Better, Metric, VPOD};
-use crate::subject::Vpod;
+use crate::subject::{Subject, Vpod};
+
+pub(super) const NAME: &str = "idle-cpu";
 
 const PODS: u32 = 50;
 /// New pods still exchange a few frames with the node; let them fall silent.
@@ -16,32 +17,23 @@ const SETTLE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(options: &Options) -> Result<Vec<Metric>> {
     let mut vpod = Vpod::start()?;
-    for n in 0..PODS {
+    for _ in 0..PODS {
         check_stop()?;
-        vpod.create_pod(&format!("idle-{n}"))?;
+        vpod.add_pod()?;
     }
     progress(&format!("{PODS} pods created"));
-    thread::sleep(SETTLE);
-    let pids = vpod.pids()?;
+    pause(SETTLE)?;
+    let pids = vpod.processes()?;
     let mut percents = Vec::new();
     for round in 1..=options.rounds {
         check_stop()?;
-        let (before, started) = (cpu_seconds(&pids)?, Instant::now());
-        thread::sleep(Duration::from_secs(options.seconds.into()));
-        let percent = 100.0 * (cpu_seconds(&pids)? - before) / started.elapsed().as_secs_f64();
-        progress(&format!("round {round}/{}: {percent:.2} % of a core", options.rounds));
+        let (before, started) = (process_cpu_seconds(&pids)?, Instant::now());
+        pause(Duration::from_secs_f64(options.seconds))?;
+        let percent = 100.0 * (process_cpu_seconds(&pids)? - before) / started.elapsed().as_secs_f64();
+        progress(&format!("{NAME}, round {round}/{}: {percent:.2} % of a core", options.rounds));
         percents.push(percent);
     }
-    let metric = Metric::new(
-        "idle-cpu",
-        "both processes",
-        "% of a core",
-        Better::Lower,
-        [(VPOD.to_owned(), percents)],
-    );
+    let metric =
+        Metric::new(NAME, "both processes", "% of a core", Better::Lower, [(VPOD.to_owned(), percents)]);
     Ok(vec![metric.with_param("pods", PODS)])
-}
-
-fn cpu_seconds(pids: &[u32]) -> Result<f64> {
-    pids.iter().map(|pid| process_cpu_seconds(*pid)).sum()
 }

@@ -1,0 +1,168 @@
+//! Subjects side by side: sets them up, measures them in turn, and keeps apart what is whose fault.
+//!
+//! vpod failing is an error of the run. A peer failing is a gap in the table, shown with its reason.
+//! Whoever damages or doubles what it carries ends the run, peer or not: figures of a run in which
+//! that happens mean nothing, and the harness itself may be at fault.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::host::{check_stop, progress, stopped};
+use crate::metric::{Better, Metric, VPOD};
+use crate::subject::{self, Subject};
+use crate::workload::Options;
+
+/// A subject did not deliver what was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("{subject} does not deliver what is sent: {what}")]
+pub(crate) struct Damaged {
+    subject: String,
+    what: String,
+}
+
+impl Damaged {
+    pub(crate) fn by(subject: &dyn Subject, what: impl Into<String>) -> Self {
+        Self { subject: subject.name().to_owned(), what: what.into() }
+    }
+}
+
+/// vpod and the peers that could be set up.
+pub(crate) struct Bed {
+    /// vpod first.
+    subjects: Vec<Box<dyn Subject>>,
+    skipped: BTreeMap<String, String>,
+}
+
+/// Samples of each subject, in the order they were taken.
+pub(crate) struct Measured<T> {
+    samples: BTreeMap<&'static str, Vec<T>>,
+    skipped: BTreeMap<String, String>,
+}
+
+/// What a metric is called and how it is to be read.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind {
+    pub(crate) workload: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) better: Better,
+}
+
+impl Bed {
+    /// Sets vpod and the peers up, each with `pods` pods.
+    pub(crate) fn set_up(options: &Options, pods: usize) -> Result<Self> {
+        let mut bed = Self { subjects: vec![subject::ours()?], skipped: BTreeMap::new() };
+        for peer in &options.peers {
+            check_stop()?;
+            match subject::set_up(*peer, &options.settings) {
+                Ok(subject) => bed.subjects.push(subject),
+                Err(error) => bed.skip(peer.name(), &error)?,
+            }
+        }
+        bed.grow(pods)?;
+        Ok(bed)
+    }
+
+    /// Adds pods until each subject has `pods`.
+    pub(crate) fn grow(&mut self, pods: usize) -> Result<()> {
+        self.each(&format!("{pods} pods"), |subject| {
+            while subject.pods().len() < pods {
+                check_stop()?;
+                subject.add_pod().with_context(|| format!("pod {}", subject.pods().len()))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Does something to each subject once.
+    pub(crate) fn each(
+        &mut self,
+        what: &str,
+        mut step: impl FnMut(&mut dyn Subject) -> Result<()>,
+    ) -> Result<()> {
+        for index in (0..self.subjects.len()).rev() {
+            check_stop()?;
+            progress(&format!("{}: {what}", self.subjects[index].name()));
+            self.attempt(index, &mut step)?;
+        }
+        Ok(())
+    }
+
+    /// Measures each subject once, `rounds` times over.
+    pub(crate) fn rounds<T>(
+        &mut self,
+        rounds: u32,
+        what: &str,
+        show: impl Fn(&T) -> String,
+        mut measure: impl FnMut(&mut dyn Subject) -> Result<T>,
+    ) -> Result<Measured<T>> {
+        let mut samples: BTreeMap<&str, Vec<T>> = BTreeMap::new();
+        for round in 1..=rounds {
+            let mut index = 0;
+            while index < self.subjects.len() {
+                check_stop()?;
+                let name = self.subjects[index].name();
+                // A subject that failed is no longer there, and the next has its index.
+                let Some(sample) = self.attempt(index, &mut measure)? else {
+                    samples.remove(name);
+                    continue;
+                };
+                progress(&format!("{what}, round {round}/{rounds}: {name}: {}", show(&sample)));
+                samples.entry(name).or_default().push(sample);
+                index += 1;
+            }
+        }
+        Ok(Measured { samples, skipped: self.skipped.clone() })
+    }
+
+    /// `None` when the subject is a peer that failed; it is taken down.
+    fn attempt<T>(
+        &mut self,
+        index: usize,
+        step: &mut impl FnMut(&mut dyn Subject) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let name = self.subjects[index].name();
+        match step(self.subjects[index].as_mut()) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if name == VPOD => Err(error.context(VPOD)),
+            Err(error) => {
+                self.skip(name, &error).map_err(|_| error)?;
+                self.subjects.remove(index);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Notes that a peer is not measured. Fails when that is more than the peer's own trouble.
+    fn skip(&mut self, peer: &str, error: &anyhow::Error) -> Result<()> {
+        if stopped() {
+            anyhow::bail!("interrupted");
+        }
+        if let Some(damaged) = error.downcast_ref::<Damaged>() {
+            anyhow::bail!("{damaged}");
+        }
+        progress(&format!("{peer}: not measured: {error:#}"));
+        self.skipped.insert(peer.to_owned(), format!("{error:#}"));
+        Ok(())
+    }
+}
+
+impl<T> Measured<T> {
+    /// One quantity of the samples.
+    pub(crate) fn metric(&self, kind: Kind, field: impl Fn(&T) -> f64) -> Metric {
+        let samples = self
+            .samples
+            .iter()
+            .map(|(name, samples)| ((*name).to_owned(), samples.iter().map(&field).collect()));
+        let mut metric = Metric::new(kind.workload, kind.name, kind.unit, kind.better, samples);
+        metric.skipped = self.skipped.clone();
+        metric
+    }
+}
+
+/// How long a program that measures for `seconds` may take altogether.
+pub(crate) fn limit(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds) + Duration::from_secs(20)
+}

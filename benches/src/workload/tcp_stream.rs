@@ -1,0 +1,89 @@
+//! One iperf3 run through a subject.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::bed::{Kind, Measured, limit};
+use crate::host::{Running, drops, in_netns, machine_cpu_seconds};
+use crate::metric::{Better, Metric};
+use crate::subject::{IP_MTU, Subject};
+
+/// Pinned: the machine's default may pace (bbr), and then pacing is what gets measured.
+const CONGESTION_CONTROL: &str = "cubic";
+
+pub(super) struct Sample {
+    pub(super) gigabits_per_second: f64,
+    retransmits: f64,
+    drops: f64,
+    cpu_seconds_per_gigabyte: f64,
+}
+
+pub(super) fn measure(subject: &dyn Subject, streams: u32, seconds: f64) -> Result<Sample> {
+    let mut server = in_netns(&subject.server().netns, "iperf3");
+    let mut server = Running::start(server.args(["-s", "-1"]))?;
+    // iperf3 says nothing when it listens; a client that is too early would just be refused.
+    thread::sleep(Duration::from_millis(200));
+    server.check_running().context("iperf3 -s")?;
+    let dropped =
+        || Ok::<_, anyhow::Error>(drops(&subject.client().netns)? + drops(&subject.server().netns)?);
+    let (drops_before, cpu_before) = (dropped()?, machine_cpu_seconds()?);
+    let mut client = in_netns(&subject.client().netns, "iperf3");
+    client.args(["-c", &subject.server().ip.to_string(), "-C", CONGESTION_CONTROL, "-J"]);
+    client.args(["-P", &streams.to_string(), "-t", &seconds.max(1.0).round().to_string()]);
+    let printed = Running::start(&mut client)?.finish(limit(seconds)).context("iperf3 -c")?;
+    let cpu = machine_cpu_seconds()? - cpu_before;
+    let report: Report = serde_json::from_str(&printed).context("iperf3 printed no JSON")?;
+    ensure!(report.error.is_none(), "{}", report.error.unwrap_or_default());
+    let end = report.end.context("iperf3 reported no end")?;
+    let received = end.sum_received;
+    ensure!(received.bytes > 0.0, "iperf3 carried nothing");
+    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 frames")]
+    let drops = dropped()?.saturating_sub(drops_before) as f64;
+    Ok(Sample {
+        gigabits_per_second: received.bits_per_second / 1e9,
+        retransmits: end.sum_sent.retransmits.unwrap_or(0.0),
+        drops,
+        cpu_seconds_per_gigabyte: cpu / (received.bytes / 1e9),
+    })
+}
+
+/// Throughput and what it cost.
+pub(super) fn metrics(workload: &'static str, measured: &Measured<Sample>, streams: u32) -> Vec<Metric> {
+    let metric = |name, unit, better, field: fn(&Sample) -> f64| {
+        let kind = Kind { workload, name, unit, better };
+        measured
+            .metric(kind, field)
+            .with_param("streams", streams)
+            .with_param("mtu", IP_MTU)
+            .with_param("cc", CONGESTION_CONTROL)
+    };
+    vec![
+        metric("throughput", "Gbit/s", Better::Higher, |s| s.gigabits_per_second),
+        metric("cpu", "CPU s/GB", Better::Lower, |s| s.cpu_seconds_per_gigabyte),
+        metric("retransmits", "segments", Better::Lower, |s| s.retransmits),
+        metric("drops", "frames", Better::Lower, |s| s.drops),
+    ]
+}
+
+/// What we read of iperf3's JSON.
+#[derive(Deserialize)]
+struct Report {
+    error: Option<String>,
+    end: Option<End>,
+}
+
+#[derive(Deserialize)]
+struct End {
+    sum_sent: Sum,
+    sum_received: Sum,
+}
+
+#[derive(Deserialize)]
+struct Sum {
+    bytes: f64,
+    bits_per_second: f64,
+    retransmits: Option<f64>,
+}
