@@ -10,7 +10,7 @@
 //!
 //! ```text
 //!  hash ─▶ index: one cache line a bucket        slab: two cache lines a slot
-//!          | 8 tags of 32 bits | 8 slots |  ──▶  | key, counters, generation | forward, rewrite |
+//!          | 8 tags of 32 bits | 8 slots |  ──▶  | key, counters | generation, forward |
 //! ```
 //!
 //! A seeded hash chooses one bucket, and that one line decides: a flow is in it or nowhere, so neither
@@ -150,8 +150,9 @@ impl FlowTable {
 
     /// Third pass: loads the slot, both lines of it.
     pub(crate) fn load_candidate(&self, probe: &mut Probe) {
-        // Without a branch that could be guessed wrong, a wrong slot becomes none.
-        let is_it = self.slab.get(probe.slot).is_some_and(|slot| slot.key == probe.key);
+        let entry = self.slab.get(probe.slot);
+        // `&`: both lines are asked for before either is waited for.
+        let is_it = entry.is_some_and(|e| (e.key == probe.key) & (e.generation == self.generation));
         probe.slot = if is_it { probe.slot } else { NIL };
     }
 
@@ -197,10 +198,7 @@ impl FlowTable {
     /// Frames of the flow were forwarded.
     pub(crate) fn count(&mut self, flow: FlowId, burst: Burst, now: Instant) {
         if let Some(entry) = self.slab.get_mut(flow.0) {
-            // The second line is written once in a while, not for every frame.
-            if entry.frames > 0 && !entry.is_used {
-                entry.is_used = true;
-            }
+            entry.is_used |= entry.frames > 0;
             entry.frames += burst.frames as u64;
             entry.bytes += burst.bytes as u64;
             entry.last_used = entry.last_used.max(now);

@@ -1,7 +1,7 @@
 //! Where the entries are, and each port's queue through them.
 //!
-//! A slot is a pair of cache lines: what tells a flow and what counts it in the first, what to do
-//! with its frames in the second, which the processor's spatial prefetcher brings along.
+//! A slot is a pair of cache lines: what tells a flow and what its frames change in the first; in the
+//! second, which they only read, what to do with them and whether that still holds.
 //!
 //! Invariants:
 //! - a slot is vacant and in the free list, or occupied and in the queue of exactly one port;
@@ -28,17 +28,17 @@ pub(crate) struct Slot {
     pub(crate) frames: u64,
     pub(crate) bytes: u64,
     pub(crate) last_used: Instant,
-    pub(super) generation: u64,
-    // Second cache line.
-    pub(crate) forward: Forward,
     /// Used again since it was queued; the first frame is what put it here.
     pub(super) is_used: bool,
+    // Second cache line.
+    pub(super) generation: u64,
+    pub(crate) forward: Forward,
     older: u32,
     /// Also links the free list.
     newer: u32,
 }
 
-const _: () = assert!(size_of::<Slot>() == 128 && std::mem::offset_of!(Slot, forward) == 64);
+const _: () = assert!(size_of::<Slot>() == 128 && std::mem::offset_of!(Slot, generation) == 64);
 
 /// From the entry queued first to the one queued last.
 #[derive(Debug, Clone, Copy)]
@@ -126,9 +126,9 @@ impl Slab {
             frames: 0,
             bytes: 0,
             last_used: now,
+            is_used: false,
             generation,
             forward,
-            is_used: false,
             older: NIL,
             newer: NIL,
         };
