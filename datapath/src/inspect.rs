@@ -5,11 +5,11 @@
 
 use std::net::IpAddr;
 
+use etherparse::IpNumber;
 use protocol::PortId;
 use protocol::link::Summary;
 use protocol::object::{FdbEntry, Flow, NeighborEntry};
 
-use crate::flow_table::FlowEvictions;
 use crate::l2::fdb::Station;
 use crate::switch::Switch;
 use crate::time::{Instant, millis};
@@ -77,7 +77,8 @@ impl Switch {
                 source: IpAddr::V4(key.source),
                 source_port: key.source_port,
                 destination: IpAddr::V4(key.destination),
-                destination_port: key.destination_port,
+                // What stands there for ICMP tells requests from replies.
+                destination_port: if key.protocol == IpNumber::ICMP.0 { 0 } else { key.destination_port },
                 frames: entry.frames,
                 bytes: entry.bytes,
                 idle_ms: millis(now.saturating_since(entry.last_used)),
@@ -85,12 +86,6 @@ impl Switch {
             (slot as u64, flow)
         });
         page(rows, max)
-    }
-
-    /// Why cached flows went.
-    #[must_use]
-    pub const fn flow_evictions(&self) -> FlowEvictions {
-        self.flows.evictions()
     }
 
     /// Numbers for `status`; `workers` is the caller's.
@@ -108,6 +103,8 @@ impl Switch {
             rx_frames: 0,
             forwarded: 0,
             dropped: 0,
+            merged: self.merged,
+            flow_evictions: self.flows.evictions(),
         };
         for port in self.ports.iter() {
             summary.rx_frames += port.counters.rx_frames();

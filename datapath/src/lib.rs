@@ -88,7 +88,6 @@ pub mod time;
 
 pub use batch::Batch;
 pub use config::ConfigError;
-pub use flow_table::FlowEvictions;
 pub use frame::{Frame, HEADROOM, VNET_HDR_LEN};
 pub use limits::Limits;
 pub use output::{Egress, Transmit};

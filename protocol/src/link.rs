@@ -19,7 +19,7 @@ use crate::object::{FdbEntry, Flow, NeighborEntry, PortCounters, PortKind, PortS
 
 /// Version of this conversation. A control process that finds a datapath of another version
 /// replaces it.
-pub const LINK_VERSION: u32 = 1;
+pub const LINK_VERSION: u32 = 2;
 /// Longest message; `SOCK_SEQPACKET` keeps messages whole, and the default socket buffer is larger.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// Descriptors in one message; the kernel's `SCM_MAX_FD` is 253.
@@ -242,4 +242,55 @@ pub struct Summary {
     pub forwarded: u64,
     /// Σ over ports and reasons.
     pub dropped: u64,
+    /// Frames that were written as part of another: bursts of small frames leave as one superframe.
+    pub merged: u64,
+    /// Why entries of the flow table went.
+    pub flow_evictions: FlowEvictions,
+}
+
+/// Entries that went, by cause. What was ever put in is in the table still or counted here, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FlowEvictions {
+    /// Decided under an older configuration; found when its flow came again, or by the sweep.
+    pub stale: u64,
+    /// Unused for so long that the flow is taken to be over.
+    pub idle: u64,
+    /// Its port had its share, and wanted another.
+    pub share: u64,
+    /// The table was full, and its port held most.
+    pub full: u64,
+    /// Too many flows whose hashes share a cache line of the index.
+    pub collision: u64,
+}
+
+impl FlowEvictions {
+    /// Names and counts of all causes.
+    #[must_use]
+    pub const fn by_cause(&self) -> [(&'static str, u64); 5] {
+        [
+            ("stale", self.stale),
+            ("idle", self.idle),
+            ("share", self.share),
+            ("full", self.full),
+            ("collision", self.collision),
+        ]
+    }
+
+    /// Σ over causes.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.stale + self.idle + self.share + self.full + self.collision
+    }
+
+    /// Of two tables together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            stale: self.stale + other.stale,
+            idle: self.idle + other.idle,
+            share: self.share + other.share,
+            full: self.full + other.full,
+            collision: self.collision + other.collision,
+        }
+    }
 }

@@ -52,6 +52,7 @@ use std::time::Duration;
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 use protocol::PortId;
+use protocol::link::FlowEvictions;
 
 use crate::action::Forward;
 use crate::burst::Burst;
@@ -62,7 +63,6 @@ use evictions::Cause;
 use index::Index;
 use slab::{NIL, Slab, VACANT};
 
-pub use evictions::FlowEvictions;
 pub(crate) use key::FlowKey;
 pub(crate) use slab::Slot;
 
@@ -299,7 +299,7 @@ impl FlowTable {
         }
         self.index.remove(self.hasher.hash_one(entry.key), slot);
         self.slab.vacate(slot);
-        self.evictions.count(cause);
+        cause.count(&mut self.evictions);
     }
 }
 

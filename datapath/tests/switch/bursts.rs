@@ -37,6 +37,7 @@ fn burst_of_datagrams_is_one_write() {
     assert_eq!((deltas[&A].rx, deltas[&A].forwarded, deltas[&B].tx), (20, 20, 1));
     let row = &h.switch.flows_page(0, 10, h.now).0[0];
     assert_eq!((row.frames, row.bytes), (21, 21 * (14 + 20 + 8 + 64)));
+    assert_eq!(h.switch.summary().merged, 19);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use protocol::link::{
-    ConfigDelta, DeviceKind, Envelope, FromDatapath, NodeConfig, PortConfig, Summary, ToDatapath,
+    ConfigDelta, DeviceKind, Envelope, FlowEvictions, FromDatapath, NodeConfig, PortConfig, Summary,
+    ToDatapath,
 };
 use protocol::message::{
     AdminRequest, ApiError, CreatePod, DatapathStatus, ErrorCode, Items, Kind, PodEntry, PodRef, ReadRequest,
@@ -324,9 +325,11 @@ fn from_datapath() -> Vec<(&'static str, Envelope<FromDatapath>)> {
         rx_frames: 7,
         forwarded: 8,
         dropped: 9,
+        merged: 10,
+        flow_evictions: FlowEvictions { stale: 11, idle: 12, share: 13, full: 14, collision: 15 },
     };
     let bodies = [
-        ("link hello", FromDatapath::Hello { version: 1, build: "0.1.0".to_owned(), pid: 11, epoch: 8 }),
+        ("link hello", FromDatapath::Hello { version: 2, build: "0.1.0".to_owned(), pid: 11, epoch: 8 }),
         ("link applied", FromDatapath::Applied { epoch: 8 }),
         ("link refused", FromDatapath::Refused { message: "why".to_owned() }),
         ("link ports", FromDatapath::Ports(vec![port_config()])),

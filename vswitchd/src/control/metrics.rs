@@ -105,16 +105,25 @@ impl Collector for Snapshot {
                 ConstCounter::new(drop.frames).encode(family.encode_family(&labels)?)?;
             }
         }
+        let help = "Entries that left the flow table, by cause";
+        let mut family =
+            encoder.encode_descriptor("vswitch_flow_evictions", help, None, MetricType::Counter)?;
+        for (cause, flows) in self.summary.flow_evictions.by_cause() {
+            ConstCounter::new(flows).encode(family.encode_family(&[("cause", cause)])?)?;
+        }
         let mut counter = |name: &str, help: &str, value: u64| {
             let metric = ConstCounter::new(value);
             metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
         };
         counter("vswitch_datapath_restarts", "Times the datapath was started again", self.datapath_restarts)?;
+        let help = "Frames that left as part of another: bursts of small frames are merged";
+        counter("vswitch_merged_frames", help, self.summary.merged)?;
         let mut gauge = |name: &str, help: &str, value: u64| {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
         };
         gauge("vswitch_datapath_up", "1 if the datapath answers", self.datapath_up.into())?;
+        gauge("vswitch_workers", "Threads that forward", self.summary.workers.into())?;
         gauge("vswitch_datapath_epoch", "Number of the active configuration", self.summary.epoch)?;
         gauge("vswitch_fdb_entries", "Entries of the forwarding database", self.summary.fdb_entries.into())?;
         gauge("vswitch_neighbor_entries", "Entries of the neighbour table", self.summary.neighbors.into())?;

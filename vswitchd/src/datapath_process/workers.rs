@@ -170,6 +170,8 @@ fn sum_summaries(replies: &[Reply]) -> Reply {
         rx_frames: sum.rx_frames + more.rx_frames,
         forwarded: sum.forwarded + more.forwarded,
         dropped: sum.dropped + more.dropped,
+        merged: sum.merged + more.merged,
+        flow_evictions: sum.flow_evictions.plus(more.flow_evictions),
         ..sum
     });
     let workers = u32::try_from(replies.len()).unwrap_or(u32::MAX);
