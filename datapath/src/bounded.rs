@@ -1,5 +1,5 @@
-//! A hash table with a cap, a share per port, and fair eviction; the one table behind the FDB, the
-//! neighbours and the flows.
+//! A hash table with a cap, a share per port, and fair eviction; the table behind the FDB and the
+//! neighbours. Flows, looked up for every frame, have their own (`flow_table`).
 //!
 //! How it works: entries live in a slab; a seeded hash index finds them; each port's entries form a
 //! doubly linked list from least to most recently used. A port that has its share loses its own

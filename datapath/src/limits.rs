@@ -14,8 +14,8 @@ pub struct Limits {
     pub neighbors: u32,
     /// Learned neighbours of one port.
     pub neighbors_per_port: u32,
-    /// Cached flows in all: at 160 bytes each 64 Ki are 10 MiB, of which those never used are not backed
-    /// by memory. 2 Mi are 320 MiB.
+    /// Cached flows in all: at 144 bytes each 64 Ki are 9 MiB, of which slots never used are not backed by
+    /// memory. 2 Mi are 288 MiB.
     pub flows: u32,
     /// Cached flows of one port, an eighth of all: enough for a busy server, and a port scan evicts
     /// only the scanner's own.

@@ -9,6 +9,8 @@
 //! Nothing here changes the switch, so nothing that acting on a frame changes (a learned station, an
 //! evicted flow) is taken as decided: acting looks at the flow again, which is in the cache by then.
 
+use std::hint::black_box;
+
 use protocol::PortId;
 
 use crate::flow_table::{FlowTable, Probe};
@@ -50,12 +52,11 @@ impl Window {
         for (ingress, frame) in frames {
             self.seen.push(Seen::classify(*ingress, frame, ports, flows));
         }
+        black_box(self.probes().fold(0, |touched, probe| touched ^ flows.touch_bucket(probe)));
         for probe in self.probes() {
             flows.find_candidate(probe);
         }
-        for probe in self.probes() {
-            flows.load_candidate(probe);
-        }
+        black_box(self.probes().fold(0, |touched, probe| touched ^ flows.touch_candidate(probe)));
     }
 
     /// What was found, in the order of the frames.

@@ -3,9 +3,10 @@
 /// Entries of a bucket: a tag and a slot number each, together one cache line.
 pub(super) const WAYS: usize = 8;
 
-/// Flows per bucket when the table is full. At two, one bucket in 4,000 would hold more than
-/// [`WAYS`] (Poisson), so an eviction for want of a place here is rare even then.
-const FLOWS_PER_BUCKET: u32 = 2;
+/// Flows per bucket when the table is full, rounded down to a power of two of buckets. Then one bucket
+/// in 50 would hold more than [`WAYS`] (Poisson), and under one flow in 100 has no place; half full, it
+/// is one bucket in 4,000. Twice as many buckets cost more in the caches than these evictions do.
+const FLOWS_PER_BUCKET: u32 = 4;
 
 /// No entry. Never the tag of a hash.
 const EMPTY: u32 = 0;
@@ -47,6 +48,11 @@ impl Index {
         let bucket = self.bucket(hash)?;
         let way = bucket.matching(tag(hash)).trailing_zeros() as usize;
         bucket.slots.get(way).copied()
+    }
+
+    /// Loads the bucket of `hash`, for its effect on the cache; what comes back is of no other use.
+    pub(super) fn touch(&self, hash: u64) -> u32 {
+        self.bucket(hash).and_then(|bucket| bucket.tags.first()).copied().unwrap_or_default()
     }
 
     /// Every slot in the bucket of `hash`, if there is no room for another.

@@ -16,14 +16,14 @@
 //! A seeded hash chooses one bucket, and that one line decides: a flow is in it or nowhere, so neither
 //! a hit nor a miss probes further, and removing leaves nothing behind. Counting uses the slot that the
 //! lookup found. The index is apart from the slots because it is then dense enough to stay in the cache
-//! (32 bytes a flow), a miss does not touch the slots at all, and slots can be handed out from the
+//! (16 bytes a flow), a miss does not touch the slots at all, and slots can be handed out from the
 //! lowest on: what is swept, shown and paged in by the kernel is what was used, not what could be.
 //!
-//! For a batch the lookup is done in passes, each a short loop of loads that do not depend on each
-//! other, so that the processor has many cache misses under way at once: [`FlowTable::probe`] hashes,
-//! [`FlowTable::find_candidate`] loads the bucket, [`FlowTable::load_candidate`] loads the slot. The
-//! loads are real ones, because the language has no prefetch without `unsafe`. What they found is a
-//! hint: [`FlowTable::lookup`] compares again, because acting on the frames before may have changed the
+//! For a batch the lookup is done in passes: [`FlowTable::probe`] hashes, [`FlowTable::touch_bucket`]
+//! loads the buckets, [`FlowTable::find_candidate`] compares tags, [`FlowTable::touch_candidate`] loads
+//! the slots. The two that load do nothing else, so that the loads of many frames fit into the
+//! processor's window of instructions and are under way at once. They are real loads, because the language has no prefetch without `unsafe`. What was found is a
+//! hint: [`FlowTable::lookup`] compares keys, because acting on the frames before may have changed the
 //! table.
 //!
 //! A new configuration begins a new generation; entries of older ones count as absent, all at once and
@@ -39,7 +39,7 @@
 //! older generation, an idle one, one of the same port, or the least recently used, in this order.
 //! Every entry that goes is counted by its cause ([`FlowEvictions`]).
 //!
-//! Memory: 160 bytes a flow; nothing is allocated after [`FlowTable::new`] and [`FlowTable::reserve`].
+//! Memory: 144 bytes a flow; nothing is allocated after [`FlowTable::new`] and [`FlowTable::reserve`].
 
 mod evictions;
 mod index;
@@ -143,17 +143,19 @@ impl FlowTable {
         Probe { key, hash: self.hasher.hash_one(key), slot: NIL }
     }
 
-    /// Second pass: loads the bucket.
+    /// Second pass: loads the bucket. Only the cache needs what comes back.
+    pub(crate) fn touch_bucket(&self, probe: &Probe) -> u32 {
+        self.index.touch(probe.hash)
+    }
+
+    /// Third pass: finds where the entry should be.
     pub(crate) fn find_candidate(&self, probe: &mut Probe) {
         probe.slot = self.index.first_candidate(probe.hash).unwrap_or(NIL);
     }
 
-    /// Third pass: loads the slot, both lines of it.
-    pub(crate) fn load_candidate(&self, probe: &mut Probe) {
-        let entry = self.slab.get(probe.slot);
-        // `&`: both lines are asked for before either is waited for.
-        let is_it = entry.is_some_and(|e| (e.key == probe.key) & (e.generation == self.generation));
-        probe.slot = if is_it { probe.slot } else { NIL };
+    /// Fourth pass: loads the slot. Only the cache needs what comes back.
+    pub(crate) fn touch_candidate(&self, probe: &Probe) -> u64 {
+        self.slab.touch(probe.slot)
     }
 
     /// What was decided under this configuration.

@@ -96,6 +96,11 @@ impl Slab {
         self.slots.get(slot as usize)
     }
 
+    /// Loads both lines of `slot`, for its effect on the cache; what comes back is of no other use.
+    pub(super) fn touch(&self, slot: u32) -> u64 {
+        self.get(slot).map_or(0, |place| place.frames ^ place.generation)
+    }
+
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Slot> {
         self.slots.get_mut(slot as usize)
     }

@@ -41,7 +41,6 @@ impl FlowTable {
     fn probe_all(&self, key: FlowKey) -> Probe {
         let mut probe = self.probe_key(key);
         self.find_candidate(&mut probe);
-        self.load_candidate(&mut probe);
         probe
     }
 

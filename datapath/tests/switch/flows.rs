@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::common::*;
-use datapath::Limits;
+use datapath::{FlowEvictions, Limits};
 use proptest::prelude::*;
 use protocol::link::{ConfigDelta, PortConfig};
 use protocol::object::PortState;
@@ -104,6 +104,33 @@ fn port_scan_evicts_only_the_scanner() {
     assert_eq!(rows.iter().filter(|row| row.ingress == B).count(), 1);
 }
 
+#[test]
+fn evictions_are_counted_by_cause() {
+    let limits = Limits { flows: 64, flows_per_port: 16, ..Limits::default() };
+    let mut h = Harness::with(standard_ports(), limits);
+    for source_port in 0..20 {
+        h.send(A, &udp(direct(A_IP, B_IP), source_port, 2, b"x"));
+    }
+    assert_eq!(h.switch.flow_evictions(), FlowEvictions { share: 4, ..FlowEvictions::default() });
+    h.apply(ConfigDelta::default());
+    assert_eq!(h.switch.summary().flows, 0);
+    h.send(A, &udp(direct(A_IP, B_IP), 19, 2, b"x"));
+    assert_eq!((h.switch.summary().flows, h.switch.flow_evictions().stale), (1, 1));
+    h.wait(Duration::from_secs(60));
+    h.sweep();
+    let evictions = h.switch.flow_evictions();
+    assert_eq!((evictions.stale, evictions.idle, evictions.total()), (16, 1, 21));
+}
+
+#[test]
+fn flow_decided_in_a_batch_serves_the_rest_of_it() {
+    let mut h = Harness::new();
+    let frame = (A, udp(routed(A_IP, B_IP), 1, 2, b"x"));
+    assert_eq!(h.send_batch(&vec![frame; 50]).len(), 50);
+    let rows = h.switch.flows_page(0, 10, h.now).0;
+    assert_eq!(rows.iter().map(|row| row.frames).collect::<Vec<_>>(), [50]);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Frame { ingress: u32, frame: Vec<u8> },
@@ -195,5 +222,29 @@ proptest! {
             }
         }
         prop_assert_eq!(plain.switch.summary().flows, 0);
+    }
+
+    /// Looking up a window of frames ahead finds what looking up each in its turn would have.
+    #[test]
+    fn batches_meet_the_fate_of_single_frames(
+        batches in proptest::collection::vec((proptest::collection::vec((0..4u32, frame()), 1..64), any::<bool>()), 1..10),
+    ) {
+        let limits = |flows, flows_per_port| Limits { flows, flows_per_port, ..Limits::default() };
+        let mut together = Harness::with(standard_ports(), limits(6, 3));
+        let mut single = Harness::with(standard_ports(), limits(0, 0));
+        for (frames, reconfigure) in batches {
+            let frames: Vec<_> = frames.into_iter().map(|(port, frame)| (PortId(port), frame)).collect();
+            let alone: Vec<_> = frames.iter().flat_map(|(port, frame)| single.send(*port, frame)).collect();
+            prop_assert_eq!(together.send_batch(&frames), alone);
+            for port in standard_ports() {
+                let counters = |h: &Harness| h.switch.port_counters(port.id);
+                prop_assert_eq!(counters(&together), counters(&single));
+            }
+            if reconfigure {
+                for h in [&mut together, &mut single] {
+                    h.apply(ConfigDelta::default());
+                }
+            }
+        }
     }
 }
