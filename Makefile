@@ -3,14 +3,14 @@
 # `make demo` and `make test` do their own set-up, so each works on a fresh Debian 12 with Rust.
 # Variables:  KEEP=1       make demo leaves everything running and says what to try next
 #             TESTS=word   make test runs only integration tests whose name contains the word
-#             BASE=commit  make bench compares with that commit
+#             BASE=commit  make bench measures that commit too, as the peer "base"
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench bench-setup clean
 
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@awk '/^# Variables:/,/^$$/{sub(/^#( Variables:)? */, "    "); if (NF) print}' Makefile
 
 setup: ## Install what is missing: Debian packages, /dev/net/tun; check the Rust toolchain
@@ -27,9 +27,12 @@ test: ## Unit and model tests, then the promises on the real kernel (as root, th
 lint: ## Format, clippy, crate boundaries, licences and bans, scripts
 	@scripts/lint.sh
 
-bench: ## Throughput beside a Linux bridge, time of create-pod, processor time of an idle daemon
+bench: ## All workloads beside all installed peers, in ten minutes; results go to benches/results/
 	@scripts/setup.sh --quiet
 	@BASE='$(BASE)' scripts/bench.sh
+
+bench-setup: ## Install the peers that make bench compares with: Open vSwitch, VDE
+	@scripts/setup.sh --bench
 
 clean: ## Remove build output and whatever a killed test or demo left behind
 	@scripts/cleanup.sh

@@ -1,24 +1,37 @@
 #!/usr/bin/env bash
-# All workloads of vpod-bench, vpod and its peers in turn in one run. With BASE=<commit> the same is
-# run on that commit too, built in a worktree, so that both figures come from one machine.
+# All workloads of vpod-bench beside all peers that are installed (`make bench-setup`), in one run of
+# at most ten minutes: one table here, figures and a plot in benches/results/. With BASE=<commit> that
+# commit is built in a worktree and measured in turn with this tree, as the peer "base".
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
 
-measure() {
-    (
-        cd "$1"
-        cargo build --release --locked --workspace --bins
-        as_root "${CARGO_TARGET_DIR:-target}/release/vpod-bench" run same-node-tcp create-pod idle-cpu
-    )
-}
+# Many short samples rather than few long ones: what disturbs a shared machine comes and goes.
+readonly ROUNDS=5 SAMPLE_SECONDS=0.5
+readonly PEERS=bridge,ovs,vde,plain,pump
+# 250 pods of every peer take too long to make.
+readonly IDLE_PODS=10,100
+readonly RESULTS=benches/results
 
-say "== this tree"
-measure .
+# Debian keeps daemons in sbin, which a user's PATH may lack.
+export PATH="$PATH:/usr/sbin:/sbin"
+
+say "== build"
+cargo build --release --locked --workspace --bins
+arguments=(--peers "$PEERS" --rounds "$ROUNDS" --seconds "$SAMPLE_SECONDS" --idle-pods "$IDLE_PODS")
 if [ -n "${BASE:-}" ]; then
-    tree=$(mktemp -d /tmp/vpod-bench.XXXXXX)
+    say "== build of $BASE"
+    tree=$(mktemp -d /tmp/vpod-base.XXXXXX)
     trap 'git worktree remove --force "$tree" 2>/dev/null || true; rm -rf "$tree"' EXIT
     git worktree add --detach "$tree" "$BASE"
-    say "== $BASE"
-    measure "$tree"
+    (cd "$tree" && CARGO_TARGET_DIR="$tree/target" cargo build --release --locked -p vswitchd -p vpodctl)
+    arguments+=(--base "$tree/target/release")
 fi
+
+say "== measure"
+mkdir -p "$RESULTS"
+name="$RESULTS/$(date -u +%Y%m%d-%H%M%S)-$(git describe --always --dirty --abbrev=12 --exclude='*')"
+as_root "${CARGO_TARGET_DIR:-target}/release/vpod-bench" run all "${arguments[@]}" \
+    --save "$name.json" --plot "$name.svg"
+as_root chown "$(id -u):$(id -g)" "$name.json" "$name.svg"
+say "written: $name.json, $name.svg"

@@ -8,9 +8,10 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 . scripts/common.sh
 
-globs=("$TEST_DIR_GLOB" "$DEMO_DIR_GLOB")
+globs=("$TEST_DIR_GLOB" "$DEMO_DIR_GLOB" "$BENCH_DIR_GLOB")
 case "${1:-}" in
---tests) globs=("$TEST_DIR_GLOB") ;;
+# Tests run vpod-bench too.
+--tests) globs=("$TEST_DIR_GLOB" "$BENCH_DIR_GLOB") ;;
 --demo) globs=("$DEMO_DIR_GLOB") ;;
 "") ;;
 *) die "usage: cleanup.sh [--tests | --demo]" ;;
@@ -36,6 +37,14 @@ kill_users_of() {
         if tr '\0' ' ' 2>/dev/null <"$process/cmdline" | grep -qF -- "$1/"; then
             kill -KILL "${process#/proc/}" 2>/dev/null
         fi
+    done
+}
+
+# What the harness calls its namespaces: see common.sh.
+remove_bench_namespaces() {
+    local path
+    for path in /run/netns/vb-"$1"-* /run/netns/vb-*-"$1"-*; do
+        [ ! -e "$path" ] || remove_namespaces "${path##*/}"
     done
 }
 
@@ -78,6 +87,12 @@ for dir in "${dirs[@]}"; do
         remove_namespaces "$name"
         remove_cgroups "$name"
     fi
+    case "$dir" in
+    "$BENCH_DIR_GLOB"*)
+        pid=${dir#"$BENCH_DIR_GLOB"}
+        remove_bench_namespaces "${pid%%.*}"
+        ;;
+    esac
     # The demonstration's node is this machine itself, so its gateway is in no namespace of its own.
     [ ! -e "$dir/gateway-device" ] || ip link delete "$(cat "$dir/gateway-device")" 2>/dev/null
     grep -F " $dir" /proc/self/mounts | awk '{print $2}' | sort -r | xargs -r -n 1 umount -l

@@ -7,6 +7,9 @@
 # The test harness (integration/src/node.rs) and demo.sh make them, cleanup.sh finds them.
 export TEST_DIR_GLOB="/tmp/vpod-test."
 export DEMO_DIR_GLOB="/tmp/vpod-demo."
+# Those of vpod-bench: this, the process id of the run, and more. Its namespaces are called "vb-",
+# perhaps a kind and "-", the process id, "-", and more.
+export BENCH_DIR_GLOB="/tmp/vpod-bench."
 
 say() { printf '%s\n' "$*"; }
 warn() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
@@ -32,5 +35,5 @@ as_root() {
 owned() {
     local pid=${1#*/vpod-*.}
     pid=${pid%%[!0-9]*}
-    [ "$pid" != "${ENDING:-}" ] && grep -qsE '^(promises|demo\.sh)' "/proc/$pid/comm"
+    [ "$pid" != "${ENDING:-}" ] && grep -qsE '^(promises|demo\.sh|vpod-bench)' "/proc/$pid/comm"
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes a Debian machine ready to build, demonstrate and test vpod. Installs only what is missing,
-# so a second run changes nothing and needs no network. With --quiet it speaks only when it acts.
+# so a second run changes nothing and needs no network. With --quiet it speaks only when it acts, with
+# --bench it also installs what make bench compares vpod with.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -20,12 +21,18 @@ readonly NEEDED=(
 # Only `make lint` wants these.
 readonly NEEDED_BY_LINT=("shellcheck:shellcheck")
 
+# Only `make bench` compares with these.
+readonly NEEDED_BY_BENCH=("ovs-vswitchd:openvswitch-switch" "vde_switch:vde2")
+
 quiet=false
 wanted=("${NEEDED[@]}" "${NEEDED_BY_LINT[@]}")
-if [ "${1:-}" = "--quiet" ]; then
+case "${1:-}" in
+--quiet)
     quiet=true
     wanted=("${NEEDED[@]}")
-fi
+    ;;
+--bench) wanted=("${NEEDED[@]}" "${NEEDED_BY_BENCH[@]}") ;;
+esac
 # Debian keeps some of these in /usr/sbin, which a user's PATH may lack.
 export PATH="$PATH:/usr/sbin:/sbin"
 export DEBIAN_FRONTEND=noninteractive
@@ -56,12 +63,31 @@ install_packages() {
         ;;
     esac
     as_root apt-get -q update
+    case " ${missing[*]} " in
+    *" openvswitch-switch "*) forbid_daemons ;;
+    esac
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get -q install -y --no-install-recommends "${missing[@]}" ||
         die "apt-get could not install: ${missing[*]}"
+    case " ${missing[*]} " in
+    *" openvswitch-switch "*)
+        # Nor at the next boot.
+        as_root systemctl disable openvswitch-switch.service 2>/dev/null || true
+        ;;
+    esac
     for entry in "${wanted[@]}"; do
         present "${entry%%:*}" || die "${entry%%:*} is still missing after installing ${entry#*:}"
     done
+}
+
+# The harness runs an Open vSwitch of its own; the package's daemon is not to start. Debian's packages
+# ask this program before they start anything (invoke-rc.d(8)).
+forbid_daemons() {
+    local policy=/usr/sbin/policy-rc.d
+    [ ! -e "$policy" ] || return 0
+    trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 0755 "$policy"
 }
 
 check_rust() {

@@ -5,11 +5,11 @@
 //! that happens mean nothing, and the harness itself may be at fault.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::host::{check_stop, progress, stopped};
+use crate::host::{check_stop, pause, progress, stopped};
 use crate::metric::{Better, Metric, VPOD};
 use crate::subject::{self, Subject};
 use crate::workload::Options;
@@ -82,9 +82,16 @@ impl Bed {
         what: &str,
         mut step: impl FnMut(&mut dyn Subject) -> Result<()>,
     ) -> Result<()> {
+        self.quietly(|subject| {
+            progress(&format!("{}: {what}", subject.name()));
+            step(subject)
+        })
+    }
+
+    fn quietly(&mut self, mut step: impl FnMut(&mut dyn Subject) -> Result<()>) -> Result<()> {
+        // Backwards, because a peer that fails is removed.
         for index in (0..self.subjects.len()).rev() {
             check_stop()?;
-            progress(&format!("{}: {what}", self.subjects[index].name()));
             self.attempt(index, &mut step)?;
         }
         Ok(())
@@ -114,6 +121,35 @@ impl Bed {
                 index += 1;
             }
         }
+        Ok(Measured { samples, skipped: self.skipped.clone() })
+    }
+
+    /// Measures how fast something of each subject grows while nothing happens: all at the same
+    /// time, because idle subjects are not in each other's way. Per second, `rounds` times.
+    pub(crate) fn at_rest(
+        &mut self,
+        rounds: u32,
+        length: Duration,
+        what: &str,
+        mut read: impl FnMut(&mut dyn Subject) -> Result<f64>,
+    ) -> Result<Measured<f64>> {
+        let mut samples: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        for round in 1..=rounds {
+            progress(&format!("{what}, round {round}/{rounds}: all at once"));
+            let mut before = BTreeMap::new();
+            self.quietly(|subject| {
+                before.insert(subject.name(), (Instant::now(), read(subject)?));
+                Ok(())
+            })?;
+            pause(length)?;
+            self.quietly(|subject| {
+                let Some((since, value)) = before.get(subject.name()) else { return Ok(()) };
+                let per_second = (read(subject)? - value) / since.elapsed().as_secs_f64();
+                samples.entry(subject.name()).or_default().push(per_second);
+                Ok(())
+            })?;
+        }
+        samples.retain(|name, _| !self.skipped.contains_key(*name));
         Ok(Measured { samples, skipped: self.skipped.clone() })
     }
 

@@ -16,6 +16,8 @@ const ROW_HEIGHT: u32 = 18;
 /// Title, machine, legend and axis.
 const FRAME_HEIGHT: u32 = 150;
 const LABEL_WIDTH: u32 = 430;
+/// Beside the chart, where no dot is.
+const LEGEND_WIDTH: u32 = 110;
 /// Ratios beyond this are drawn at the edge.
 const WIDEST: f64 = 32.0;
 const DOT: u32 = 4;
@@ -29,7 +31,7 @@ struct Row<'a> {
 pub(crate) fn draw(path: &Path, machine: &Machine, metrics: &[Metric]) -> Result<()> {
     let rows: Vec<_> = metrics
         .iter()
-        .filter(|metric| !metric.ratios.is_empty())
+        .filter(|metric| metric.ratios.keys().any(|peer| advantage(metric, peer).is_some()))
         .map(|metric| Row { label: format!("{}: {}", metric.workload, describe(metric)), metric })
         .collect();
     ensure!(!rows.is_empty(), "there is no ratio to draw");
@@ -51,7 +53,7 @@ fn render(
     let height = f64::from(count);
     let mut chart = ChartBuilder::on(&root)
         .margin(10)
-        .margin_right(30)
+        .margin_right(LEGEND_WIDTH)
         .x_label_area_size(30)
         .y_label_area_size(LABEL_WIDTH)
         .build_cartesian_2d((1.0 / WIDEST..WIDEST).log_scale().base(2.0), 0.0..height)?;
@@ -86,7 +88,7 @@ fn render(
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(SeriesLabelPosition::Coordinate(i32::try_from(WIDTH - LABEL_WIDTH - LEGEND_WIDTH)?, 0))
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.3))
         .draw()?;

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
 
 pub(crate) use cpu::{Pinned, machine_cpu_seconds, pin_self, process_cpu_seconds};
 pub(crate) use machine::Machine;
@@ -52,6 +53,12 @@ pub(crate) fn check_stop() -> Result<()> {
 pub(crate) fn unique(prefix: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{prefix}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A directory for one subject, removed when dropped. It bears our process id, so that
+/// `scripts/cleanup.sh` can tell what a killed run left behind.
+pub(crate) fn temporary_directory() -> Result<TempDir> {
+    Ok(tempfile::Builder::new().prefix(&format!("vpod-bench.{}.", std::process::id())).tempdir()?)
 }
 
 /// The directory this program was built into, with `vswitchd` and `vpodctl` beside it.

@@ -78,7 +78,8 @@ impl Pump {
                 && self.sabotage == Some(Sabotage::Corrupt)
                 && payload + SABOTAGED_BYTES <= len
             {
-                frame[len - 1] ^= 1;
+                // Not by flipping: an answer that repeats its request would be mended on its way back.
+                frame[len - 1] = frame[len - 1].wrapping_add(1);
             }
             for _ in 0..if self.sabotage == Some(Sabotage::Duplicate) { 2 } else { 1 } {
                 match to.send(frame) {

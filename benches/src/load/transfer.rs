@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -36,8 +37,11 @@ pub(crate) fn verify(subject: &dyn Subject, bytes: u64) -> Result<()> {
 
 pub(super) fn receive(address: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(address)?;
-    // The end of the stream ends this.
-    serve_until_stdin_ends(|| ());
+    // The end of the stream ends this; when stdin ends, the last bytes may still be on their way.
+    serve_until_stdin_ends(|| {
+        thread::sleep(STALL);
+        std::process::exit(1);
+    });
     let (mut stream, _) = listener.accept()?;
     stream.set_read_timeout(Some(STALL))?;
     let mut hash = Sha256::new();

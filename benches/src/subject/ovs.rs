@@ -10,7 +10,9 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use super::{IP_MTU, Pod, Subject};
-use crate::host::{Background, Netns, Running, check_stop, in_netns, installed, ip_batch, wait_for};
+use crate::host::{
+    Background, Netns, Running, check_stop, in_netns, installed, ip_batch, temporary_directory, wait_for,
+};
 
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 /// Seconds that one `ovs-vsctl` may wait for the switch.
@@ -28,7 +30,7 @@ pub(crate) struct Ovs {
 impl Ovs {
     pub(crate) fn set_up() -> Result<Self> {
         installed(&["ovs-vswitchd", "ovsdb-server", "ovsdb-tool", "ovs-vsctl"])?;
-        let directory = tempfile::Builder::new().prefix("vpod-bench-ovs-").tempdir()?;
+        let directory = temporary_directory()?;
         let node = Netns::create("vb-ovs-")?;
         let path = |name: &str| directory.path().join(name);
         let mut create = Command::new("ovsdb-tool");

@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use super::{Pod, Subject};
-use crate::host::{Background, Netns, Running, check_stop, in_netns, installed, wait_for};
+use crate::host::{
+    Background, Netns, Running, check_stop, in_netns, installed, temporary_directory, wait_for,
+};
 
 /// More than any workload has pods; the default is 32.
 const PORTS: &str = "300";
@@ -26,7 +28,7 @@ pub(crate) struct Vde {
 impl Vde {
     pub(crate) fn set_up() -> Result<Self> {
         installed(&["vde_switch", "vde_plug2tap"])?;
-        let directory = tempfile::Builder::new().prefix("vpod-bench-vde-").tempdir()?;
+        let directory = temporary_directory()?;
         let node = Netns::create("vb-vde-")?;
         let socket = directory.path().join("switch");
         let mut command = in_netns(&node.0, "vde_switch");

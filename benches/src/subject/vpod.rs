@@ -14,7 +14,8 @@ use tempfile::TempDir;
 
 use super::{IP_MTU, Pod, Subject};
 use crate::host::{
-    Background, Netns, Running, check_stop, clean_up, in_netns, own_directory, unique, wait_for,
+    Background, Netns, Running, check_stop, clean_up, in_netns, own_directory, temporary_directory, unique,
+    wait_for,
 };
 use crate::metric::VPOD;
 
@@ -58,7 +59,7 @@ impl Vpod {
             }
         }
         let node = Netns::create("vb-node-")?;
-        let directory = tempfile::Builder::new().prefix("vpod-bench-").tempdir()?;
+        let directory = temporary_directory()?;
         let mut vpod = Self {
             name,
             programs,

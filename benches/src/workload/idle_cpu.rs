@@ -14,6 +14,8 @@ pub(super) const NAME: &str = "idle-cpu";
 const PODS: u32 = 50;
 /// New pods still exchange a few frames with the node; let them fall silent.
 const SETTLE: Duration = Duration::from_secs(3);
+/// The kernel counts CPU time in ticks of 10 ms.
+const SHORTEST_SAMPLE: Duration = Duration::from_secs(2);
 
 pub(super) fn run(options: &Options) -> Result<Vec<Metric>> {
     let mut vpod = Vpod::start()?;
@@ -28,7 +30,7 @@ pub(super) fn run(options: &Options) -> Result<Vec<Metric>> {
     for round in 1..=options.rounds {
         check_stop()?;
         let (before, started) = (process_cpu_seconds(&pids)?, Instant::now());
-        pause(Duration::from_secs_f64(options.seconds))?;
+        pause(Duration::from_secs_f64(options.seconds).max(SHORTEST_SAMPLE))?;
         let percent = 100.0 * (process_cpu_seconds(&pids)? - before) / started.elapsed().as_secs_f64();
         progress(&format!("{NAME}, round {round}/{}: {percent:.2} % of a core", options.rounds));
         percents.push(percent);

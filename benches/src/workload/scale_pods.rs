@@ -1,7 +1,6 @@
 //! Two pods that talk among many that do not: does a switch get slower, or do idle pods cost?
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -9,12 +8,13 @@ use super::{Options, same_node_rr, tcp_stream};
 use crate::bed::{Bed, Kind};
 use crate::host::{pause, process_cpu_seconds};
 use crate::metric::{Better, Metric};
-use crate::subject::Subject;
 
 pub(super) const NAME: &str = "scale-pods";
 
 /// New pods still exchange a few frames; let them fall silent.
 const SETTLE: Duration = Duration::from_secs(2);
+/// The kernel counts CPU time in ticks of 10 ms.
+const IDLE_SAMPLE: Duration = Duration::from_secs(2);
 
 pub(super) fn run(options: &Options) -> Result<Vec<Metric>> {
     let mut bed = Bed::set_up(options, 2)?;
@@ -33,12 +33,10 @@ pub(super) fn run(options: &Options) -> Result<Vec<Metric>> {
 
 fn measure(bed: &mut Bed, options: &Options, idle: usize) -> Result<Vec<Metric>> {
     let what = |metric: &str| format!("{NAME}, {idle} idle, {metric}");
-    let idle_cpu = bed.rounds(
-        options.rounds,
-        &what("cpu of the idle switch"),
-        |percent| format!("{percent:.2} % of a core"),
-        |subject| idle_percent(subject, options.seconds),
-    )?;
+    // A switch in the kernel has no process.
+    let idle_cpu = bed.at_rest(options.rounds, IDLE_SAMPLE, &what("cpu of the idle switch"), |subject| {
+        process_cpu_seconds(&subject.processes()?)
+    })?;
     let streams = bed.rounds(
         options.rounds,
         &what("throughput"),
@@ -52,19 +50,8 @@ fn measure(bed: &mut Bed, options: &Options, idle: usize) -> Result<Vec<Metric>>
         |subject| same_node_rr::measure(subject, 1, None, options.seconds),
     )?;
     let kind = Kind { workload: NAME, name: "idle cpu", unit: "% of a core", better: Better::Lower };
-    let mut metrics = vec![idle_cpu.metric(kind, |percent| *percent)];
+    let mut metrics = vec![idle_cpu.metric(kind, |cores| cores * 100.0)];
     metrics.extend(tcp_stream::metrics(NAME, &streams, 1));
     metrics.extend(same_node_rr::describe(NAME, &requests));
     Ok(metrics)
-}
-
-/// CPU of the processes that switch. A switch in the kernel has none.
-fn idle_percent(subject: &mut dyn Subject, seconds: f64) -> Result<f64> {
-    let pids = subject.processes()?;
-    if pids.is_empty() {
-        return Ok(0.0);
-    }
-    let (before, started) = (process_cpu_seconds(&pids)?, Instant::now());
-    thread::sleep(Duration::from_secs_f64(seconds));
-    Ok(100.0 * (process_cpu_seconds(&pids)? - before) / started.elapsed().as_secs_f64())
 }
