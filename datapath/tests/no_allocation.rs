@@ -1,42 +1,15 @@
 //! Forwarding allocates nothing, on any path, even while tables fill up and evict.
 
+mod allocations;
 #[path = "switch/common/mod.rs"]
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::time::Duration;
 
 use common::*;
 use datapath::{Batch, Egress, Limits, Pool, Transmit};
 use protocol::link::PortConfig;
 use protocol::{Mac, Offloads, PortId};
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The system's allocator, counting per thread.
-struct Counting;
-
-#[expect(unsafe_code, reason = "counting allocations takes an allocator")]
-// SAFETY: every call goes to `System` with unchanged arguments, which upholds the trait's contract;
-// counting touches a constant-initialised thread local only, which does not allocate.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: `layout` is the caller's, who upholds its conditions.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: `pointer` came from `alloc` above with this layout, so from `System`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 struct Count(usize);
 
@@ -102,16 +75,16 @@ fn processing_allocates_nothing() {
             batch.push(port, frame).unwrap();
         }
         h.wait(Duration::from_millis(20));
-        let before = ALLOCATIONS.get();
+        let before = allocations::so_far();
         h.switch.process(&mut batch, h.now, &mut egress);
         h.switch.on_deadline(h.now);
         while let Some(learned) = h.switch.take_learned(h.now) {
             other_worker.switch.learn_remote(&learned, h.now);
         }
         batch.recycle(&mut pool);
-        allocations += ALLOCATIONS.get() - before;
+        allocations += allocations::so_far() - before;
     }
     assert_eq!(allocations, 0);
     assert!(egress.0 > 3000 * 5, "the frames went somewhere: {}", egress.0);
-    assert!(ALLOCATIONS.get() > 3000, "the allocator counts");
+    assert!(allocations::so_far() > 3000, "the allocator counts");
 }

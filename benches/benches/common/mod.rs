@@ -1,5 +1,6 @@
 //! A switch with two pods and a learning port, frames to feed it, and a clock around `process` alone.
 
+#[path = "../../../datapath/tests/allocations/mod.rs"]
 mod allocations;
 mod packets;
 
@@ -46,7 +47,7 @@ impl Bench {
     pub(crate) fn new(flows: u32) -> Self {
         let flows = (2 * flows).max(65_536);
         let limits = Limits { flows, flows_per_port: flows, ..Limits::default() };
-        let mut switch = Switch::new(SwitchOptions { seed: 1, limits });
+        let mut switch = Switch::new(SwitchOptions { seed: 1, limits, ..SwitchOptions::default() });
         let delta = ConfigDelta {
             epoch: 1,
             commit: true,

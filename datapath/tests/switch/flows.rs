@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::common::*;
-use datapath::{FlowEvictions, Limits};
+use datapath::Limits;
 use proptest::prelude::*;
+use protocol::link::FlowEvictions;
 use protocol::link::{ConfigDelta, PortConfig};
 use protocol::object::PortState;
 use protocol::{Mac, PortId};
@@ -111,14 +112,14 @@ fn evictions_are_counted_by_cause() {
     for source_port in 0..20 {
         h.send(A, &udp(direct(A_IP, B_IP), source_port, 2, b"x"));
     }
-    assert_eq!(h.switch.flow_evictions(), FlowEvictions { share: 4, ..FlowEvictions::default() });
+    assert_eq!(h.switch.summary().flow_evictions, FlowEvictions { share: 4, ..FlowEvictions::default() });
     h.apply(ConfigDelta::default());
     assert_eq!(h.switch.summary().flows, 0);
     h.send(A, &udp(direct(A_IP, B_IP), 19, 2, b"x"));
-    assert_eq!((h.switch.summary().flows, h.switch.flow_evictions().stale), (1, 1));
+    assert_eq!((h.switch.summary().flows, h.switch.summary().flow_evictions.stale), (1, 1));
     h.wait(Duration::from_secs(60));
     h.sweep();
-    let evictions = h.switch.flow_evictions();
+    let evictions = h.switch.summary().flow_evictions;
     assert_eq!((evictions.stale, evictions.idle, evictions.total()), (16, 1, 21));
 }
 

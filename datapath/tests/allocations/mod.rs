@@ -1,4 +1,5 @@
-//! The system's allocator, counting per thread.
+//! The system's allocator, counting per thread; for the test that forwarding allocates nothing, and for the
+//! micro benchmarks.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
