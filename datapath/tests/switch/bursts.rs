@@ -2,20 +2,15 @@
 
 use crate::common::*;
 use datapath::VNET_HDR_LEN;
-use protocol::Offloads;
-use protocol::link::PortConfig;
+use protocol::PortId;
 
-fn with_header(ethernet: Vec<u8>) -> Vec<u8> {
-    [&Vnet::default().bytes()[..], &ethernet].concat()
-}
-
-fn datagrams(path: Path, ports: [u16; 2], count: u8) -> Vec<Vec<u8>> {
-    (0..count).map(|n| with_header(udp(path, ports[0], ports[1], &[n; 64]))).collect()
+fn datagrams(path: Path, ports: [u16; 2], count: u8) -> Vec<(PortId, Vec<u8>)> {
+    (0..count).map(|n| (A, udp(path, ports[0], ports[1], &[n; 64]))).collect()
 }
 
 /// The flow is known from here on: the frame that makes it known is written by itself.
 fn introduce(h: &mut Harness, path: Path, ports: [u16; 2]) {
-    h.send_burst(A, &datagrams(path, ports, 1));
+    h.send_batch(&datagrams(path, ports, 1));
     h.deltas();
 }
 
@@ -23,7 +18,7 @@ fn introduce(h: &mut Harness, path: Path, ports: [u16; 2]) {
 fn burst_of_datagrams_is_one_write() {
     let mut h = Harness::new();
     introduce(&mut h, routed(A_IP, B_IP), [1, 2]);
-    let sent = h.send_burst(A, &datagrams(routed(A_IP, B_IP), [1, 2], 20));
+    let sent = h.send_batch(&datagrams(routed(A_IP, B_IP), [1, 2], 20));
     let [(to, written)] = &sent[..] else { panic!("{} writes", sent.len()) };
     assert_eq!(*to, B);
     let vnet = Vnet::of(written);
@@ -43,7 +38,7 @@ fn burst_of_datagrams_is_one_write() {
 #[test]
 fn frame_that_makes_a_flow_known_is_written_by_itself() {
     let mut h = Harness::new();
-    let sent = h.send_burst(A, &datagrams(direct(A_IP, B_IP), [1, 2], 10));
+    let sent = h.send_batch(&datagrams(direct(A_IP, B_IP), [1, 2], 10));
     let lengths: Vec<_> = sent.iter().map(|(_, frame)| frame.len() - VNET_HDR_LEN - 42).collect();
     assert_eq!(lengths, [64, 9 * 64]);
 }
@@ -56,7 +51,7 @@ fn flows_are_not_mixed_and_keep_their_order() {
     let [one, other] = ports.map(|ports| datagrams(direct(A_IP, B_IP), ports, 3));
     let mixed: Vec<_> =
         one[..2].iter().chain(&other[..1]).chain(&one[2..]).chain(&other[1..]).cloned().collect();
-    let sent = h.send_burst(A, &mixed);
+    let sent = h.send_batch(&mixed);
     let payloads: Vec<_> =
         sent.iter().map(|(_, frame)| decode_headers(frame).payload.slice().to_vec()).collect();
     let bytes = |numbers: &[u8]| numbers.iter().flat_map(|n| [*n; 64]).collect::<Vec<_>>();
@@ -65,12 +60,9 @@ fn flows_are_not_mixed_and_keep_their_order() {
 
 #[test]
 fn port_without_segmentation_gets_frame_by_frame() {
-    let offloads = Offloads::CSUM;
-    let ports =
-        vec![gateway(), port(A, "default/a", A_IP), PortConfig { offloads, ..port(B, "default/b", B_IP) }];
-    let mut h = Harness::with(ports, datapath::Limits::default());
+    let mut h = Harness::with(ports_without_segmentation(), datapath::Limits::default());
     introduce(&mut h, direct(A_IP, B_IP), [1, 2]);
-    assert_eq!(h.send_burst(A, &datagrams(direct(A_IP, B_IP), [1, 2], 5)).len(), 5);
+    assert_eq!(h.send_batch(&datagrams(direct(A_IP, B_IP), [1, 2], 5)).len(), 5);
 }
 
 #[test]
@@ -78,7 +70,7 @@ fn burst_that_is_refused_is_dropped_frame_by_frame() {
     let mut h = Harness::new();
     introduce(&mut h, direct(A_IP, B_IP), [1, 2]);
     h.wire.full = vec![B];
-    h.send_burst(A, &datagrams(direct(A_IP, B_IP), [1, 2], 6));
+    h.send_batch(&datagrams(direct(A_IP, B_IP), [1, 2], 6));
     let deltas = h.deltas();
     assert_eq!(deltas[&A].drops["port_queue_full"], 6);
     assert_eq!(deltas[&B].refused, 1);
@@ -89,7 +81,7 @@ fn expired_burst_is_reported_one_packet_at_a_time() {
     let mut h = Harness::new();
     let path = Path { ttl: 1, ..routed(A_IP, B_IP) };
     introduce(&mut h, routed(A_IP, B_IP), [1, 2]);
-    let sent = h.send_burst(A, &datagrams(path, [1, 2], 3));
+    let sent = h.send_batch(&datagrams(path, [1, 2], 3));
     assert_eq!(h.deltas()[&A].drops["ttl_expired"], 3);
     assert_eq!(sent.len(), 3, "an error for each");
     for (to, error) in &sent {
@@ -106,11 +98,11 @@ fn expired_burst_is_reported_one_packet_at_a_time() {
 #[test]
 fn acknowledgments_and_pushed_segments_pass_one_by_one() {
     let mut h = Harness::new();
-    let segment = |payload: &[u8]| with_header(tcp(direct(A_IP, B_IP), 1, 2, payload));
-    h.send_burst(A, &[segment(b"")]);
+    let segment = |payload: &[u8]| (A, tcp(direct(A_IP, B_IP), 1, 2, payload));
+    h.send_batch(&[segment(b"")]);
     // The same sequence number again and again: a retransmission, never a continuation.
-    assert_eq!(h.send_burst(A, &vec![segment(b"12345678"); 4]).len(), 4);
-    assert_eq!(h.send_burst(A, &vec![segment(b""); 4]).len(), 4);
+    assert_eq!(h.send_batch(&vec![segment(b"12345678"); 4]).len(), 4);
+    assert_eq!(h.send_batch(&vec![segment(b""); 4]).len(), 4);
 }
 
 /// Headers of what was written; its checksum is the device's to complete.

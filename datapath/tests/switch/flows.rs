@@ -125,7 +125,7 @@ fn evictions_are_counted_by_cause() {
 
 #[test]
 fn flow_decided_in_a_batch_serves_the_rest_of_it() {
-    let mut h = Harness::new();
+    let mut h = Harness::with(ports_without_segmentation(), Limits::default());
     let frame = (A, udp(routed(A_IP, B_IP), 1, 2, b"x"));
     assert_eq!(h.send_batch(&vec![frame; 50]).len(), 50);
     let rows = h.switch.flows_page(0, 10, h.now).0;
@@ -231,8 +231,8 @@ proptest! {
         batches in proptest::collection::vec((proptest::collection::vec((0..4u32, frame()), 1..64), any::<bool>()), 1..10),
     ) {
         let limits = |flows, flows_per_port| Limits { flows, flows_per_port, ..Limits::default() };
-        let mut together = Harness::with(standard_ports(), limits(6, 3));
-        let mut single = Harness::with(standard_ports(), limits(0, 0));
+        let mut together = Harness::with(ports_without_segmentation(), limits(6, 3));
+        let mut single = Harness::with(ports_without_segmentation(), limits(0, 0));
         for (frames, reconfigure) in batches {
             let frames: Vec<_> = frames.into_iter().map(|(port, frame)| (PortId(port), frame)).collect();
             let alone: Vec<_> = frames.iter().flat_map(|(port, frame)| single.send(*port, frame)).collect();

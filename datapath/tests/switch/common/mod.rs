@@ -93,6 +93,11 @@ pub(crate) fn vm() -> PortConfig {
     PortConfig { port_security: false, ..port(VM, "default/vm", VM_IP) }
 }
 
+/// The standard ports on devices that take no superframes, so that each frame is written by itself.
+pub(crate) fn ports_without_segmentation() -> Vec<PortConfig> {
+    standard_ports().into_iter().map(|port| PortConfig { offloads: Offloads::CSUM, ..port }).collect()
+}
+
 pub(crate) fn standard_ports() -> Vec<PortConfig> {
     vec![gateway(), port(A, "default/a", A_IP), port(B, "default/b", B_IP), vm()]
 }
@@ -233,36 +238,29 @@ impl Harness {
     /// afterwards, or the test fails.
     #[track_caller]
     pub(crate) fn send_raw(&mut self, ingress: PortId, bytes: &[u8]) -> Vec<(PortId, Vec<u8>)> {
-        self.send_burst(ingress, &[bytes.to_vec()])
-    }
-
-    /// The same with what one turn of the poll loop reads.
-    #[track_caller]
-    pub(crate) fn send_burst(&mut self, ingress: PortId, frames: &[Vec<u8>]) -> Vec<(PortId, Vec<u8>)> {
-        self.wire.sent.clear();
-        for bytes in frames {
-            let mut frame = self.pool.take().unwrap();
-            frame.receive_area()[..bytes.len()].copy_from_slice(bytes);
-            frame.set_received(bytes.len());
-            self.batch.push(ingress, frame).unwrap();
-        }
-        self.switch.process(&mut self.batch, self.now, &mut self.wire);
-        self.batch.recycle(&mut self.pool);
-        self.assert_conservation();
-        std::mem::take(&mut self.wire.sent)
+        self.feed(ingress, bytes);
+        self.process()
     }
 
     /// Feeds frames with zero virtio headers in one batch; gives what was written.
     #[track_caller]
     pub(crate) fn send_batch(&mut self, frames: &[(PortId, Vec<u8>)]) -> Vec<(PortId, Vec<u8>)> {
-        self.wire.sent.clear();
         for (ingress, ethernet) in frames {
-            let bytes = [&Vnet::default().bytes()[..], ethernet].concat();
-            let mut frame = self.pool.take().unwrap();
-            frame.receive_area()[..bytes.len()].copy_from_slice(&bytes);
-            frame.set_received(bytes.len());
-            self.batch.push(*ingress, frame).unwrap();
+            self.feed(*ingress, &[&Vnet::default().bytes()[..], ethernet].concat());
         }
+        self.process()
+    }
+
+    fn feed(&mut self, ingress: PortId, bytes: &[u8]) {
+        let mut frame = self.pool.take().unwrap();
+        frame.receive_area()[..bytes.len()].copy_from_slice(bytes);
+        frame.set_received(bytes.len());
+        self.batch.push(ingress, frame).unwrap();
+    }
+
+    #[track_caller]
+    fn process(&mut self) -> Vec<(PortId, Vec<u8>)> {
+        self.wire.sent.clear();
         self.switch.process(&mut self.batch, self.now, &mut self.wire);
         self.batch.recycle(&mut self.pool);
         self.assert_conservation();
