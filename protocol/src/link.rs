@@ -84,6 +84,9 @@ pub enum ToDatapath {
     },
     /// Finish the frames in hand, then exit with status 0. Answered by [`FromDatapath::Done`].
     Shutdown,
+    /// Log by these `tracing` directives from now on. Answered by [`FromDatapath::Done`] or
+    /// [`FromDatapath::Refused`].
+    SetLogFilter(String),
 }
 
 /// What the datapath says.

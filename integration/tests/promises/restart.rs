@@ -159,3 +159,15 @@ fn the_log_level_changes_while_it_runs() {
     assert!(node.log().contains("DEBUG"), "{}", node.log());
     assert_eq!(node.status().log_filter, "debug");
 }
+
+#[test]
+fn the_log_level_reaches_the_datapath_and_its_successor() {
+    let mut node = TestNode::start();
+    node.allow_log("datapath");
+    let _ = (node.create_pod("a"), node.create_pod("b"));
+    let lines = || node.log().lines().filter(|line| line.contains("logging by a new filter")).count();
+    node.vpodctl("log-level vswitchd=debug").ok();
+    assert_eq!(lines(), 1, "{}", node.log());
+    kill_datapath(&node);
+    assert_eq!(lines(), 2, "{}", node.log());
+}

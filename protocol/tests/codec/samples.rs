@@ -310,6 +310,7 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
         ("link ask summary", ToDatapath::Summary),
         ("link start capture", ToDatapath::StartCapture { port: PortId(4), snaplen: 96 }),
         ("link shutdown", ToDatapath::Shutdown),
+        ("link set log filter", ToDatapath::SetLogFilter("debug".to_owned())),
     ];
     bodies.into_iter().map(|(name, body)| (name, Envelope { id: 300, body })).collect()
 }

@@ -43,11 +43,15 @@ fn on_link_event(control: &Control, event: LinkEvent) {
     match event {
         LinkEvent::Connected { epoch, taken_over: false } => {
             control.switch.on_fresh(epoch);
+            control.tell_log_filter();
             control.sync();
             tracing::info!("datapath started; {} pods attached again", control.inventory.lock().len());
         }
         LinkEvent::Connected { taken_over: true, .. } => match control.switch.on_taken_over() {
-            Ok(()) => control.sync(),
+            Ok(()) => {
+                control.tell_log_filter();
+                control.sync();
+            }
             Err(error) => tracing::error!("taking over the datapath: {}", chain(&error)),
         },
         LinkEvent::Lost { cause, culprit } => {

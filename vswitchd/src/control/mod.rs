@@ -236,7 +236,7 @@ fn on_hangup(control: &Control, reload: &dyn Fn() -> Result<Config, ConfigError>
             return;
         }
     };
-    match control.logs.set_filter(&new.log_filter) {
+    match control.set_log_filter(&new.log_filter) {
         Ok(()) => tracing::info!(filter = new.log_filter, "SIGHUP: log filter reloaded"),
         Err(error) => tracing::error!("SIGHUP: {error}"),
     }

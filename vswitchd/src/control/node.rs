@@ -5,6 +5,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use protocol::link::ToDatapath;
 use protocol::message::PodRef;
 use protocol::object::Timestamp;
 use store::record::PodRecord;
@@ -14,7 +15,7 @@ use super::inventory::Inventory;
 use super::server::Gate;
 use super::switch::Switch;
 use crate::config::Config;
-use crate::log::Logs;
+use crate::log::{FilterError, Logs};
 
 /// The control process.
 pub(crate) struct Control {
@@ -76,5 +77,20 @@ impl Control {
             tracing::error!("datapath configuration: {}", super::error::chain(error));
         }
         *self.switch_problem.lock() = result.err().map(|error| super::error::chain(&error));
+    }
+
+    /// Logs by `filter` from now on, in both processes.
+    pub(crate) fn set_log_filter(&self, filter: &str) -> Result<(), FilterError> {
+        self.logs.set_filter(filter)?;
+        self.tell_log_filter();
+        Ok(())
+    }
+
+    /// A datapath that was started, or taken over, logs by the filter it was once given.
+    pub(crate) fn tell_log_filter(&self) {
+        let request = ToDatapath::SetLogFilter(self.logs.filter());
+        if let Err(error) = self.switch.link().request(request, &[]) {
+            tracing::warn!("the datapath logs by its old filter: {}", super::error::chain(&error));
+        }
     }
 }

@@ -23,6 +23,7 @@ use protocol::link::{
 use super::change::Change;
 use super::command::{Command, Reply, WorkerGone};
 use super::workers::Workers;
+use crate::log::Logs;
 
 /// Events that wait to be sent: one for each port and some.
 const MAX_EVENTS: usize = 8192;
@@ -78,6 +79,7 @@ pub(super) struct LinkServer {
     pub(super) crash_report: OwnedFd,
     /// The user that started this process; the control process is that user or root.
     pub(super) owner: u32,
+    pub(super) logs: Logs,
 }
 
 impl LinkServer {
@@ -211,6 +213,9 @@ impl LinkServer {
         fds: Vec<OwnedFd>,
     ) -> Result<(Vec<u8>, Vec<OwnedFd>), WorkerGone> {
         let id = request.id;
+        if let ToDatapath::SetLogFilter(filter) = &request.body {
+            return Ok(encode(id, self.set_log_filter(filter)).unwrap_or_default());
+        }
         let mut page = match PageRequest::new(request.body, fds, self.workers.count()) {
             Ok(page) => page,
             Err(reply) => return Ok(encode(id, *reply).unwrap_or_default()),
@@ -224,6 +229,17 @@ impl LinkServer {
                     return Ok(encode(id, Reply::refused(format!("the answer: {e}"))).unwrap_or_default());
                 }
             }
+        }
+    }
+
+    /// The one request that is not the workers'.
+    fn set_log_filter(&self, filter: &str) -> Reply {
+        match self.logs.set_filter(filter) {
+            Ok(()) => {
+                tracing::debug!(filter, "logging by a new filter");
+                FromDatapath::Done.into()
+            }
+            Err(e) => Reply::refused(e.to_string()),
         }
     }
 }
@@ -265,6 +281,7 @@ impl PageRequest {
                 None => return Err(Box::new(Reply::refused("a capture needs a descriptor to write to"))),
             },
             ToDatapath::Shutdown => Self::Once(Command::Shutdown),
+            ToDatapath::SetLogFilter(_) => return Err(Box::new(Reply::refused("not the workers' business"))),
         })
     }
 

@@ -43,7 +43,9 @@ use self::link_server::{LinkServer, LinkServerError};
 use self::sandbox::SandboxError;
 use self::worker::Worker;
 use self::workers::Workers;
+use crate::config::LogFormat;
 use crate::descriptors::{close_inherited, raise_limit};
+use crate::log::{FilterError, Logs};
 
 /// Arguments of the hidden subcommand.
 #[derive(Debug, clap::Args)]
@@ -79,13 +81,8 @@ pub(crate) enum DatapathError {
     #[error("standard input is not a listening socket ({0}); this command is started by vswitchd itself")]
     NoListener(io::Error),
     /// A log filter with a mistake.
-    #[error("log filter \"{filter}\": {source}")]
-    LogFilter {
-        /// As given.
-        filter: String,
-        /// What is wrong with it.
-        source: tracing_subscriber::filter::ParseError,
-    },
+    #[error(transparent)]
+    LogFilter(#[from] FilterError),
     /// A resource could not be had.
     #[error("{what}: {source}")]
     Setup {
@@ -116,7 +113,8 @@ pub(crate) fn run(args: &DatapathArgs) -> Result<(), DatapathError> {
     let listener = take_listener(io::stdin().as_fd())?;
     let crash_report = duplicate(io::stdout().as_fd()).map_err(setup("crash report"))?;
     crash::install_hook(File::from(duplicate(crash_report.as_fd()).map_err(setup("crash report"))?));
-    start_logs(args)?;
+    let format = if args.log_json { LogFormat::Json } else { LogFormat::Text };
+    let logs = Logs::start(&args.log_filter, format)?;
 
     let owner = nix::unistd::geteuid().as_raw();
     let (link, events) = link_server::event_queue().map_err(setup("event queue"))?;
@@ -141,7 +139,7 @@ pub(crate) fn run(args: &DatapathArgs) -> Result<(), DatapathError> {
         sandbox = !args.no_sandbox,
         "datapath ready"
     );
-    LinkServer { listener, workers, events, crash_report, owner }.serve()?;
+    LinkServer { listener, workers, events, crash_report, owner, logs }.serve()?;
     for thread in threads {
         // A panic would have aborted.
         let _ = thread.join();
@@ -187,18 +185,6 @@ fn take_listener(stdin: BorrowedFd<'_>) -> Result<Listener, DatapathError> {
 
 fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     fd.try_clone_to_owned()
-}
-
-fn start_logs(args: &DatapathArgs) -> Result<(), DatapathError> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&args.log_filter)
-        .map_err(|source| DatapathError::LogFilter { filter: args.log_filter.clone(), source })?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
-    if args.log_json {
-        logs.json().init();
-    } else {
-        logs.init();
-    }
-    Ok(())
 }
 
 /// The monotonic clock, as the switch counts it.

@@ -39,8 +39,7 @@ pub(super) fn answer(
         }),
         AdminRequest::SetLogFilter(filter) => change(control, client, "set-log-filter", &filter, || {
             control
-                .logs
-                .set_filter(&filter)
+                .set_log_filter(&filter)
                 .map(|()| Response::Done)
                 .map_err(|e| ApiError::new(ErrorCode::Invalid, e.to_string()))
         }),
