@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 . scripts/common.sh
 
 # Many short samples rather than few long ones: what disturbs a shared machine comes and goes.
-readonly ROUNDS=5 SAMPLE_SECONDS=0.5
+rounds=5
+readonly SAMPLE_SECONDS=0.5
 readonly PEERS=bridge,ovs,vde,plain,pump
 # 250 pods of every peer take too long to make.
 readonly IDLE_PODS=10,100
@@ -18,7 +19,7 @@ export PATH="$PATH:/usr/sbin:/sbin"
 
 say "== build"
 cargo build --release --locked --workspace --bins
-arguments=(--peers "$PEERS" --rounds "$ROUNDS" --seconds "$SAMPLE_SECONDS" --idle-pods "$IDLE_PODS")
+arguments=(--peers "$PEERS" --seconds "$SAMPLE_SECONDS" --idle-pods "$IDLE_PODS")
 if [ -n "${BASE:-}" ]; then
     say "== build of $BASE"
     tree=$(mktemp -d /tmp/vpod-base.XXXXXX)
@@ -26,12 +27,14 @@ if [ -n "${BASE:-}" ]; then
     git worktree add --detach "$tree" "$BASE"
     (cd "$tree" && CARGO_TARGET_DIR="$tree/target" cargo build --release --locked -p vswitchd -p vpodctl)
     arguments+=(--base "$tree/target/release")
+    # One subject more in the same ten minutes.
+    rounds=4
 fi
 
 say "== measure"
 mkdir -p "$RESULTS"
 name="$RESULTS/$(date -u +%Y%m%d-%H%M%S)-$(git describe --always --dirty --abbrev=12 --exclude='*')"
-as_root "${CARGO_TARGET_DIR:-target}/release/vpod-bench" run all "${arguments[@]}" \
+as_root "${CARGO_TARGET_DIR:-target}/release/vpod-bench" run all --rounds "$rounds" "${arguments[@]}" \
     --save "$name.json" --plot "$name.svg"
 as_root chown "$(id -u):$(id -g)" "$name.json" "$name.svg"
 say "written: $name.json, $name.svg"

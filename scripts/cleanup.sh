@@ -43,7 +43,7 @@ kill_users_of() {
 # What the harness calls its namespaces: see common.sh.
 remove_bench_namespaces() {
     local path
-    for path in /run/netns/vb-"$1"-* /run/netns/vb-*-"$1"-*; do
+    for path in "/run/netns/v$(printf '%x' "$1")-"* /run/netns/vb-*-"$1"-*; do
         [ ! -e "$path" ] || remove_namespaces "${path##*/}"
     done
 }

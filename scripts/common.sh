@@ -7,8 +7,8 @@
 # The test harness (integration/src/node.rs) and demo.sh make them, cleanup.sh finds them.
 export TEST_DIR_GLOB="/tmp/vpod-test."
 export DEMO_DIR_GLOB="/tmp/vpod-demo."
-# Those of vpod-bench: this, the process id of the run, and more. Its namespaces are called "vb-",
-# perhaps a kind and "-", the process id, "-", and more.
+# Those of vpod-bench: this, the process id of the run, and more. Its namespaces are called "vb-", a
+# kind, "-", the process id, "-", and more; those of vpod's pods "v", the id in hexadecimal, "-", and more.
 export BENCH_DIR_GLOB="/tmp/vpod-bench."
 
 say() { printf '%s\n' "$*"; }

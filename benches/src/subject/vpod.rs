@@ -4,6 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -14,8 +15,7 @@ use tempfile::TempDir;
 
 use super::{IP_MTU, Pod, Subject};
 use crate::host::{
-    Background, Netns, Running, check_stop, clean_up, in_netns, own_directory, temporary_directory, unique,
-    wait_for,
+    Background, Netns, Running, check_stop, clean_up, in_netns, own_directory, temporary_directory, wait_for,
 };
 use crate::metric::VPOD;
 
@@ -63,7 +63,7 @@ impl Vpod {
         let mut vpod = Self {
             name,
             programs,
-            prefix: unique("vb-"),
+            prefix: netns_prefix(),
             settings,
             directory,
             daemon: None,
@@ -97,7 +97,7 @@ impl Vpod {
         let directory = self.directory.path().display();
         format!(
             "node = \"bench\"\nstate_dir = \"{directory}/state\"\nrun_dir = \"{directory}/run\"\n\
-             netns_prefix = \"{}.\"\npod_mtu = {IP_MTU}\n{}",
+             netns_prefix = \"{}\"\npod_mtu = {IP_MTU}\n{}",
             self.prefix, self.settings
         )
     }
@@ -148,6 +148,12 @@ impl Vpod {
         done.with_context(|| format!("vpodctl {}", arguments.join(" ")))?;
         Ok(())
     }
+}
+
+/// For the pods' namespaces: at most the eleven bytes that the daemon allows, with any process id.
+fn netns_prefix() -> String {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    format!("v{:x}-{:x}.", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn pod_ref(name: &str) -> Result<PodRef> {
