@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, ensure};
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::host::Machine;
 use crate::metric::{Better, Metric};
@@ -21,6 +22,10 @@ const LEGEND_WIDTH: u32 = 110;
 /// Ratios beyond this are drawn at the edge.
 const WIDEST: f64 = 32.0;
 const DOT: u32 = 4;
+/// Around a dot of the legend, which stands beside the chart.
+const LEGEND_GAP: i32 = 12;
+/// Says under what load another metric was measured, and is no merit.
+const CIRCUMSTANCE: &str = "offered under overload";
 
 struct Row<'a> {
     label: String,
@@ -31,6 +36,7 @@ struct Row<'a> {
 pub(crate) fn draw(path: &Path, machine: &Machine, metrics: &[Metric]) -> Result<()> {
     let rows: Vec<_> = metrics
         .iter()
+        .filter(|metric| metric.metric != CIRCUMSTANCE)
         .filter(|metric| metric.ratios.keys().any(|peer| advantage(metric, peer).is_some()))
         .map(|metric| Row { label: format!("{}: {}", metric.workload, describe(metric)), metric })
         .collect();
@@ -71,11 +77,7 @@ fn render(
     for (index, row) in rows.iter().enumerate() {
         let (x, y) = chart.backend_coord(&(1.0 / WIDEST, at(index)));
         let (left, top) = root.get_base_pixel();
-        let style =
-            TextStyle::from(("sans-serif", 12).into_font()).pos(plotters::style::text_anchor::Pos::new(
-                plotters::style::text_anchor::HPos::Right,
-                plotters::style::text_anchor::VPos::Center,
-            ));
+        let style = TextStyle::from(("sans-serif", 12).into_font()).pos(Pos::new(HPos::Right, VPos::Center));
         root.draw_text(&row.label, &style, (x - left - 8, y - top))?;
     }
     for (number, peer) in peers.iter().enumerate() {
@@ -84,14 +86,16 @@ fn render(
             let advantage = advantage(row.metric, peer)?;
             Some(Circle::new((advantage, at(index)), DOT, color.filled()))
         });
-        chart.draw_series(dots)?.label(*peer).legend(move |(x, y)| Circle::new((x, y), DOT, color.filled()));
+        chart.draw_series(dots)?;
+        // By hand: the library's own legend cannot stand beside the chart.
+        let (right, top) = chart.backend_coord(&(WIDEST, at(0)));
+        let (left_edge, top_edge) = root.get_base_pixel();
+        let below = i32::try_from(number * ROW_HEIGHT as usize)?;
+        let place = (right - left_edge + LEGEND_GAP, top - top_edge + below);
+        root.draw(&Circle::new(place, DOT, color.filled()))?;
+        let style = TextStyle::from(("sans-serif", 12).into_font()).pos(Pos::new(HPos::Left, VPos::Center));
+        root.draw_text(peer, &style, (place.0 + LEGEND_GAP, place.1))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::Coordinate(i32::try_from(WIDTH - LABEL_WIDTH - LEGEND_WIDTH)?, 0))
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.3))
-        .draw()?;
     root.present()?;
     Ok(())
 }
