@@ -68,7 +68,7 @@ impl Peer {
             Self::Ovs => Box::new(ovs::Ovs::set_up()?),
             Self::Vde => Box::new(vde::Vde::set_up()?),
             Self::Plain => Box::new(Vpod::plain()?),
-            Self::Pump => Box::new(pump::Pump::set_up(settings.sabotage)?),
+            Self::Pump => Box::new(pump::Pump::new(settings.sabotage)),
             Self::Base => {
                 let programs = settings.base.clone().context("--base does not say which build")?;
                 Box::new(Vpod::of_build(self.name(), programs)?)

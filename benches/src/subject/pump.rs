@@ -25,9 +25,8 @@ pub(crate) struct Pump {
 }
 
 impl Pump {
-    #[expect(clippy::unnecessary_wraps, reason = "every subject is set up alike")]
-    pub(crate) fn set_up(sabotage: Option<Sabotage>) -> Result<Self> {
-        Ok(Self { process: None, pods: Vec::new(), sabotage })
+    pub(crate) const fn new(sabotage: Option<Sabotage>) -> Self {
+        Self { process: None, pods: Vec::new(), sabotage }
     }
 
     fn start(&mut self) -> Result<()> {

@@ -29,9 +29,8 @@ pub(crate) struct Vpod {
     settings: &'static str,
     directory: TempDir,
     daemon: Option<Background>,
+    /// The newest has the highest number in its name.
     pods: Vec<Pod>,
-    /// How many pods there are; the newest has the highest number.
-    created: u32,
     // After the daemon, so that it is dropped last.
     node: Netns,
 }
@@ -68,7 +67,6 @@ impl Vpod {
             directory,
             daemon: None,
             pods: Vec::new(),
-            created: 0,
             node,
         };
         fs::write(vpod.config(), vpod.config_text())?;
@@ -160,7 +158,7 @@ fn pod_ref(name: &str) -> Result<PodRef> {
     Ok(PodRef { namespace: "bench".parse()?, name: name.parse()? })
 }
 
-fn pod_name(number: u32) -> String {
+fn pod_name(number: usize) -> String {
     format!("pod-{number}")
 }
 
@@ -182,17 +180,14 @@ impl Subject for Vpod {
     }
 
     fn add_pod(&mut self) -> Result<()> {
-        let pod = self.create_pod(&pod_name(self.created))?;
-        self.created += 1;
+        let pod = self.create_pod(&pod_name(self.pods.len()))?;
         self.pods.push(pod);
         Ok(())
     }
 
     fn remove_pod(&mut self) -> Result<()> {
-        // The newest is the last created: nothing else removes pods.
-        let number = self.created.checked_sub(1).context("no pod left")?;
-        self.request(&AdminRequest::DeletePod(pod_ref(&pod_name(number))?))?;
-        self.created = number;
+        let newest = self.pods.len().checked_sub(1).context("no pod left")?;
+        self.request(&AdminRequest::DeletePod(pod_ref(&pod_name(newest))?))?;
         self.pods.pop();
         Ok(())
     }

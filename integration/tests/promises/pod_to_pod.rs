@@ -2,6 +2,7 @@
 //! that tell why it does not.
 
 use integration::{TestNode, TestPod, binary};
+use nix::sys::signal::{Signal, kill};
 
 use crate::stream::{Place, Stream, datagrams};
 
@@ -127,4 +128,36 @@ fn an_idle_switch_uses_no_processor() {
     let used = crate::lost_devices::processor_time(node.datapath_pid(), std::time::Duration::from_secs(2));
     // Two pods with nothing to say; the bound is for a spinning loop, not for a benchmark.
     assert!(used < std::time::Duration::from_millis(200), "{used:?} in 2 s");
+}
+
+/// The datapath stands still while the burst is sent, so that it finds all of it at once.
+#[test]
+fn a_burst_of_datagrams_is_merged_and_arrives_one_by_one_in_order() {
+    let node = TestNode::start();
+    let (a, b) = two_pods(&node);
+    let receiver = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 7003)); \
+                    s.settimeout(10); print('ready', flush=True); \
+                    print([s.recv(2000) == bytes([n]) * 64 for n in range(101)] == [True] * 101)";
+    let mut receiver = b.spawn(&format!("/usr/bin/python3 -c \"{receiver}\""));
+    receiver.wait_for_output("ready\n");
+    let send = |numbers: &str| {
+        let script =
+            "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 7004));";
+        a.sh(&format!(
+            "/usr/bin/python3 -c \"{script} [s.sendto(bytes([n]) * 64, ('{}', 7003)) for n in {numbers}]\"",
+            b.ip
+        ))
+        .ok();
+    };
+    // Makes the flow known, and ARP done.
+    send("[0]");
+    let datapath = node.datapath_pid();
+    kill(datapath, Signal::SIGSTOP).expect("the datapath can be stopped");
+    send("range(1, 101)");
+    kill(datapath, Signal::SIGCONT).expect("the datapath can go on");
+    assert_eq!(receiver.wait().ok().trim(), "True");
+    let metrics = node.vpodctl("metrics").ok();
+    let merged = metrics.lines().find_map(|line| line.strip_prefix("vswitch_merged_frames_total "));
+    let merged: u32 = merged.and_then(|number| number.parse().ok()).expect("a number");
+    assert!((90..100).contains(&merged), "{merged} of 100 frames left as part of another");
 }
