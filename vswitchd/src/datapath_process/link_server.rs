@@ -180,6 +180,8 @@ impl LinkServer {
         let (len, fds) = match seqpacket::recv(connection, buffer, MAX_FDS) {
             Ok((0, _)) => return Ok(Next::Disconnected),
             Ok(received) => received,
+            // Killed before it read an answer.
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Next::Disconnected),
             Err(e) if is_passing(&e) => return Ok(Next::Continue),
             Err(e) => {
                 tracing::warn!("the control process's connection failed: {e}");
