@@ -95,6 +95,7 @@ impl SlowPath {
         match port.kind {
             // Whatever the node routes here, but not what is nobody's.
             PortKind::Gateway => !node.is_edge_of_pod_cidr(ip),
+            PortKind::Tunnel => false,
             PortKind::Pod => {
                 let elsewhere = node.cluster_cidr.contains(&ip) && !node.pod_cidr.contains(&ip);
                 let is_nodes = ip == node.gateway_ip || node.addresses.contains(&ip);
@@ -115,7 +116,7 @@ fn admit_message(port: &PortConfig, ip: &Ipv4) -> Verdict {
             Err(DropReason::IcmpRouterMessage)
         }
         (
-            PortKind::Pod | PortKind::Gateway,
+            PortKind::Pod | PortKind::Gateway | PortKind::Tunnel,
             L4::Tcp { .. } | L4::Udp { .. } | L4::Icmp { .. } | L4::Headless | L4::Other,
         ) => Ok(()),
     }

@@ -109,7 +109,7 @@ impl Ports {
             };
             match config.kind {
                 PortKind::Gateway => self.gateway = Some(config.id),
-                PortKind::Pod => {}
+                PortKind::Pod | PortKind::Tunnel => {}
             }
             if let Some(slot) = self.slots.get_mut(index) {
                 *slot = Some(port);

@@ -149,6 +149,28 @@ impl fmt::Display for PortId {
     }
 }
 
+/// Another node of the cluster, as this one's datapath knows it. Chosen by the control process of each
+/// node for itself; never on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PeerId(pub u32);
+
+impl PeerId {
+    /// How many peers one switch can have; bounds every per-peer table.
+    pub const MAX_PEERS: u32 = 8192;
+
+    /// As an index into per-peer tables.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// What a device does for us when a frame is *written* to it, and leaves undone in what it hands
 /// us: the `TUN_F_*` bits of `linux/if_tun.h`, same values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]

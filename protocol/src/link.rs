@@ -9,17 +9,17 @@
 //! Order: on connect the datapath sends [`FromDatapath::Hello`] (id 0). Afterwards each request
 //! carries an id, which its one answer repeats; events carry id 0.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::addr::{Mac, Offloads, PortId};
-use crate::object::{FdbEntry, Flow, NeighborEntry, PortCounters, PortKind, PortState};
+use crate::addr::{Mac, Offloads, PeerId, PortId};
+use crate::object::{FdbEntry, Flow, NeighborEntry, PeerHealth, PortCounters, PortKind, PortState};
 
 /// Version of this conversation. A control process that finds a datapath of another version
 /// replaces it.
-pub const LINK_VERSION: u32 = 2;
+pub const LINK_VERSION: u32 = 3;
 /// Longest message; `SOCK_SEQPACKET` keeps messages whole, and the default socket buffer is larger.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// Descriptors in one message; the kernel's `SCM_MAX_FD` is 253.
@@ -70,6 +70,12 @@ pub enum ToDatapath {
     Flows {
         /// As returned by the page before; 0 for the first.
         cursor: u64,
+    },
+    /// Answered by [`FromDatapath::Peers`], in pages: the answer to `after: None` holds the lowest
+    /// numbers; an empty page ends it.
+    Peers {
+        /// Only peers with greater numbers.
+        after: Option<PeerId>,
     },
     /// Answered by [`FromDatapath::Summary`].
     Summary,
@@ -138,6 +144,8 @@ pub enum FromDatapath {
         /// Cursor of the next page.
         next: Option<u64>,
     },
+    /// Rows of [`ToDatapath::Peers`]; an empty page ends it.
+    Peers(Vec<(PeerId, PeerHealth)>),
     /// Numbers for `status`.
     Summary(Summary),
     /// Carried out.
@@ -154,7 +162,7 @@ pub enum FromDatapath {
 /// A change of configuration. Deltas with `commit: false` are collected and become visible, all
 /// at once, with the next one that has `commit: true`.
 ///
-/// Within one delta removals come first, then `node`, then `attach`, then `update`.
+/// Within one delta removals come first, then `node`, then `attach`, then `update`, then `peers`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ConfigDelta {
     /// Number of the configuration this makes; one more than the active one.
@@ -167,6 +175,10 @@ pub struct ConfigDelta {
     pub attach: Vec<PortConfig>,
     /// New settings of existing ports (kind and device stay).
     pub update: Vec<PortConfig>,
+    /// Peers that go.
+    pub forget_peers: Vec<PeerId>,
+    /// New peers, and new settings of existing ones.
+    pub peers: Vec<PeerConfig>,
     /// Make it visible.
     pub commit: bool,
 }
@@ -187,6 +199,46 @@ pub struct NodeConfig {
     pub node_addresses: Vec<IpAddr>,
     /// A learned FDB entry is forgotten this long after its last frame, in seconds.
     pub fdb_ageing_seconds: u32,
+    /// The way to other nodes; `None` on a node that has none.
+    pub tunnel: Option<TunnelConfig>,
+}
+
+/// The node's end of the tunnel (VXLAN, RFC 7348). Its sockets are ports of kind `Tunnel`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelConfig {
+    /// VXLAN network identifier, 24 bits.
+    pub vni: u32,
+    /// Outer source address.
+    pub address: Ipv4Addr,
+    /// UDP port: where we receive, and where pods may not send to on any node.
+    pub udp_port: u16,
+    /// Largest outer IP packet.
+    pub underlay_mtu: u16,
+    /// Lower the MSS in TCP SYNs to what fits the tunnel.
+    pub clamp_mss: bool,
+}
+
+/// Another node, as the tunnel sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerConfig {
+    /// Number; below [`PeerId::MAX_PEERS`].
+    pub id: PeerId,
+    /// Its node's name.
+    pub name: String,
+    /// Outer address, the only one its packets are accepted from.
+    pub address: Ipv4Addr,
+    /// UDP port it receives at.
+    pub udp_port: u16,
+    /// Its Pod CIDRs: where they are routed to, and the inner sources it may use.
+    pub pod_cidrs: Vec<IpNet>,
+    /// Its node's own addresses: routed to and accepted from it like those of its pods.
+    pub node_addresses: Vec<IpAddr>,
+    /// Inner destination address of what is routed to it.
+    pub router_mac: Mac,
+    /// It is a vpod daemon, which answers keep-alives; a plain VXLAN device does not.
+    pub keep_alive: bool,
+    /// It has pods, so broadcast and multicast are copied to it.
+    pub has_pods: bool,
 }
 
 /// One port.
@@ -222,6 +274,8 @@ pub enum DeviceKind {
     VnetTap,
     /// `PlainTap`: bare frames, no offload.
     PlainTap,
+    /// `UdpTunnel`: a UDP socket that carries VXLAN, with segmentation offload where the kernel has it.
+    UdpTunnel,
 }
 
 /// Numbers for `status`.

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::addr::Mac;
 use crate::name::{Namespace, ObjectName};
 use crate::object::{
-    DropEntry, FdbEntry, Flow, NeighborEntry, Node, Pod, Port, Resources, RestartPolicy, Timestamp,
+    DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, Port, Resources, RestartPolicy, Route,
+    Timestamp,
 };
 
 /// Longest command line of a container, in words.
@@ -136,6 +137,10 @@ pub enum Kind {
     Ports,
     /// [`DropEntry`].
     Drops,
+    /// [`Peer`].
+    Peers,
+    /// [`Route`].
+    Routes,
 }
 
 /// Rows of one kind.
@@ -155,6 +160,10 @@ pub enum Items {
     Ports(Vec<Port>),
     /// Drops by port and reason.
     Drops(Vec<DropEntry>),
+    /// Peers with their health.
+    Peers(Vec<Peer>),
+    /// Routes, longest prefix first.
+    Routes(Vec<Route>),
 }
 
 /// What the daemon answers.

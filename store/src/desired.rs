@@ -90,6 +90,7 @@ fn node_config(facts: &NodeFacts) -> NodeConfig {
         router_mac: Mac::for_router(facts.gateway_ip),
         node_addresses,
         fdb_ageing_seconds: facts.fdb_ageing_seconds,
+        tunnel: None,
     }
 }
 

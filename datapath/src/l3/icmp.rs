@@ -32,7 +32,7 @@ pub(crate) fn may_report(packet: &Packet, ip: &Ipv4) -> bool {
 /// the address it asked for. RFC 1812 §4.3.2.4 wants an address of the router; we have no other.
 pub(crate) fn envelope(node: &Node, offender_port: PortKind, packet: &Packet, ip: &Ipv4) -> Envelope {
     let from_ip: Ipv4Addr = match offender_port {
-        PortKind::Pod => node.gateway_ip,
+        PortKind::Pod | PortKind::Tunnel => node.gateway_ip,
         PortKind::Gateway => ip.destination,
     };
     Envelope { from_mac: node.router_mac, from_ip, to_mac: packet.source, to_ip: ip.source }

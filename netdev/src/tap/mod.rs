@@ -153,7 +153,7 @@ impl Tap {
     pub fn attach(kind: DeviceKind, options: &TapOptions) -> Result<Self, TapError> {
         match kind {
             DeviceKind::VnetTap => VnetTap::attach(options).map(Self::Vnet),
-            DeviceKind::PlainTap => PlainTap::attach(options).map(Self::Plain),
+            DeviceKind::PlainTap | DeviceKind::UdpTunnel => PlainTap::attach(options).map(Self::Plain),
         }
     }
 
@@ -162,7 +162,7 @@ impl Tap {
     pub fn from_fd(kind: DeviceKind, fd: OwnedFd, offloads: Offloads) -> Self {
         match kind {
             DeviceKind::VnetTap => Self::Vnet(VnetTap::from_fd(fd, offloads)),
-            DeviceKind::PlainTap => Self::Plain(PlainTap::from_fd(fd)),
+            DeviceKind::PlainTap | DeviceKind::UdpTunnel => Self::Plain(PlainTap::from_fd(fd)),
         }
     }
 

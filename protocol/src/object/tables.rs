@@ -102,6 +102,93 @@ pub enum PortKind {
     Pod,
     /// `vpod0`, the node's own way in.
     Gateway,
+    /// The way to other nodes.
+    Tunnel,
+}
+
+/// What the datapath knows about a peer from what passes between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerHealth {
+    /// Whether it answers; `None` if it is not asked, or was not long enough ago to tell.
+    pub reachable: Option<bool>,
+    /// Since its last accepted packet.
+    pub last_seen_ms: Option<u64>,
+    /// Keep-alive round trip, smoothed, in microseconds.
+    pub rtt_us: Option<u32>,
+    /// Keep-alives of the last 100 that went unanswered, in percent.
+    pub loss_percent: Option<u8>,
+    /// Largest outer IP packet that is known to arrive (RFC 8899); `None` before the first probe.
+    pub path_mtu: Option<u16>,
+    /// Inner packets sent to it.
+    pub tx_packets: u64,
+    /// Bytes of those, from the inner Ethernet header on.
+    pub tx_bytes: u64,
+    /// Inner packets accepted from it.
+    pub rx_packets: u64,
+    /// Bytes of those, from the inner Ethernet header on.
+    pub rx_bytes: u64,
+}
+
+/// A row of `get peers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Peer {
+    /// Its node's name.
+    pub name: String,
+    /// Outer address.
+    pub address: IpAddr,
+    /// UDP port it receives at.
+    pub udp_port: u16,
+    /// Its Pod CIDRs.
+    pub pod_cidrs: Vec<IpNet>,
+    /// Where it is known from.
+    pub origin: PeerOrigin,
+    /// MTU of pods' packets to it: path MTU, or the underlay's, less the overhead.
+    pub pod_mtu: u16,
+    /// What passed, and how well.
+    pub health: PeerHealth,
+}
+
+/// Where a peer is known from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PeerOrigin {
+    /// A `[[peer]]` of the configuration file.
+    Static,
+    /// The cluster's store.
+    Cluster,
+}
+
+/// A row of `get routes`: where packets of pods go, by destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Route {
+    /// Destination.
+    pub destination: IpNet,
+    /// How.
+    pub via: RouteVia,
+    /// Largest packet.
+    pub mtu: u16,
+}
+
+/// How a route leads to its destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RouteVia {
+    /// To the pods' own ports.
+    Local,
+    /// To the node, by the gateway port.
+    Gateway,
+    /// Through the tunnel.
+    Peer {
+        /// The node's name.
+        name: String,
+        /// Outer address.
+        address: IpAddr,
+    },
+    /// Nowhere: part of the cluster that no node has.
+    Unreachable,
 }
 
 /// Life of a port. Only `Active` ones forward.

@@ -209,6 +209,8 @@ fn delta() -> impl Strategy<Value = ConfigDelta> {
             node: None,
             attach,
             update,
+            forget_peers: vec![],
+            peers: vec![],
             commit,
         })
 }

@@ -287,6 +287,7 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
         router_mac: Mac([0x0a, 0x58, 10, 244, 0, 1]),
         node_addresses: vec!["192.0.2.1".parse().unwrap()],
         fdb_ageing_seconds: 300,
+        tunnel: None,
     };
     let delta = ConfigDelta {
         epoch: 8,
@@ -298,6 +299,8 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
             state: PortState::Quarantined,
             ..port_config()
         }],
+        forget_peers: vec![],
+        peers: vec![],
         commit: true,
     };
     let bodies = [

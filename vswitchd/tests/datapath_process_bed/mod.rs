@@ -69,6 +69,7 @@ impl Bed {
             router_mac: Mac::for_router(gateway),
             node_addresses: Vec::new(),
             fdb_ageing_seconds: 300,
+            tunnel: None,
         };
         ConfigDelta {
             epoch,
