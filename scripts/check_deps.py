@@ -17,7 +17,9 @@ from collections import defaultdict
 DIRECT = {
     "protocol": {"serde", "bincode", "postcard", "ipnet", "thiserror", "humantime"},
     "datapath": {"protocol", "etherparse", "zerocopy", "hashbrown", "foldhash", "ipnet", "thiserror"},
-    "store": {"protocol", "redb", "ipnet", "serde", "serde_json", "thiserror"},
+    "store": {
+        "protocol", "redb", "ipnet", "serde", "serde_json", "thiserror", "crossbeam-channel", "etcd-client", "tokio",
+    },
     "vpodctl": {
         "protocol", "netdev", "anyhow", "clap", "clap_complete", "clap_mangen", "comfy-table",
         "humantime", "ipnet", "serde", "serde_json", "serde-saphyr", "signal-hook", "thiserror",

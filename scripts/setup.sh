@@ -16,6 +16,10 @@ readonly NEEDED=(
     "tcpdump:tcpdump" "tshark:tshark" "/usr/bin/python3:python3" "jq:jq" "nsenter:util-linux"
     "cc:gcc" "make:make" "/usr/include/stdio.h:libc6-dev" "git:git" "ps:procps" "mount:mount"
     "/etc/ssl/certs/ca-certificates.crt:ca-certificates"
+    # The etcd client is generated from its protocol's definition.
+    "protoc:protobuf-compiler" "/usr/include/google/protobuf/descriptor.proto:libprotobuf-dev"
+    # Tests and `make demo-cluster` run a server of their own.
+    "etcd:etcd-server" "etcdctl:etcd-client"
 )
 
 # Only `make lint` wants these.
@@ -64,24 +68,25 @@ install_packages() {
     esac
     as_root apt-get -q update
     case " ${missing[*]} " in
-    *" openvswitch-switch "*) forbid_daemons ;;
+    *" openvswitch-switch "* | *" etcd-server "*) forbid_daemons ;;
     esac
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get -q install -y --no-install-recommends "${missing[@]}" ||
         die "apt-get could not install: ${missing[*]}"
+    # Nor at the next boot.
     case " ${missing[*]} " in
-    *" openvswitch-switch "*)
-        # Nor at the next boot.
-        as_root systemctl disable openvswitch-switch.service 2>/dev/null || true
-        ;;
+    *" openvswitch-switch "*) as_root systemctl disable openvswitch-switch.service 2>/dev/null || true ;;
+    esac
+    case " ${missing[*]} " in
+    *" etcd-server "*) as_root systemctl disable etcd.service 2>/dev/null || true ;;
     esac
     for entry in "${wanted[@]}"; do
         present "${entry%%:*}" || die "${entry%%:*} is still missing after installing ${entry#*:}"
     done
 }
 
-# The harness runs an Open vSwitch of its own; the package's daemon is not to start. Debian's packages
-# ask this program before they start anything (invoke-rc.d(8)).
+# Harness and tests run an Open vSwitch and an etcd of their own; the packages' daemons are not to
+# start. Debian's packages ask this program before they start anything (invoke-rc.d(8)).
 forbid_daemons() {
     local policy=/usr/sbin/policy-rc.d
     [ ! -e "$policy" ] || return 0

@@ -113,6 +113,8 @@ pub(crate) struct EtcdServer {
     peer_port: u16,
     tls: Option<TlsFiles>,
     child: Mutex<Option<Child>>,
+    /// `name:password` for etcdctl.
+    user: Mutex<Option<String>>,
 }
 
 /// Files of a server that demands client certificates.
@@ -133,7 +135,14 @@ impl EtcdServer {
         for _ in 0..5 {
             let (client_port, peer_port) = free_ports();
             let dir = tempfile::tempdir().unwrap();
-            let server = Self { dir, client_port, peer_port, tls: tls.clone(), child: Mutex::new(None) };
+            let server = Self {
+                dir,
+                client_port,
+                peer_port,
+                tls: tls.clone(),
+                child: Mutex::default(),
+                user: Mutex::default(),
+            };
             if server.run() {
                 return server;
             }
@@ -202,11 +211,19 @@ impl EtcdServer {
         assert!(self.try_etcdctl(arguments), "etcdctl {} failed", arguments.join(" "));
     }
 
+    /// From now on `etcdctl` is that user.
+    pub(crate) fn log_in(&self, user: &str) {
+        *self.user.lock().unwrap() = Some(user.to_owned());
+    }
+
     fn try_etcdctl(&self, arguments: &[&str]) -> bool {
         let mut command = Command::new("etcdctl");
         command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoint(), "--dial-timeout", "2s"]);
         if let Some(tls) = &self.tls {
             command.arg("--cacert").arg(&tls.ca).arg("--cert").arg(&tls.cert).arg("--key").arg(&tls.key);
+        }
+        if let Some(user) = &*self.user.lock().unwrap() {
+            command.args(["--user", user]);
         }
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().expect("cannot run etcdctl: install Debian's etcd-client (make setup)").success()

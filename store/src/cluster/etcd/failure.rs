@@ -62,6 +62,8 @@ impl EtcdFailure {
         match self {
             Self::Client(error) => verdict(error),
             Self::Config { .. } | Self::File { .. } => Verdict::Refused,
+            // Of a watch the server says even this as the text of an accepted one's end.
+            Self::Ended(reason) if reason.contains("permission denied") => Verdict::Refused,
             Self::NoLeader | Self::Thread(_) => Verdict::NotMade,
             Self::Silent(_) | Self::Ended(_) => Verdict::Unknown,
         }
