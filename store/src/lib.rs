@@ -1,13 +1,15 @@
 //! Desired state: what should exist, kept durably, and what follows from it.
 //!
 //! - [`Store`]: the embedded store, one redb file. Records are JSON, keyed by kind, namespace and
-//!   name; every write moves one revision that only grows. Writes name the revision they expect,
-//!   so the same calls can later be answered by a store shared between nodes.
+//!   name; every write moves one revision that only grows. What only this node needs is here.
 //! - [`record`]: the records this release keeps.
 //! - [`ipam`]: which address a pod gets. Pure; time is passed in.
 //! - [`desired`]: objects in, datapath configuration out, and the deltas between two of them. Pure.
+//! - [`cluster`]: what other nodes must know, in the same file or on etcd: records, leases, watches, mirrors of
+//!   them, and this node's registration. The etcd client is the one part with sockets, and keeps its asynchronous
+//!   runtime to itself.
 //!
-//! Nothing here knows about kernels or sockets.
+//! Nothing here knows about kernels.
 
 mod backend;
 pub mod cluster;

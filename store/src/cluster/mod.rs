@@ -18,6 +18,7 @@
 //! | `/vpod/v1/nodes/<name>` | [`NodeRecord`] | none: a node that is away keeps its CIDR |
 //! | `/vpod/v1/cidrs/<network>-<len>` | owner's name | none |
 //! | `/vpod/v1/alive/<name>` | [`AliveRecord`] | of the daemon |
+//! | `/vpod/v1/cidr-plan` | cluster CIDR, and the length of its parts | none |
 //!
 //! Other kinds of objects get a prefix of their own beside these.
 

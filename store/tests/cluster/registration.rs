@@ -24,6 +24,7 @@ crate::on_both_stores! {
     what_a_node_says_about_itself_is_published_and_its_cidr_stays
     a_lost_lease_is_granted_anew_with_the_same_cidr
     a_node_that_starts_without_its_store_goes_on_and_registers_later
+    a_store_that_fails_between_two_steps_costs_no_lease
     nodes_with_another_cluster_cidr_are_refused
     two_hundred_crashes_leave_no_duplicate_and_no_leaked_cidr
 }
@@ -217,6 +218,26 @@ fn a_node_that_starts_without_its_store_goes_on_and_registers_later(bed: &dyn Be
     eventually("it is registered", SOON, || registration.state() == RegistrationState::Registered);
     let published = record_of(&*bed.store(), "a");
     assert_eq!((published.pod_cidr, published.spec.version.as_str()), (record.pod_cidr, "2"));
+}
+
+fn a_store_that_fails_between_two_steps_costs_no_lease(bed: &dyn Bed) {
+    let store = Arc::new(Mortal::new(bed.store()));
+    let shared = Arc::clone(&store) as Arc<dyn ClusterStore>;
+    let registration = Registration::start(shared, spec("a"), quick_lease()).unwrap();
+    let lease_of = || bed.store().get(&alive_key("a")).unwrap().expect("a live daemon").lease;
+    let lease = lease_of();
+    for calls in 0..6 {
+        store.lives_for(calls);
+        registration.update(|spec| spec.version = calls.to_string());
+        eventually("it is said that the store is away", SOON, || {
+            matches!(registration.state(), RegistrationState::Unreachable { .. })
+        });
+        assert_eq!(lease_of(), lease);
+        store.lives_for(i64::MAX);
+        eventually("it is registered", SOON, || registration.state() == RegistrationState::Registered);
+        assert_eq!(record_of(&*bed.store(), "a").spec.version, calls.to_string());
+    }
+    assert_eq!((lease_of(), registration.regranted()), (lease, 0));
 }
 
 fn nodes_with_another_cluster_cidr_are_refused(bed: &dyn Bed) {

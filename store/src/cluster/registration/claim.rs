@@ -36,30 +36,33 @@ pub(super) fn claim(
     check_plan(plan)?;
     let began = Instant::now();
     let mut lease = lease;
+    // Granted here, and to be revoked here unless it comes to be used.
+    let mut ours = None;
     let mut pause = PAUSE_FIRST;
-    loop {
-        let granted = match lease {
+    let failure = loop {
+        let under = match lease {
             Some(lease) => lease,
-            None => store.grant(options.ttl)?,
+            None => *ours.insert(store.grant(options.ttl)?),
         };
-        lease = Some(granted);
-        match attempt(store, spec, requested, granted, plan) {
-            Ok(record) => return Ok((record, granted)),
+        lease = Some(under);
+        match attempt(store, spec, requested, under, plan) {
+            Ok(record) => return Ok((record, under)),
             Err(RegistrationError::Store(error)) if error.is_conflict() || error.outcome_unknown() => {}
             Err(RegistrationError::Store(ClusterError::LeaseLost { .. })) => lease = None,
-            Err(error) => {
-                // Not needed any more; it would end by itself.
-                let _ = store.revoke(granted);
-                return Err(error);
-            }
+            Err(error) => break error,
         }
         if began.elapsed() > options.timeout {
-            let _ = store.revoke(granted);
-            return Err(RegistrationError::GaveUp { name: spec.name.clone(), after: options.timeout });
+            break RegistrationError::GaveUp { name: spec.name.clone(), after: options.timeout };
         }
         std::thread::sleep(varied(pause, &spec.name));
         pause = (pause * 2).min(PAUSE_MOST);
+    };
+    let away = matches!(&failure, RegistrationError::Store(error) if error.is_passing());
+    if let Some(unused) = ours.filter(|_| !away) {
+        // Without an answer it ends by itself.
+        let _ = store.revoke(unused);
     }
+    Err(failure)
 }
 
 /// Reads what there is, decides, and writes if nothing has changed since.

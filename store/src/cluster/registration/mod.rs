@@ -331,8 +331,7 @@ impl Keeper {
                 Ok(())
             }
             Err(error) => {
-                // Whatever was refused revoked the lease; where it did not, nobody renews it.
-                inner.lease = None;
+                // The lease stays, if there is one: the name is ours as long as it lives.
                 inner.unpublished = true;
                 Err(error)
             }
