@@ -1,7 +1,7 @@
 //! The cluster store of many nodes: etcd, version 3.4 or later, spoken to by the `etcd-client` crate.
 //!
 //! The crate is asynchronous; its runtime has one thread of its own here, which drives connections, timers and watches
-//! while callers wait for their requests. It talks to one endpoint at a time and moves on to the next when that one fails ([`connection`]).
+//! while callers wait for their requests. It talks to one endpoint at a time and moves on to the next when that one fails (`connection`).
 //! How long things take:
 //!
 //! - a call: at most [`EtcdConfig::call_timeout`] (and a little);
