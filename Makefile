@@ -1,16 +1,16 @@
 # The only task runner: CI calls the same targets. `make help` lists them.
 #
-# `make demo` and `make test` do their own set-up, so each works on a fresh Debian 12 with Rust.
+# `make demo`, `make test` and `make vm-test` do their own set-up, so each works on a fresh Debian 12 with Rust.
 # Variables:  KEEP=1       make demo leaves everything running and says what to try next
 #             TESTS=word   make test runs only integration tests whose name contains the word
 #             BASE=commit  make bench measures that commit too, as the peer "base"
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-setup clean
+.PHONY: help setup demo demo-cluster test vm-test lint bench bench-setup clean
 
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@awk '/^# Variables:/,/^$$/{sub(/^#( Variables:)? */, "    "); if (NF) print}' Makefile
 
 setup: ## Install what is missing: Debian packages, /dev/net/tun; check the Rust toolchain
@@ -23,6 +23,10 @@ demo: ## Three pods on this machine: ping, HTTP, containers, node and pod, iperf
 test: ## Unit and model tests, then the promises on the real kernel (as root, through sudo if need be)
 	@scripts/setup.sh --quiet
 	@scripts/test.sh $(TESTS)
+
+vm-test: ## The promises that need several kernels, in three small virtual machines (QEMU; no root but for set-up)
+	@scripts/setup.sh --vm
+	@scripts/vm-test.sh
 
 lint: ## Format, clippy, crate boundaries, licences and bans, scripts
 	@scripts/lint.sh
