@@ -33,7 +33,10 @@ pub fn node_address(number: usize) -> String {
 }
 
 impl Underlay {
-    pub(crate) fn create() -> Self {
+    /// Without nodes.
+    #[must_use]
+    pub fn create() -> Self {
+        crate::privilege::require_root();
         let Place { name, dir } = claim_place();
         let netns = NodeNetns::without_nic(&name, SWITCH_ADDRESS);
         netns.ip("link add br0 type bridge forward_delay 0 mcast_snooping 0");
@@ -178,6 +181,12 @@ impl Underlay {
 pub struct ForeignNode(NodeNetns);
 
 impl ForeignNode {
+    /// File name of its network namespace.
+    #[must_use]
+    pub fn netns(&self) -> &str {
+        self.0.name()
+    }
+
     /// Runs a shell script on it.
     #[track_caller]
     #[must_use]
