@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # The first process of a virtual machine of `make vm-test`. Brings the machine up, then runs the scripts
 # that come over the virtio-serial port "agent" (integration/src/vm.rs is at its other end):
 #   host:   ID SECONDS SCRIPT-IN-BASE64
