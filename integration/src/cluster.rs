@@ -140,7 +140,7 @@ impl ClusterOptions {
 
     /// What comes after the keys at the top of the file.
     fn tables(&self, number: usize) -> String {
-        let mut text = format!("[tunnel]\n{}", self.tunnel);
+        let mut text = format!("[tunnel]\ndevice = \"nic0\"\n{}", self.tunnel);
         match self.membership {
             Membership::Static => {
                 for other in (0..self.nodes).filter(|&other| other != number) {

@@ -31,7 +31,7 @@ fn settings(index: usize) -> String {
     let far = other(index);
     let address = underlay_address(far);
     format!(
-        "pod_cidr = {:?}\n[tunnel]\n[[peer]]\nname = \"node{far}\"\naddress = {address:?}\npod_cidrs = [{:?}]\n",
+        "pod_cidr = {:?}\n[tunnel]\ndevice = \"nic0\"\n[[peer]]\nname = \"node{far}\"\naddress = {address:?}\npod_cidrs = [{:?}]\n",
         pod_cidr(index),
         pod_cidr(far)
     )

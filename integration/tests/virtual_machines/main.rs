@@ -39,7 +39,7 @@ fn pods_of_three_machines_reach_each_other() {
 /// The daemon, with a peer for each other machine, and two pods with servers in the first.
 fn start_node(vm: &mut Vm, number: usize, count: usize) {
     let peers: String = (0..count).filter(|&other| CROSS_NODE && other != number).map(peer).collect();
-    let tunnel = if CROSS_NODE { "[tunnel]\n" } else { "" };
+    let tunnel = if CROSS_NODE { "[tunnel]\ndevice = \"eth0\"\n" } else { "" };
     vm.sh(&format!(
         "cat >/root/vswitchd.toml <<'CONFIG'\nnode = \"{}\"\npod_cidr = \"10.244.{number}.0/24\"\n{tunnel}{peers}CONFIG\n\
          setsid vswitchd --config /root/vswitchd.toml >/root/vswitchd.log 2>&1 &\n\

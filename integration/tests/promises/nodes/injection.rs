@@ -92,7 +92,7 @@ impl Scene {
 fn packets_of_unknown_senders_are_dropped() {
     let scene = Scene::set();
     let packet = vxlan(VNI_IS_VALID, VNI, &frames::udp(scene.honest(), (1000, 1001), EVIL));
-    scene.is_dropped_from("a stranger's packet", &packet, "tunnel_unknown_peer", |script| {
+    scene.is_dropped_from("a stranger's packet", &packet, "unknown_peer", |script| {
         scene.cluster.underlay().sh(script).ok()
     });
 }
@@ -101,34 +101,36 @@ fn packets_of_unknown_senders_are_dropped() {
 fn packets_of_other_networks_and_broken_ones_are_dropped() {
     let scene = Scene::set();
     let inner = frames::udp(scene.honest(), (1000, 1001), EVIL);
-    scene.is_dropped("a foreign VNI", &vxlan(VNI_IS_VALID, 2, &inner), "tunnel_unknown_vni");
-    scene.is_dropped("a header without the I flag", &vxlan(0, VNI, &inner), "tunnel_bad_header");
-    scene.is_dropped("half a header", &[VNI_IS_VALID, 0, 0, 0], "tunnel_bad_header");
+    scene.is_dropped("a foreign VNI", &vxlan(VNI_IS_VALID, 2, &inner), "bad_vni");
+    scene.is_dropped("a header without the I flag", &vxlan(0, VNI, &inner), "not_vxlan");
+    scene.is_dropped("half a header", &[VNI_IS_VALID, 0, 0, 0], "not_vxlan");
     let tagged = frames::vlan_ping(scene.honest(), 7, EVIL);
-    scene.is_dropped("an inner VLAN tag", &vxlan(VNI_IS_VALID, VNI, &tagged), "vlan_tagged");
+    scene.is_dropped("an inner VLAN tag", &vxlan(VNI_IS_VALID, VNI, &tagged), "inner_vlan");
     let foreign = Between { to_mac: scene.victim.mac, ..scene.honest() };
     let inner = frames::udp(foreign, (1000, 1001), EVIL);
-    scene.is_dropped("a frame for a pod's own MAC", &vxlan(VNI_IS_VALID, VNI, &inner), "tunnel_wrong_mac");
+    scene.is_dropped("a frame for a pod's own MAC", &vxlan(VNI_IS_VALID, VNI, &inner), "not_for_router");
 }
 
 #[test]
 fn packets_with_sources_that_the_peer_does_not_own_are_dropped() {
     let scene = Scene::set();
     let beside = scene.cluster.node(0).create_pod("beside");
+    let foreign = "source_not_of_peer";
+    let martian = "martian_source";
     let sources = [
-        ("a pod of the receiver's own node", v4(beside.ip)),
-        ("a pod of a third node", v4(scene.others[1].ip)),
-        ("the receiver's gateway", Ipv4Addr::new(10, 244, 0, 1)),
-        ("the receiver itself", v4(address(scene.cluster.node(0)))),
-        ("somebody outside the cluster", Ipv4Addr::new(198, 51, 100, 7)),
-        ("nobody", Ipv4Addr::UNSPECIFIED),
-        ("a group", Ipv4Addr::new(239, 1, 2, 3)),
-        ("the loopback", Ipv4Addr::LOCALHOST),
+        ("a pod of the receiver's own node", v4(beside.ip), foreign),
+        ("a pod of a third node", v4(scene.others[1].ip), foreign),
+        ("the receiver's gateway", Ipv4Addr::new(10, 244, 0, 1), foreign),
+        ("the receiver itself", v4(address(scene.cluster.node(0))), foreign),
+        ("somebody outside the cluster", Ipv4Addr::new(198, 51, 100, 7), foreign),
+        ("nobody", Ipv4Addr::UNSPECIFIED, martian),
+        ("a group", Ipv4Addr::new(239, 1, 2, 3), martian),
+        ("the loopback", Ipv4Addr::LOCALHOST, martian),
     ];
-    for (what, from_ip) in sources {
+    for (what, from_ip, reason) in sources {
         let lie = Between { from_ip, ..scene.honest() };
         let packet = vxlan(VNI_IS_VALID, VNI, &frames::udp(lie, (1000, 1001), EVIL));
-        scene.is_dropped(&format!("a packet that claims to be of {what}"), &packet, "tunnel_foreign_source");
+        scene.is_dropped(&format!("a packet that claims to be of {what}"), &packet, reason);
     }
 }
 
@@ -139,9 +141,9 @@ fn pods_cannot_reach_any_nodes_tunnel() {
     let packet = vxlan(VNI_IS_VALID, VNI, &inner);
     for number in 0..3 {
         let node = scene.cluster.node(number);
-        let before = scene.cluster.node(0).drops(&scene.victim, "to_tunnel_port");
+        let before = scene.cluster.node(0).drops(&scene.victim, "tunnel_port_protected");
         scene.victim.sh(&send_command(node, &packet, COPIES)).ok();
-        let dropped = scene.cluster.node(0).drops(&scene.victim, "to_tunnel_port") - before;
+        let dropped = scene.cluster.node(0).drops(&scene.victim, "tunnel_port_protected") - before;
         assert_eq!(dropped, COPIES, "to port {TUNNEL_PORT} of {}", node.address());
     }
 }
