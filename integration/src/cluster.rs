@@ -249,6 +249,9 @@ impl Cluster {
     #[track_caller]
     pub fn crash(&mut self, number: usize) {
         self.nodes[number].lose_power();
+        // The kernel takes its time with a namespace's devices.
+        let gone = format!("! ip link show {}", crate::underlay::port(number));
+        crate::wait::until("its NIC is gone", || self.underlay.sh(&gone).succeeded().then_some(()));
     }
 
     /// Gives the power back: a new namespace with the NIC it had, and a daemon on the files it had.

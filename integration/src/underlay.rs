@@ -213,7 +213,7 @@ impl Drop for Underlay {
 }
 
 /// The bridge's end of a node's NIC.
-fn port(number: usize) -> String {
+pub(crate) fn port(number: usize) -> String {
     format!("node{number}")
 }
 
