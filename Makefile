@@ -1,28 +1,40 @@
 # The only task runner: CI calls the same targets. `make help` lists them.
 #
-# `make demo` and `make test` do their own set-up, so each works on a fresh Debian 12 with Rust.
-# Variables:  KEEP=1       make demo leaves everything running and says what to try next
+# `make demo`, `make test` and `make vm-test` do their own set-up, so each works on a fresh Debian 12 with Rust.
+# Variables:  KEEP=1       make demo, demo-cluster leave everything running and say what to try next
 #             TESTS=word   make test runs only integration tests whose name contains the word
 #             BASE=commit  make bench measures that commit too, as the peer "base"
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-setup clean
+.PHONY: help setup demo demo-cluster test vm-test soak lint bench bench-setup clean
 
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@awk '/^# Variables:/,/^$$/{sub(/^#( Variables:)? */, "    "); if (NF) print}' Makefile
 
 setup: ## Install what is missing: Debian packages, /dev/net/tun; check the Rust toolchain
 	@scripts/setup.sh
 
-demo: ## Three pods on this machine: ping, HTTP, containers, node and pod, iperf3 (KEEP=1 leaves it running)
+demo: ## Two nodes on this machine, four pods: ping, HTTP, containers, node and pod, iperf3 (KEEP=1 leaves it running)
 	@scripts/setup.sh --quiet
 	@KEEP='$(KEEP)' scripts/demo.sh
+
+demo-cluster: ## Three nodes on etcd: one loses its power and comes back (KEEP=1 leaves it running)
+	@scripts/setup.sh --quiet
+	@KEEP='$(KEEP)' scripts/demo-cluster.sh
 
 test: ## Unit and model tests, then the promises on the real kernel (as root, through sudo if need be)
 	@scripts/setup.sh --quiet
 	@scripts/test.sh $(TESTS)
+
+vm-test: ## The promises that need several kernels, in three small virtual machines (QEMU; no root but for set-up)
+	@scripts/setup.sh --vm
+	@scripts/vm-test.sh
+
+soak: ## Two hundred kills of daemons under churn, as root (a few minutes)
+	@scripts/setup.sh --quiet
+	@VPOD_KILLS=200 scripts/test.sh nodes::churn
 
 lint: ## Format, clippy, crate boundaries, licences and bans, scripts
 	@scripts/lint.sh

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 # Many short samples rather than few long ones: what disturbs a shared machine comes and goes.
 rounds=5
 readonly SAMPLE_SECONDS=0.5
-readonly PEERS=bridge,ovs,vde,plain,pump
+readonly PEERS=bridge,flannel,ovs,vde,plain,pump
 # 250 pods of every peer take too long to make.
 readonly IDLE_PODS=10,100
 readonly RESULTS=benches/results

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Three pods in two namespaces on this machine, with real programs talking through the userspace
-# switch. Every command is shown before its output, and every output is checked: a demonstration
-# whose curl fails ends with an error. Nothing stays behind, however it ends.
+# Two nodes with pods and real programs that talk through the userspace switch: this machine is one node,
+# a network namespace with a wire to it the other, and each is the other's static peer. Every command is
+# shown before its output, and every output is checked: a demonstration whose curl fails ends with an
+# error. Nothing stays behind, however it ends.
 #
-# It has its own directories, namespace prefix, gateway device and address range, so that an
-# installed vswitchd is not disturbed.
+# It has its own directories, namespace prefixes, devices and address ranges, so that an installed
+# vswitchd is not disturbed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -16,111 +17,18 @@ if [ "${1:-}" != "--built" ]; then
     as_root "$0" --built
     exit
 fi
+. scripts/demo-lib.sh
 
-# Fixed, because the prefix of namespaces has 11 characters at most and the device's name 15: one
-# demonstration at a time.
-readonly name="vpdemo" gateway_device="vpdemo0"
-readonly dir="$DEMO_DIR_GLOB$$"
-readonly socket="$dir/run/admin.sock"
-export VPOD_SOCKET="$socket"
-programs=$(realpath "${CARGO_TARGET_DIR:-target}/release")
-readonly programs
-export PATH="$programs:$PATH:/usr/sbin:/sbin"
-keep=false
-[ -z "${KEEP:-}" ] || [ "${KEEP:-}" = 0 ] || keep=true
-daemon=""
-finished=false
-
-# --- what is shown, and what is checked ----------------------------------------------------------
-
-if [ -t 1 ]; then bold=$'\e[1m' blue=$'\e[1;34m' red=$'\e[1;31m' plain=$'\e[0m'; else bold='' blue='' red='' plain=''; fi
-
-heading() { printf '\n%s# %s%s\n' "$blue" "$*" "$plain"; }
-
-quoted() {
-    local word line=""
-    for word in "$@"; do
-        case "$word" in
-        *[!A-Za-z0-9_./:=,@%+-]* | '') line+=" '$word'" ;;
-        *) line+=" $word" ;;
-        esac
-    done
-    printf '%s' "${line# }"
-}
-
-# Shows a command, runs it, and keeps its output in $output for `expect`.
-show() {
-    printf '%s$ %s%s\n' "$bold" "$(quoted "$@")" "$plain"
-    local status=0
-    output=$(timeout --foreground 60 "$@" 2>&1) || status=$?
-    printf '%s\n' "$output"
-    [ "$status" -eq 0 ] || fail "this command ended with status $status"
-}
-
-expect() {
-    grep -qE -- "$1" <<<"$output" || fail "the output above should have contained: $1"
-}
-
-fail() {
-    printf '%sdemo: FAILED: %s%s\n' "$red" "$*" "$plain" >&2
-    if [ -s "$dir/vswitchd.log" ]; then
-        warn "the end of the daemon's log:"
-        tail -n 20 "$dir/vswitchd.log" >&2
-    fi
-    exit 1
-}
-
-# --- begin and end -------------------------------------------------------------------------------
-
-end() {
-    local status=$?
-    trap - EXIT INT TERM HUP
-    if $keep && $finished; then
-        exit "$status"
-    fi
-    if [ -n "$daemon" ] && kill -0 "$daemon" 2>/dev/null; then
-        kill -TERM "$daemon"
-        for _ in $(seq 100); do
-            kill -0 "$daemon" 2>/dev/null || break
-            sleep 0.1
-        done
-    fi
-    if [ -e "$dir/vswitchd.toml" ]; then
-        vswitchd --config "$dir/vswitchd.toml" --purge >>"$dir/vswitchd.log" 2>&1 ||
-            warn "vswitchd --purge failed; cleaning up by force"
-    fi
-    ENDING=$$ scripts/cleanup.sh --demo >/dev/null
-    if $finished; then
-        leftovers || status=1
-    fi
-    exit "$status"
-}
-
-# Whether anything of this demonstration still exists.
-leftovers() {
-    local found
-    found=$(
-        ip netns list | awk '{print $1}' | grep "^$name" | sed 's/^/namespace /'
-        ip -o link show | grep -oE "\b$gateway_device\b" | sed 's/^/link /'
-        ip route show | grep -F "$gateway_device" | sed 's/^/route /'
-        find /sys/fs/cgroup -type d -path "*/pod-$name-*" 2>/dev/null | sed 's/^/cgroup /'
-        ls -d "/etc/netns/$name"* "$dir" 2>/dev/null
-        for process in /proc/[0-9]*; do
-            tr '\0' ' ' 2>/dev/null <"$process/cmdline" | grep -F "$dir/" | sed 's/^/process /'
-        done
-    ) || true
-    if [ -n "$found" ]; then
-        printf '%sdemo: left behind:%s\n%s\n' "$red" "$plain" "$found" >&2
-        return 1
-    fi
-    say "Nothing was left behind."
-}
+# The device's name has 15 characters at most.
+readonly gateway_device="vpdemo0" wire="vpdemo-wire"
+# shellcheck disable=SC2034  # demo-lib.sh looks for them at the end
+devices="$gateway_device $wire"
 
 # The first range that no route of this machine touches.
 free_range() {
     local second
     for second in 244 213 187 151; do
-        if [ -z "$(ip -4 route show root "10.$second.0.0/16")$(ip -4 route show match "10.$second.0.0/16" | grep -v '^default')" ]; then
+        if unrouted "10.$second.0.0/16"; then
             echo "10.$second"
             return
         fi
@@ -128,40 +36,71 @@ free_range() {
     fail "10.244.0.0/16 and all alternatives are routed on this machine already"
 }
 
-scripts/cleanup.sh --demo # a demonstration that was kept, or killed
-for other in "$DEMO_DIR_GLOB"*; do
-    [ ! -d "$other" ] || die "another demonstration is running ($other)"
-done
-trap end EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
+# The same for the wire between the nodes: RFC 5737 sets these aside.
+free_wire() {
+    local net
+    for net in 192.0.2 198.51.100 203.0.113; do
+        if unrouted "$net.0/24"; then
+            echo "$net"
+            return
+        fi
+    done
+    fail "192.0.2.0/24 and all alternatives are routed on this machine already"
+}
 
+unrouted() {
+    [ -z "$(ip -4 route show root "$1")$(ip -4 route show match "$1" | grep -v '^default')" ]
+}
+
+begin
 range=$(free_range)
-readonly range gateway="$range.0.1"
-mkdir -p "$dir/www"
-echo "$name" >"$dir/name"
+underlay=$(free_wire)
+readonly range underlay gateway="$range.0.1"
+new_node vpdemo
+new_node vpdemo2
+dir=${dir_of[vpdemo]}
+socket=$(socket_of vpdemo)
+far=$(socket_of vpdemo2)
+readonly socket far
+export VPOD_SOCKET="$socket"
 echo "$gateway_device" >"$dir/gateway-device"
+mkdir -p "$dir/www"
 echo '<h1>Hello from the web pod</h1>' >"$dir/www/index.html"
-cat >"$dir/vswitchd.toml" <<CONFIG
-state_dir = "$dir/state"
-run_dir = "$dir/run"
-netns_prefix = "$name-"
+
+# configure NODE NUMBER OTHER: pods of each are in a range of its own, and the other's are behind it.
+configure() {
+    local node=$1 number=$2 other=$3
+    cat >"${dir_of[$node]}/vswitchd.toml" <<CONFIG
+node = "$node"
+state_dir = "${dir_of[$node]}/state"
+run_dir = "${dir_of[$node]}/run"
+netns_prefix = "$node-"
 gateway_device = "$gateway_device"
 cluster_cidr = "$range.0.0/16"
-pod_cidr = "$range.0.0/24"
-CONFIG
+pod_cidr = "$range.$number.0/24"
 
-heading "The daemon"
-printf '%s$ vswitchd --config %s &%s\n' "$bold" "$dir/vswitchd.toml" "$plain"
-setsid "$programs/vswitchd" --config "$dir/vswitchd.toml" >"$dir/vswitchd.log" 2>&1 </dev/null &
-daemon=$!
-for _ in $(seq 100); do
-    vpodctl status >/dev/null 2>&1 && break
-    kill -0 "$daemon" 2>/dev/null || fail "vswitchd ended"
-    sleep 0.1
-done
-vpodctl status >/dev/null || fail "vswitchd does not answer"
+[tunnel]
+address = "$underlay.$((number + 1))"
+
+[[peer]]
+name = "$other"
+address = "$underlay.$((2 - number))"
+pod_cidrs = ["$range.$((1 - number)).0/24"]
+CONFIG
+}
+
+heading "Two nodes, each the other's peer: this machine, and a namespace with a wire to it"
+new_netns vpdemo2
+show ip link add "$wire" type veth peer name nic0 netns vpdemo2
+show ip address add "$underlay.1/24" dev "$wire"
+show ip link set "$wire" up
+show ip -n vpdemo2 address add "$underlay.2/24" dev nic0
+show ip -n vpdemo2 link set nic0 up
+configure vpdemo 0 vpdemo2
+configure vpdemo2 1 vpdemo
+show tail -n 4 "$dir/vswitchd.toml"
+start_daemon vpdemo
+start_daemon vpdemo2
 
 heading "Three pods in two namespaces"
 show vpodctl create-pod web -n shop -l app=web -- /usr/bin/python3 -u -m http.server 8080 --directory "$dir/www"
@@ -227,8 +166,32 @@ expect 'Hello from the web pod'
 kill "$host_server" 2>/dev/null || true
 wait "$host_server" 2>/dev/null || true
 
-heading "Throughput between two pods"
+heading "A pod of the other node pings and fetches, from an address of its own range"
+show vpodctl --socket "$far" create-pod remote -n shop -- /usr/bin/python3 -u -m http.server 8080 --directory "$dir/www"
+vpodctl --socket "$far" wait pod remote -n shop --for=ready --timeout 10s >/dev/null || fail "pod remote is not ready"
+remote=$(vpodctl --socket "$far" get pod remote -n shop -o json | jq -r .status.podIP)
+show vpodctl --socket "$far" exec remote -n shop -- ping -c 3 -i 0.2 "$web"
+expect ' 0% packet loss'
+show vpodctl --socket "$far" exec remote -n shop -- curl -sS "http://$web:8080/"
+expect 'Hello from the web pod'
+show vpodctl logs web -n shop --tail 1
+expect "^$remote "
+within 5 curl -sf "http://$remote:8080/" || fail "this machine does not reach the pod of the other node"
+show vpodctl exec client -n shop -- curl -sS "http://$remote:8080/"
+expect 'Hello from the web pod'
+show curl -sS "http://$remote:8080/"
+expect 'Hello from the web pod'
+
+heading "What a node knows of its peer"
+show vpodctl get peers
+expect "$underlay.2"
+show vpodctl get routes
+expect "$range.1.0/24"
+
+heading "Throughput between two pods of a node, and between nodes"
 show vpodctl exec client -n shop -- iperf3 -C cubic -t 3 -c "$speed"
+expect 'receiver'
+show vpodctl --socket "$far" exec remote -n shop -- iperf3 -C cubic -t 3 -c "$speed"
 expect 'receiver'
 
 heading "What the switch knows"
@@ -246,6 +209,8 @@ ${blue}# Left running. Try next:${plain}
   vpodctl get pods -A -w
   vpodctl exec client -n shop -- curl -s http://$web:8080/
   vpodctl get flows -o wide
+  vpodctl get peers -w                                    # and: ip -n vpdemo2 link set nic0 down
+  vpodctl --socket $far get pods -A -o wide
   vpodctl get drops -o wide
   vpodctl capture web -n shop -w - --duration 10s | tshark -r -
   vpodctl describe pod web -n shop

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes a Debian machine ready to build, demonstrate and test vpod. Installs only what is missing,
 # so a second run changes nothing and needs no network. With --quiet it speaks only when it acts, with
-# --bench it also installs what make bench compares vpod with.
+# --bench it also installs what make bench compares vpod with, with --vm what make vm-test boots with.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -14,6 +14,7 @@ readonly RUST_MINIMUM="1.95"
 readonly NEEDED=(
     "ip:iproute2" "ping:iputils-ping" "arping:iputils-arping" "iperf3:iperf3" "curl:curl"
     "tcpdump:tcpdump" "tshark:tshark" "/usr/bin/python3:python3" "jq:jq" "nsenter:util-linux"
+    "nft:nftables" "ethtool:ethtool"
     "cc:gcc" "make:make" "/usr/include/stdio.h:libc6-dev" "git:git" "ps:procps" "mount:mount"
     "/etc/ssl/certs/ca-certificates.crt:ca-certificates"
     # The etcd client is generated from its protocol's definition.
@@ -28,6 +29,12 @@ readonly NEEDED_BY_LINT=("shellcheck:shellcheck")
 # Only `make bench` compares with these.
 readonly NEEDED_BY_BENCH=("ovs-vswitchd:openvswitch-switch" "vde_switch:vde2")
 
+# Only `make vm-test` boots machines. Their kernel is fetched by vm-image.sh.
+readonly NEEDED_BY_VM=(
+    "qemu-system-x86_64:qemu-system-x86" "/usr/share/seabios/bios-256k.bin:seabios"
+    "busybox:busybox-static" "cpio:cpio" "modprobe:kmod" "xz:xz-utils" "zstd:zstd" "strip:binutils"
+)
+
 quiet=false
 wanted=("${NEEDED[@]}" "${NEEDED_BY_LINT[@]}")
 case "${1:-}" in
@@ -36,6 +43,10 @@ case "${1:-}" in
     wanted=("${NEEDED[@]}")
     ;;
 --bench) wanted=("${NEEDED[@]}" "${NEEDED_BY_BENCH[@]}") ;;
+--vm)
+    quiet=true
+    wanted=("${NEEDED[@]}" "${NEEDED_BY_VM[@]}")
+    ;;
 esac
 # Debian keeps some of these in /usr/sbin, which a user's PATH may lack.
 export PATH="$PATH:/usr/sbin:/sbin"

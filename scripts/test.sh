@@ -31,4 +31,4 @@ if [ -z "$only" ]; then
     cargo test --workspace --exclude integration --locked
 fi
 say "== promises on the real kernel"
-cargo test -p integration --locked -- --test-threads "$threads" ${only:+"$only"}
+cargo test -p integration --lib --test promises --locked -- --test-threads "$threads" ${only:+"$only"}

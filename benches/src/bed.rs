@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::host::{check_stop, pause, progress, stopped};
 use crate::metric::{Better, Metric, VPOD};
-use crate::subject::{self, Subject};
+use crate::subject::{self, Place, Subject};
 use crate::workload::Options;
 
 /// A subject did not deliver what was sent.
@@ -30,7 +30,7 @@ impl Damaged {
 
 /// vpod and the peers that could be set up.
 pub(crate) struct Bed {
-    /// vpod first.
+    /// vpod first, unless only peers are measured.
     subjects: Vec<Box<dyn Subject>>,
     skipped: BTreeMap<String, String>,
 }
@@ -53,10 +53,18 @@ pub(crate) struct Kind {
 impl Bed {
     /// Sets vpod and the peers up, each with `pods` pods.
     pub(crate) fn set_up(options: &Options, pods: usize) -> Result<Self> {
-        let mut bed = Self { subjects: vec![subject::ours()?], skipped: BTreeMap::new() };
-        for peer in &options.peers {
+        Self::set_up_in(Place::OneNode, options, pods)
+    }
+
+    /// As [`Bed::set_up`], in another place; peers that cannot live there are left out.
+    pub(crate) fn set_up_in(place: Place, options: &Options, pods: usize) -> Result<Self> {
+        let mut bed = Self { subjects: Vec::new(), skipped: BTreeMap::new() };
+        if !options.only_peers {
+            bed.subjects.push(subject::ours(place)?);
+        }
+        for peer in options.peers.iter().filter(|peer| peer.lives_in(place)) {
             check_stop()?;
-            match subject::set_up(*peer, &options.settings) {
+            match subject::set_up(*peer, &options.settings, place) {
                 Ok(subject) => bed.subjects.push(subject),
                 Err(error) => bed.skip(peer.name(), &error)?,
             }

@@ -54,6 +54,9 @@ struct Run {
     /// Measure vpod alone.
     #[arg(long, conflicts_with = "peers")]
     no_peers: bool,
+    /// Measure the peers alone.
+    #[arg(long, conflicts_with = "no_peers")]
+    only_peers: bool,
     /// How often each subject is measured.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -162,6 +165,7 @@ impl Run {
             seconds: self.seconds,
             peers,
             settings: Settings { base: self.base.clone(), sabotage: self.sabotage },
+            only_peers: self.only_peers,
             idle_pods: self.idle_pods.clone(),
         })
     }

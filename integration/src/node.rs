@@ -49,8 +49,8 @@ impl TestNode {
 
     /// The address of the node's own NIC.
     #[must_use]
-    pub fn address(&self) -> &'static str {
-        crate::netns::NODE_ADDRESS
+    pub fn address(&self) -> &str {
+        self.netns.address()
     }
 
     /// The admin socket.
@@ -163,6 +163,25 @@ impl TestNode {
         self.signal(Signal::SIGTERM);
         let status = self.wait_for_end();
         assert!(status.success(), "vswitchd ended with {status}\n{}", self.log());
+    }
+
+    /// Everything of the node that is not on its disk is gone at once: processes, namespaces, devices.
+    pub(crate) fn lose_power(&mut self) {
+        if let Some(mut child) = self.daemon.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        checks::sweep(&self.name);
+        let _ = Command::new("ip").args(["netns", "delete", &self.name]).status();
+        let _ = fs::remove_dir_all(self.dir.join("run"));
+    }
+
+    /// It boots, with its NIC in the new namespace `netns`, and finds what is on its disk.
+    #[track_caller]
+    pub(crate) fn regain_power(&mut self, netns: NodeNetns) {
+        // The old guard's namespace is gone, and the new one bears its name.
+        std::mem::forget(std::mem::replace(&mut self.netns, netns));
+        self.start_daemon();
     }
 
     /// A connection to the admin socket.

@@ -7,25 +7,28 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::netns::NodeNetns;
 use crate::node::TestNode;
+use crate::underlay::Underlay;
 use crate::{privilege, programs};
 
-/// Counts nodes of this process, so that their names differ.
-static NODES: AtomicU32 = AtomicU32::new(0);
+/// Counts nodes and underlays of this process, so that their names differ.
+static PLACES: AtomicU32 = AtomicU32::new(0);
 
 /// What a node is started with.
 pub struct NodeOptions {
-    pod_cidr: String,
+    pod_cidr: Option<String>,
     state_dir: Option<PathBuf>,
     extra: String,
+    sections: String,
     allowed_log: Vec<&'static str>,
 }
 
 impl Default for NodeOptions {
     fn default() -> Self {
         Self {
-            pod_cidr: "10.244.0.0/24".to_owned(),
+            pod_cidr: Some("10.244.0.0/24".to_owned()),
             state_dir: None,
             extra: String::new(),
+            sections: String::new(),
             allowed_log: Vec::new(),
         }
     }
@@ -35,7 +38,21 @@ impl NodeOptions {
     /// Another range for the pods.
     #[must_use]
     pub fn pod_cidr(mut self, cidr: &str) -> Self {
-        cidr.clone_into(&mut self.pod_cidr);
+        self.pod_cidr = Some(cidr.to_owned());
+        self
+    }
+
+    /// The cluster gives the node its range.
+    #[must_use]
+    pub fn without_pod_cidr(mut self) -> Self {
+        self.pod_cidr = None;
+        self
+    }
+
+    /// Tables of the configuration, which come after all lines.
+    #[must_use]
+    pub fn sections(mut self, text: &str) -> Self {
+        self.sections.push_str(text);
         self
     }
 
@@ -78,26 +95,52 @@ impl NodeOptions {
     #[must_use]
     pub fn prepare(self) -> TestNode {
         privilege::require_root();
+        let place = claim_place();
+        let netns = NodeNetns::create(&place.name);
+        self.furnish(place, netns)
+    }
+
+    /// As [`NodeOptions::prepare`], with its NIC on `underlay`.
+    #[track_caller]
+    pub(crate) fn prepare_on(self, number: usize, underlay: &Underlay) -> TestNode {
+        let place = claim_place();
+        let netns = underlay.plug(number, &place.name);
+        self.furnish(place, netns)
+    }
+
+    fn furnish(self, place: Place, netns: NodeNetns) -> TestNode {
         static FRESH: Once = Once::new();
         FRESH.call_once(|| ["vswitchd", "vpodctl"].into_iter().for_each(programs::assert_fresh));
-        let number = NODES.fetch_add(1, Ordering::Relaxed);
-        // Short, because the prefix of pods' namespaces has 11 characters at most.
-        let name = format!("vt{}-{}", base36(std::process::id()), base36(number));
-        let dir = PathBuf::from(format!("/tmp/vpod-test.{}-{number}", std::process::id()));
-        fs::create_dir(&dir).unwrap_or_else(|e| panic!("cannot create {}: {e}", dir.display()));
-        // For scripts/cleanup.sh, should this process be killed.
-        fs::write(dir.join("name"), &name).expect("the new directory can be written to");
+        let Place { name, dir } = place;
         let state_dir = self.state_dir.unwrap_or_else(|| dir.join("state"));
+        let pod_cidr = self.pod_cidr.map(|cidr| format!("pod_cidr = {cidr:?}\n")).unwrap_or_default();
         let config = format!(
-            "node = {name:?}\nstate_dir = {state_dir:?}\nrun_dir = {:?}\nnetns_prefix = \"{name}-\"\npod_cidr = {:?}\n{}",
+            "node = {name:?}\nstate_dir = {state_dir:?}\nrun_dir = {:?}\nnetns_prefix = \"{name}-\"\n{pod_cidr}{}{}",
             dir.join("run"),
-            self.pod_cidr,
-            self.extra
+            self.extra,
+            self.sections
         );
         fs::write(dir.join("vswitchd.toml"), config).expect("the new directory can be written to");
-        let netns = NodeNetns::create(&name);
         TestNode { name, dir, netns, daemon: None, allowed_log: self.allowed_log }
     }
+}
+
+/// A name nobody else has, and the directory that belongs to it.
+pub(crate) struct Place {
+    pub(crate) name: String,
+    pub(crate) dir: PathBuf,
+}
+
+/// Makes the directory; `scripts/cleanup.sh` finds it, and what bears the name, should this process be
+/// killed.
+pub(crate) fn claim_place() -> Place {
+    let number = PLACES.fetch_add(1, Ordering::Relaxed);
+    // Short, because the prefix of pods' namespaces has 11 characters at most.
+    let name = format!("vt{}-{}", base36(std::process::id()), base36(number));
+    let dir = PathBuf::from(format!("/tmp/vpod-test.{}-{number}", std::process::id()));
+    fs::create_dir(&dir).unwrap_or_else(|e| panic!("cannot create {}: {e}", dir.display()));
+    fs::write(dir.join("name"), &name).expect("the new directory can be written to");
+    Place { name, dir }
 }
 
 fn base36(mut number: u32) -> String {

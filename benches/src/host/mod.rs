@@ -17,7 +17,7 @@ use tempfile::TempDir;
 pub(crate) use cpu::{Pinned, machine_cpu_seconds, pin_self, process_cpu_seconds};
 pub(crate) use machine::Machine;
 pub(crate) use netns::{Netns, drops, in_netns, ip_batch};
-pub(crate) use process::{Background, READY, Running, clean_up, installed, run};
+pub(crate) use process::{Background, READY, Running, clean_up, installed, run, run_command};
 
 /// Set once the user asked to stop; [`check_stop`] turns it into an error, so that guards clean up.
 static STOP: AtomicBool = AtomicBool::new(false);

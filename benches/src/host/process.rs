@@ -25,6 +25,13 @@ pub(crate) fn run(words: &str) -> Result<String> {
     start(words)?.finish(COMMAND_LIMIT).with_context(|| format!("`{words}`"))
 }
 
+/// Runs a command that is put together already.
+pub(crate) fn run_command(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    Running::start(command)?.finish(COMMAND_LIMIT).with_context(|| format!("`{name}`: {command:?}"))?;
+    Ok(())
+}
+
 /// As [`run`], for guards: it goes on although the user asked to stop, and a failure is only shown.
 pub(crate) fn clean_up(words: &str) {
     let done = start(words).and_then(|running| running.collect(COMMAND_LIMIT, false));

@@ -1,20 +1,29 @@
 //! The systems that are measured: each connects as many pods as a workload asks for.
 
 mod bridge;
+mod flannel;
+mod nodes;
 mod ovs;
+mod ovs_nodes;
 mod pod;
 mod pump;
 mod vde;
 mod vpod;
+mod vpod_nodes;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
+use crate::host::own_directory;
+use crate::metric::VPOD;
+
+pub(crate) use nodes::Offloads;
 pub(crate) use pod::Pod;
 pub(crate) use pump::Sabotage;
 pub(crate) use vpod::Vpod;
+use vpod_nodes::VpodNodes;
 
 /// MTU of every subject: what pods get on a 1500-byte underlay (1500 − 50 for VXLAN).
 pub(crate) const IP_MTU: u16 = 1450;
@@ -24,6 +33,8 @@ pub(crate) const IP_MTU: u16 = 1450;
 pub(crate) enum Peer {
     /// Linux bridge with veth pairs.
     Bridge,
+    /// The kernel's VXLAN, as Flannel lays it out.
+    Flannel,
     /// Open vSwitch's userspace datapath.
     Ovs,
     /// VDE's userspace switch.
@@ -37,12 +48,13 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Bridge, Self::Ovs, Self::Vde, Self::Plain, Self::Pump, Self::Base];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Bridge, Self::Flannel, Self::Ovs, Self::Vde, Self::Plain, Self::Pump, Self::Base];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Bridge => "bridge",
+            Self::Flannel => "flannel",
             Self::Ovs => "ovs",
             Self::Vde => "vde",
             Self::Plain => "plain",
@@ -54,7 +66,8 @@ impl Peer {
     pub(crate) const fn description(self) -> &'static str {
         match self {
             Self::Bridge => "Linux bridge with a veth pair per pod, as the CNI bridge plugin lays it out",
-            Self::Ovs => "Open vSwitch, userspace datapath (netdev) with a TAP per pod",
+            Self::Flannel => "two nodes with kernel VXLAN, bridges and routes, as Flannel lays them out",
+            Self::Ovs => "Open vSwitch, userspace datapath (netdev) with a TAP per pod; VXLAN between nodes",
             Self::Vde => "vde_switch with a vde_plug2tap per pod",
             Self::Plain => "vpod on plain TAPs: what the offloads of its own TAPs bring",
             Self::Pump => "read one TAP, write the other, without a switch: what TAPs cost at least",
@@ -62,19 +75,51 @@ impl Peer {
         }
     }
 
-    fn set_up(self, settings: &Settings) -> Result<Box<dyn Subject>> {
+    /// Whether it can be measured in this place; what cannot is no failure.
+    pub(crate) const fn lives_in(self, place: Place) -> bool {
+        match (self, place) {
+            (Self::Ovs | Self::Base, _) | (Self::Flannel, Place::TwoNodes(_)) => true,
+            (Self::Flannel, Place::OneNode) => false,
+            (Self::Bridge | Self::Vde | Self::Plain | Self::Pump, place) => matches!(place, Place::OneNode),
+        }
+    }
+
+    fn set_up(self, settings: &Settings, place: Place) -> Result<Box<dyn Subject>> {
+        match place {
+            Place::OneNode => self.on_one_node(settings),
+            Place::TwoNodes(offloads) => self.on_two_nodes(settings, offloads),
+        }
+    }
+
+    fn on_two_nodes(self, settings: &Settings, offloads: Offloads) -> Result<Box<dyn Subject>> {
         Ok(match self {
+            Self::Flannel => Box::new(flannel::Flannel::set_up(offloads)?),
+            Self::Ovs => Box::new(ovs_nodes::OvsNodes::set_up(offloads)?),
+            Self::Base => Box::new(VpodNodes::start(self.name(), settings.base()?, offloads)?),
+            Self::Bridge | Self::Vde | Self::Plain | Self::Pump => bail!("it connects one node's pods only"),
+        })
+    }
+
+    fn on_one_node(self, settings: &Settings) -> Result<Box<dyn Subject>> {
+        Ok(match self {
+            Self::Flannel => bail!("on one node it is the bridge"),
             Self::Bridge => Box::new(bridge::Bridge::set_up()?),
             Self::Ovs => Box::new(ovs::Ovs::set_up()?),
             Self::Vde => Box::new(vde::Vde::set_up()?),
             Self::Plain => Box::new(Vpod::plain()?),
             Self::Pump => Box::new(pump::Pump::new(settings.sabotage)),
-            Self::Base => {
-                let programs = settings.base.clone().context("--base does not say which build")?;
-                Box::new(Vpod::of_build(self.name(), programs)?)
-            }
+            Self::Base => Box::new(Vpod::of_build(self.name(), settings.base()?.to_owned())?),
         })
     }
+}
+
+/// Where the pods of a workload are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On one node.
+    OneNode,
+    /// Every other pod on the second of two nodes, whose NICs have these offloads.
+    TwoNodes(Offloads),
 }
 
 /// What setting subjects up needs to know.
@@ -84,6 +129,12 @@ pub(crate) struct Settings {
     pub(crate) base: Option<PathBuf>,
     /// Makes the pump damage what it carries, to test that the harness notices.
     pub(crate) sabotage: Option<Sabotage>,
+}
+
+impl Settings {
+    fn base(&self) -> Result<&Path> {
+        self.base.as_deref().context("--base does not say which build")
+    }
 }
 
 /// Pods and whatever connects them.
@@ -114,11 +165,14 @@ pub(crate) trait Subject {
 }
 
 /// Sets up vpod.
-pub(crate) fn ours() -> Result<Box<dyn Subject>> {
-    Ok(Box::new(Vpod::start()?))
+pub(crate) fn ours(place: Place) -> Result<Box<dyn Subject>> {
+    Ok(match place {
+        Place::OneNode => Box::new(Vpod::start()?),
+        Place::TwoNodes(offloads) => Box::new(VpodNodes::start(VPOD, &own_directory()?, offloads)?),
+    })
 }
 
 /// Sets up a peer.
-pub(crate) fn set_up(peer: Peer, settings: &Settings) -> Result<Box<dyn Subject>> {
-    peer.set_up(settings)
+pub(crate) fn set_up(peer: Peer, settings: &Settings, place: Place) -> Result<Box<dyn Subject>> {
+    peer.set_up(settings, place)
 }

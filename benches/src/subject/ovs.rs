@@ -18,25 +18,38 @@ const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 /// Seconds that one `ovs-vsctl` may wait for the switch.
 const TIMEOUT: &str = "--timeout=20";
 
+/// One node.
 pub(crate) struct Ovs {
-    // Dropped in this order: the switch, its database, then what they use.
-    switch: Background,
-    _database: Background,
+    // Dropped in this order: the switch, then what it uses.
+    switch: Switch,
     pods: Vec<Pod>,
     node: Netns,
-    directory: TempDir,
 }
 
 impl Ovs {
     pub(crate) fn set_up() -> Result<Self> {
+        let node = Netns::create("vb-ovs-")?;
+        Ok(Self { switch: Switch::start(&node)?, pods: Vec::new(), node })
+    }
+}
+
+/// A switch in a node's namespace, with a bridge `br0`.
+pub(super) struct Switch {
+    // Dropped in this order: the switch, its database, then what they use.
+    switch: Background,
+    _database: Background,
+    directory: TempDir,
+}
+
+impl Switch {
+    pub(super) fn start(node: &Netns) -> Result<Self> {
         installed(&["ovs-vswitchd", "ovsdb-server", "ovsdb-tool", "ovs-vsctl"])?;
         let directory = temporary_directory()?;
-        let node = Netns::create("vb-ovs-")?;
         let path = |name: &str| directory.path().join(name);
         let mut create = Command::new("ovsdb-tool");
         create.arg("create").arg(path("conf.db")).arg(SCHEMA);
         Running::start(&mut create)?.finish(Duration::from_secs(10)).context("ovsdb-tool create")?;
-        let database = daemon(&node, directory.path(), "ovsdb-server", |command| {
+        let database = daemon(node, directory.path(), "ovsdb-server", |command| {
             command.arg(format!("--remote=punix:{}", path("db.sock").display())).arg(path("conf.db"));
         })?;
         wait_for(Duration::from_secs(10), || {
@@ -45,13 +58,37 @@ impl Ovs {
         })
         .context("ovsdb-server makes no socket")?;
         vsctl(directory.path(), &["--no-wait", "init"])?;
-        let switch = daemon(&node, directory.path(), "ovs-vswitchd", |command| {
+        let switch = daemon(node, directory.path(), "ovs-vswitchd", |command| {
             command.arg("--disable-system").arg(format!("unix:{}", path("db.sock").display()));
         })?;
         // Returns when the switch has made it.
         let bridge = ["add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev"];
         vsctl(directory.path(), &bridge)?;
-        Ok(Self { switch, _database: database, pods: Vec::new(), node, directory })
+        Ok(Self { switch, _database: database, directory })
+    }
+
+    pub(super) fn vsctl(&self, arguments: &[&str]) -> Result<()> {
+        vsctl(self.directory.path(), arguments)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.switch.pid()
+    }
+
+    /// A pod on `br0`.
+    pub(super) fn add_pod(&self, node: &Netns, index: usize) -> Result<Pod> {
+        let pod = Pod::create(index)?;
+        // The switch knows the device by name, so it keeps it in the pod.
+        let port = format!("tap{index}");
+        let mtu = format!("mtu_request={IP_MTU}");
+        self.vsctl(&["add-port", "br0", &port, "--", "set", "interface", &port, "type=tap", &mtu])?;
+        ip_batch(&node.0, &format!("link set {port} netns {}\n", pod.netns))?;
+        pod.configure(&port)?;
+        Ok(pod)
+    }
+
+    pub(super) fn remove_pod(&self, index: usize) -> Result<()> {
+        self.vsctl(&["del-port", "br0", &format!("tap{index}")])
     }
 }
 
@@ -97,24 +134,14 @@ impl Subject for Ovs {
     }
 
     fn add_pod(&mut self) -> Result<()> {
-        let index = self.pods.len();
-        let pod = Pod::create(index)?;
-        // The switch knows the device by name, so it keeps it in the pod.
-        let port = format!("tap{index}");
-        let mtu = format!("mtu_request={IP_MTU}");
-        vsctl(
-            self.directory.path(),
-            &["add-port", "br0", &port, "--", "set", "interface", &port, "type=tap", &mtu],
-        )?;
-        ip_batch(&self.node.0, &format!("link set {port} netns {}\n", pod.netns))?;
-        pod.configure(&port)?;
+        let pod = self.switch.add_pod(&self.node, self.pods.len())?;
         self.pods.push(pod);
         Ok(())
     }
 
     fn remove_pod(&mut self) -> Result<()> {
         let index = self.pods.len().checked_sub(1).context("no pod left")?;
-        vsctl(self.directory.path(), &["del-port", "br0", &format!("tap{index}")])?;
+        self.switch.remove_pod(index)?;
         self.pods.pop();
         Ok(())
     }

@@ -23,18 +23,28 @@ impl Pod {
 
     /// A namespace without a device, for the pod number `index` of a subject.
     pub(crate) fn create(index: usize) -> Result<Self> {
+        Self::create_at(address(index)?)
+    }
+
+    /// A namespace without a device, for the pod with this address.
+    pub(crate) fn create_at(ip: Ipv4Addr) -> Result<Self> {
         let guard = Netns::create("vb-pod-")?;
-        Ok(Self { netns: guard.0.clone(), ip: address(index)?, _guard: Some(guard) })
+        Ok(Self { netns: guard.0.clone(), ip, _guard: Some(guard) })
     }
 
     /// Gives its device the pod's address and starts it.
     pub(crate) fn configure(&self, device: &str) -> Result<()> {
+        self.configure_in(device, GATEWAY, PREFIX_LEN)
+    }
+
+    /// The same in a network of another node.
+    pub(crate) fn configure_in(&self, device: &str, gateway: Ipv4Addr, prefix_len: u8) -> Result<()> {
         let Self { netns, ip, .. } = self;
         ip_batch(
             netns,
             &format!(
-                "address add {ip}/{PREFIX_LEN} dev {device}\nlink set {device} mtu {IP_MTU} up\n\
-                 route add default via {GATEWAY}\n"
+                "address add {ip}/{prefix_len} dev {device}\nlink set {device} mtu {IP_MTU} up\n\
+                 route add default via {gateway}\n"
             ),
         )
     }

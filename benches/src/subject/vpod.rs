@@ -26,7 +26,7 @@ pub(crate) struct Vpod {
     programs: PathBuf,
     prefix: String,
     /// Lines of the configuration beside those that every daemon here has.
-    settings: &'static str,
+    settings: String,
     directory: TempDir,
     daemon: Option<Background>,
     /// The newest has the highest number in its name.
@@ -51,13 +51,23 @@ impl Vpod {
         Self::launch(name, programs, "")
     }
 
-    fn launch(name: &'static str, programs: PathBuf, settings: &'static str) -> Result<Self> {
+    fn launch(name: &'static str, programs: PathBuf, settings: &str) -> Result<Self> {
+        let node = Netns::create("vb-node-")?;
+        Self::on_node(name, programs, node, settings.to_owned())
+    }
+
+    /// A daemon in a namespace that was made for it.
+    pub(super) fn on_node(
+        name: &'static str,
+        programs: PathBuf,
+        node: Netns,
+        settings: String,
+    ) -> Result<Self> {
         for program in ["vswitchd", "vpodctl"] {
             if !programs.join(program).exists() {
                 bail!("{} is missing: build it first (make bench does)", programs.join(program).display());
             }
         }
-        let node = Netns::create("vb-node-")?;
         let directory = temporary_directory()?;
         let mut vpod = Self {
             name,
@@ -114,6 +124,16 @@ impl Vpod {
             Response::Status(status) => Ok(*status),
             other => anyhow::bail!("unexpected answer {other:?}"),
         }
+    }
+
+    /// A pod that whoever calls keeps count of.
+    pub(super) fn create_pod_numbered(&self, number: usize) -> Result<Pod> {
+        self.create_pod(&pod_name(number))
+    }
+
+    pub(super) fn delete_pod_numbered(&self, number: usize) -> Result<()> {
+        self.request(&AdminRequest::DeletePod(pod_ref(&pod_name(number))?))?;
+        Ok(())
     }
 
     fn create_pod(&self, name: &str) -> Result<Pod> {
@@ -180,14 +200,14 @@ impl Subject for Vpod {
     }
 
     fn add_pod(&mut self) -> Result<()> {
-        let pod = self.create_pod(&pod_name(self.pods.len()))?;
+        let pod = self.create_pod_numbered(self.pods.len())?;
         self.pods.push(pod);
         Ok(())
     }
 
     fn remove_pod(&mut self) -> Result<()> {
         let newest = self.pods.len().checked_sub(1).context("no pod left")?;
-        self.request(&AdminRequest::DeletePod(pod_ref(&pod_name(newest))?))?;
+        self.delete_pod_numbered(newest)?;
         self.pods.pop();
         Ok(())
     }

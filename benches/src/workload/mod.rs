@@ -1,6 +1,9 @@
 //! What is measured.
 
 mod create_pod;
+mod cross_node_rr;
+mod cross_node_tcp;
+mod cross_node_udp;
 mod fairness;
 mod idle_cpu;
 mod pod_churn;
@@ -27,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) peers: Vec<Peer>,
     /// How to set them up.
     pub(crate) settings: Settings,
+    /// Leave vpod out.
+    pub(crate) only_peers: bool,
     /// Idle pods of `scale-pods`, one run each.
     pub(crate) idle_pods: Vec<usize>,
 }
@@ -60,6 +65,21 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         name: same_node_crr::NAME,
         description: "TCP connections with one request each, one at a time",
         run: same_node_crr::run,
+    },
+    Workload {
+        name: cross_node_tcp::NAME,
+        description: "1 and 8 TCP streams between pods of two nodes, underlay with segmentation offload and without",
+        run: cross_node_tcp::run,
+    },
+    Workload {
+        name: cross_node_udp::NAME,
+        description: "datagrams of 64 bytes between pods of two nodes: without loss, and under overload",
+        run: cross_node_udp::run,
+    },
+    Workload {
+        name: cross_node_rr::NAME,
+        description: "TCP requests of 1 byte between pods of two nodes, one at a time, free and on one core",
+        run: cross_node_rr::run,
     },
     Workload {
         name: fairness::NAME,

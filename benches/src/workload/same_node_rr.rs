@@ -21,20 +21,29 @@ const SIZES: [usize; 2] = [1, 1024];
 const CORE: usize = 1;
 
 pub(super) fn run(options: &Options) -> Result<Vec<Metric>> {
-    let mut bed = Bed::set_up(options, 2)?;
+    measure_all(NAME, Bed::set_up(options, 2)?, options, &SIZES)
+}
+
+/// The same for any two pods.
+pub(super) fn measure_all(
+    name: &'static str,
+    mut bed: Bed,
+    options: &Options,
+    sizes: &[usize],
+) -> Result<Vec<Metric>> {
     let several = std::thread::available_parallelism()?.get() > CORE;
     let core = if several { CORE } else { 0 };
     let mut metrics = Vec::new();
-    for size in SIZES {
+    for &size in sizes {
         for (cores, core) in [("all", None), ("one", Some(core))] {
             let measured = bed.rounds(
                 options.rounds,
-                &format!("{NAME}, {size} bytes, {cores} core(s)"),
+                &format!("{name}, {size} bytes, {cores} core(s)"),
                 |answered| format!("{:.0}/s, p99 {:.0} µs", rate(answered), answered.latencies.p99_us),
                 |subject| measure(subject, size, core, options.seconds),
             )?;
             let of_run = |m: Metric| m.with_param("bytes", size).with_param("cores", cores);
-            metrics.extend(describe(NAME, &measured).map(of_run));
+            metrics.extend(describe(name, &measured).map(of_run));
         }
     }
     Ok(metrics)

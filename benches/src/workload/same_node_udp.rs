@@ -21,6 +21,8 @@ pub(super) const NAME: &str = "same-node-udp";
 
 /// Payload bytes.
 const SIZES: [usize; 2] = [64, 1400];
+/// Of the datagrams that show that any arrive.
+const SLOW_SIZE: usize = 64;
 /// Share of datagrams that may be lost at the rate that is searched for.
 const TOLERATED_LOSS: f64 = 0.001;
 /// Halvings: the rate found is within 1/64 of the bound.
@@ -48,18 +50,27 @@ pub(super) struct Trial {
 }
 
 pub(super) fn run(options: &Options) -> Result<Vec<Metric>> {
-    let mut bed = Bed::set_up(options, 2)?;
+    measure_all(NAME, Bed::set_up(options, 2)?, options, &SIZES)
+}
+
+/// The same for any two pods.
+pub(super) fn measure_all(
+    name: &'static str,
+    mut bed: Bed,
+    options: &Options,
+    sizes: &[usize],
+) -> Result<Vec<Metric>> {
     // Also resolves addresses, so that no measured datagram waits for that.
     bed.each("numbered datagrams, slowly", |subject| {
-        let slow = trial(subject, SIZES[0], Some(1000.0), 0.1)?;
+        let slow = trial(subject, SLOW_SIZE, Some(1000.0), 0.1)?;
         ensure!(slow.received.received > 0, "no datagram arrives");
         Ok(())
     })?;
     let mut metrics = Vec::new();
-    for size in SIZES {
+    for &size in sizes {
         let measured = bed.rounds(
             options.rounds,
-            &format!("{NAME}, {size} bytes"),
+            &format!("{name}, {size} bytes"),
             |sample: &Sample| {
                 format!(
                     "{:.0} kpps at {} % loss at most, {:.0} of {:.0} kpps under overload",
@@ -71,14 +82,14 @@ pub(super) fn run(options: &Options) -> Result<Vec<Metric>> {
             },
             |subject| measure(subject, size, options.seconds),
         )?;
-        metrics.extend(describe(&measured, size));
+        metrics.extend(describe(name, &measured, size));
     }
     Ok(metrics)
 }
 
-fn describe(measured: &Measured<Sample>, size: usize) -> Vec<Metric> {
+fn describe(workload: &'static str, measured: &Measured<Sample>, size: usize) -> Vec<Metric> {
     let metric = |name, unit, better, field: fn(&Sample) -> f64| {
-        let kind = Kind { workload: NAME, name, unit, better };
+        let kind = Kind { workload, name, unit, better };
         measured.metric(kind, field).with_param("payload", size).with_param("mtu", IP_MTU)
     };
     vec![

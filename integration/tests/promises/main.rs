@@ -3,6 +3,7 @@
 
 mod arp;
 mod bad_input;
+mod bed;
 mod capture;
 mod cli;
 mod config;
@@ -14,6 +15,8 @@ mod lost_devices;
 mod many_pods;
 mod metrics;
 mod node_to_pod;
+#[cfg(feature = "nodes")]
+mod nodes;
 mod plain_tap;
 mod pod_to_pod;
 mod purge;

@@ -2,13 +2,16 @@
 
 use std::net::IpAddr;
 
+use integration::underlay::ForeignNode;
 use integration::{Background, TestNode, TestPod, binary};
 
-/// A place where programs run: a pod or the node itself.
+/// A place where programs run: a pod, the node itself, or a machine that is no node.
 #[derive(Clone, Copy)]
 pub(crate) enum Place<'a> {
     Pod(&'a TestPod),
     Node(&'a TestNode),
+    #[cfg_attr(not(feature = "nodes"), expect(dead_code, reason = "only promises that span nodes have one"))]
+    Foreign(&'a ForeignNode),
 }
 
 impl Place<'_> {
@@ -17,6 +20,7 @@ impl Place<'_> {
         match self {
             Self::Pod(pod) => pod.spawn(script),
             Self::Node(node) => node.spawn(script),
+            Self::Foreign(node) => node.spawn(script),
         }
     }
 }
