@@ -98,7 +98,7 @@ impl TestNode {
         let Ok(mut client) = Client::connect(&self.socket()) else { return false };
         let _ = client.set_timeout(Some(wait::PATIENCE));
         match client.request(&AdminRequest::Read(ReadRequest::Status)) {
-            Ok(Response::Status(status)) => status.datapath.is_some() && status.node.ready,
+            Ok(Response::Status(status)) => status.datapath.is_some() && status.node.ready == Some(true),
             Ok(_) | Err(_) => false,
         }
     }

@@ -107,7 +107,7 @@ fn closed_udp_port_is_reported_by_the_far_pod() {
 fn packet_over_the_receivers_mtu_is_answered_with_that_mtu() {
     let node = TestNode::start();
     let (a, b) = two_pods(&node);
-    let mtu = node.status().node.pod_mtu;
+    let mtu = node.status().node.pod_mtu.expect("a node knows its own");
     // The pod's administrator raises its own MTU; the other pod's stays.
     a.sh("ip link set eth0 mtu 9000").ok();
     // Through the router: on the link itself nobody could answer.
