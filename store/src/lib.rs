@@ -5,6 +5,7 @@
 //!   so the same calls can later be answered by a store shared between nodes.
 //! - [`record`]: the records this release keeps.
 //! - [`ipam`]: which address a pod gets. Pure; time is passed in.
+//! - [`peers`]: which other nodes can be peers, and their numbers. Pure.
 //! - [`desired`]: objects in, datapath configuration out, and the deltas between two of them. Pure.
 //!
 //! Nothing here knows about kernels or sockets.
@@ -14,6 +15,7 @@ pub mod desired;
 mod error;
 pub mod ipam;
 mod key;
+pub mod peers;
 pub mod record;
 
 pub use backend::{Store, Transaction, Versioned};
