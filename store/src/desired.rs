@@ -247,34 +247,35 @@ fn in_messages(epoch: Epoch, all: ConfigDelta) -> Vec<ConfigDelta> {
     if !detach.is_empty() || node.is_some() {
         deltas.push(ConfigDelta { detach, node, ..blank() });
     }
-    for chunk in attach.chunks(MAX_FDS) {
-        deltas.push(ConfigDelta { attach: chunk.to_vec(), ..blank() });
-    }
+    let attach = by_weight(attach, MAX_FDS, |port| port.device.descriptors());
+    deltas.extend(attach.into_iter().map(|attach| ConfigDelta { attach, ..blank() }));
     for chunk in update.chunks(UPDATES_PER_MESSAGE) {
         deltas.push(ConfigDelta { update: chunk.to_vec(), ..blank() });
     }
-    deltas.extend(by_weight(peers).into_iter().map(|peers| ConfigDelta { peers, ..blank() }));
+    let peers = by_weight(peers, PEER_BYTES_PER_MESSAGE, weight);
+    deltas.extend(peers.into_iter().map(|peers| ConfigDelta { peers, ..blank() }));
     if let Some(last) = deltas.last_mut() {
         last.commit = true;
     }
     deltas
 }
 
-fn by_weight(peers: Vec<PeerConfig>) -> Vec<Vec<PeerConfig>> {
-    let mut chunks: Vec<Vec<PeerConfig>> = Vec::new();
+/// `items` in groups that weigh at most `limit` together, as one of them does.
+fn by_weight<T>(items: Vec<T>, limit: usize, weight: fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut groups: Vec<Vec<T>> = Vec::new();
     let mut room = 0;
-    for peer in peers {
-        let weight = weight(&peer);
-        match chunks.last_mut() {
-            Some(chunk) if weight <= room => chunk.push(peer),
+    for item in items {
+        let weight = weight(&item);
+        match groups.last_mut() {
+            Some(group) if weight <= room => group.push(item),
             Some(_) | None => {
-                chunks.push(vec![peer]);
-                room = PEER_BYTES_PER_MESSAGE;
+                groups.push(vec![item]);
+                room = limit;
             }
         }
         room = room.saturating_sub(weight);
     }
-    chunks
+    groups
 }
 
 /// At least as many bytes as `peer` takes in a message: at most 19 per range (family, 16 bytes, length),

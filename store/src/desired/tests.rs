@@ -230,14 +230,15 @@ fn every_delta_fits_one_message_with_its_descriptors() {
         pod.metadata.name = format!("{0}.{0}.{0}{1}", "p".repeat(55), pod.port).parse().unwrap();
     }
     let empty = Configuration::default();
-    let full = configuration(&longest);
+    let facts = NodeFacts { tunnel: Some(tunnel(MAX_WORKERS)), ..facts() };
+    let full = desired(&facts, &longest, &BTreeSet::new());
     for pod in &mut longest {
         pod.ip_mtu = 9000;
     }
     let changed = configuration(&longest);
     for (from, to) in [(&empty, &full), (&full, &changed), (&full, &configuration(&[]))] {
         for delta in diff(u64::MAX - 1, from, to, &BTreeSet::new()) {
-            assert!(delta.attach.len() <= MAX_FDS);
+            assert!(delta.attach.iter().map(|port| port.device.descriptors()).sum::<usize>() <= MAX_FDS);
             codec::encode(&Envelope { id: u64::MAX, body: ToDatapath::Apply(delta) }, MAX_MESSAGE_BYTES)
                 .unwrap();
         }

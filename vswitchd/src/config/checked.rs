@@ -141,8 +141,8 @@ pub(crate) struct Config {
 impl Config {
     /// Checks each key and then the keys against each other.
     pub(super) fn check(raw: RawConfig) -> Result<Self, ConfigError> {
-        let log = raw.log.unwrap_or_default();
-        let cluster_cidr = cidr("cluster_cidr", raw.cluster_cidr, "10.244.0.0/16")?;
+        let log = raw.log.clone().unwrap_or_default();
+        let cluster_cidr = cidr("cluster_cidr", raw.cluster_cidr.clone(), "10.244.0.0/16")?;
         let pod_cidr = raw.pod_cidr.clone().map(|text| cidr("pod_cidr", Some(text), "")).transpose()?;
         let tunnel = nodes::tunnel(&raw)?;
         let own_port = tunnel.as_ref().map_or(0, |tunnel| tunnel.udp_port);

@@ -21,8 +21,6 @@ const DEFAULT_UDP_PORT: i64 = 4789;
 /// that is gone to be seen to be.
 const LEASE_SECONDS: std::ops::RangeInclusive<i64> = 5..=3600;
 const DEFAULT_LEASE_SECONDS: i64 = 15;
-/// Below it everything vpod keeps in the cluster's store.
-const DEFAULT_PREFIX: &str = "/vpod/v1";
 /// As many as anybody runs; etcd's own advice ends at seven.
 const MAX_ENDPOINTS: usize = 16;
 
@@ -55,14 +53,12 @@ pub(crate) enum Underlay {
 pub(crate) struct Etcd {
     /// URLs of its members.
     pub(crate) endpoints: Vec<String>,
-    /// Certificate of who may sign theirs; the system's without.
+    /// Certificate of who signs theirs; with TLS.
     pub(crate) ca: Option<PathBuf>,
     /// Our certificate and key, if we show one.
     pub(crate) identity: Option<Identity>,
     /// User and the file with the password, if we log in.
     pub(crate) login: Option<Login>,
-    /// In front of every key.
-    pub(crate) prefix: String,
     /// A node that is not heard of for this long counts as away.
     pub(crate) lease_seconds: u32,
     /// The Pod CIDR that is asked for; any free one without.
@@ -182,6 +178,9 @@ pub(super) fn etcd(raw: Option<RawEtcd>, requested_cidr: Option<IpNet>) -> Resul
             return Err(value(name, "is of no use without TLS; write https:// in etcd.endpoints"));
         }
     }
+    if tls && ca.is_none() {
+        return Err(value("etcd.ca", "is missing: https:// in etcd.endpoints needs the certificate of its CA"));
+    }
     let identity = match (cert, key) {
         (None, None) => None,
         (Some(cert), Some(key)) => Some(Identity { cert, key }),
@@ -196,8 +195,7 @@ pub(super) fn etcd(raw: Option<RawEtcd>, requested_cidr: Option<IpNet>) -> Resul
         (None, Some(_)) => return Err(value("etcd.user", "is missing: whose password is it?")),
     };
     let lease = number("etcd.lease_seconds", raw.lease_seconds, DEFAULT_LEASE_SECONDS, LEASE_SECONDS)?;
-    let prefix = prefix(raw.prefix.unwrap_or_else(|| DEFAULT_PREFIX.to_owned()))?;
-    Ok(Some(Etcd { endpoints, ca, identity, login, prefix, lease_seconds: lease, requested_cidr }))
+    Ok(Some(Etcd { endpoints, ca, identity, login, lease_seconds: lease, requested_cidr }))
 }
 
 fn endpoints(urls: Vec<String>) -> Result<Vec<String>, ConfigError> {
@@ -225,16 +223,6 @@ fn endpoints(urls: Vec<String>) -> Result<Vec<String>, ConfigError> {
         }
     }
     Ok(urls)
-}
-
-fn prefix(text: String) -> Result<String, ConfigError> {
-    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
-    let parts = text.strip_prefix('/').map(|rest| rest.split('/').all(|part| !part.is_empty()));
-    if parts != Some(true) || !text.bytes().all(good) {
-        let problem = format!("\"{text}\" is not a path such as {DEFAULT_PREFIX}");
-        return Err(value("etcd.prefix", problem));
-    }
-    Ok(text)
 }
 
 /// As they would be written.
@@ -274,7 +262,6 @@ pub(super) fn raw_etcd(etcd: &Etcd) -> RawEtcd {
         key: etcd.identity.as_ref().map(|identity| text(&identity.key)),
         user: etcd.login.as_ref().map(|login| login.user.clone()),
         password_file: etcd.login.as_ref().map(|login| text(&login.password_file)),
-        prefix: Some(etcd.prefix.clone()),
         lease_seconds: Some(etcd.lease_seconds.into()),
     }
 }

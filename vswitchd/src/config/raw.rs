@@ -64,7 +64,6 @@ pub(crate) struct RawEtcd {
     pub(crate) key: Option<String>,
     pub(crate) user: Option<String>,
     pub(crate) password_file: Option<String>,
-    pub(crate) prefix: Option<String>,
     pub(crate) lease_seconds: Option<i64>,
 }
 

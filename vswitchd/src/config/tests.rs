@@ -75,7 +75,6 @@ const ETCD: &str = r#"
     key = "/etc/vpod/node.key"
     user = "vpod"
     password_file = "/etc/vpod/password"
-    prefix = "/other/v1"
     lease_seconds = 30
 "#;
 
@@ -163,8 +162,7 @@ fn every_wrong_value_about_other_nodes_names_its_key() {
         ("user = \"vpod\"", "", "etcd.user"),
         ("user = \"vpod\"", "user = \"\"", "etcd.user"),
         ("password_file = \"/etc/vpod/password\"", "", "etcd.password_file"),
-        ("/other/v1", "other", "etcd.prefix"),
-        ("/other/v1", "/other//v1", "etcd.prefix"),
+        ("ca = \"/etc/vpod/ca.pem\"", "", "etcd.ca"),
         ("lease_seconds = 30", "lease_seconds = 1", "etcd.lease_seconds"),
         ("device = \"eth1\"", "device = \"\"", "tunnel.device"),
     ];
