@@ -208,7 +208,7 @@ impl Store {
         })
     }
 
-    fn with_database<R>(
+    pub(crate) fn with_database<R>(
         &self,
         call: impl FnOnce(&Database) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {

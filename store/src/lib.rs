@@ -11,6 +11,7 @@
 //! Nothing here knows about kernels or sockets.
 
 mod backend;
+pub mod cluster;
 pub mod desired;
 mod error;
 pub mod ipam;

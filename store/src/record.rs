@@ -79,9 +79,11 @@ impl PeerRecord {
     }
 }
 
-/// What the cluster's store gave this node: there is one, named after the node.
+/// This node as a member of a cluster with a store. Its key's name is the node's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MembershipRecord {
-    /// The range of its pods.
-    pub pod_cidr: IpNet,
+    /// Tells this node's state from that of another one of the same name.
+    pub machine_id: String,
+    /// The range of its pods, once the store has given it one.
+    pub pod_cidr: Option<IpNet>,
 }

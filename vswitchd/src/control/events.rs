@@ -18,7 +18,7 @@ use super::gateway;
 use super::inventory::Life;
 use super::node::Control;
 use super::pods::{containers, create};
-use super::{mtu, peers, tunnel};
+use super::{cluster, mtu, peers, tunnel};
 
 /// How often namespaces are looked at. Their deletion is not reported by the TAP, whose descriptor
 /// keeps the namespace itself alive.
@@ -138,6 +138,7 @@ fn on_tick(control: &Control, ticks: u32) {
     if control.tunnel.lock().problem.is_some() {
         on_network_change(control);
     }
+    cluster::publish(control);
     if ticks.is_multiple_of(CONTAINER_TICKS) {
         containers::mend(control);
     }

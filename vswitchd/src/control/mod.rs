@@ -82,7 +82,8 @@ pub(crate) fn run(
     make_directory(&config.state_dir, 0o700)?;
     make_directory(&config.run_dir, 0o755)?;
     let _lock = InstanceLock::take(&config.lock_path())?;
-    let (control, events) = start(config, logs)?;
+    let mut interrupted = || signals.pending().any(|signal| signal != SIGHUP);
+    let (control, events) = start(config, logs, &mut interrupted)?;
     let follower = Arc::clone(&control);
     thread::Builder::new().name("events".to_owned()).spawn(move || events::follow(&follower, &events))?;
     if let Err(error) = open_to_the_world(&control) {
@@ -107,14 +108,20 @@ pub(crate) fn run(
 }
 
 /// Everything up to a datapath that forwards for all pods.
-fn start(config: Config, logs: Logs) -> anyhow::Result<(Arc<Control>, Receiver<LinkEvent>)> {
+fn start(
+    config: Config,
+    logs: Logs,
+    interrupted: &mut dyn FnMut() -> bool,
+) -> anyhow::Result<(Arc<Control>, Receiver<LinkEvent>)> {
     let store = Store::open(&config.store_path())?;
+    let peers = Peers::load(&store, config.peers.clone(), config.etcd.is_some())?;
+    let vni = config.tunnel.as_ref().map_or(1, |tunnel| tunnel.vni);
+    let (config, cluster) = cluster::join(config, &store, peers.cluster_nodes(vni), interrupted)?;
     let (inventory, unreadable) = pods::recover::load(&config, &store)?;
     for problem in &unreadable {
         tracing::error!("{problem}");
     }
     let pod_mtu = config.effective_pod_mtu(underlay_mtu(&config)?);
-    let peers = Peers::load(&store, config.peers.clone())?;
     let tunnel = TunnelState { configured: config.tunnel.clone(), problem: None };
     let (sender, events) = crossbeam_channel::unbounded();
     let link = DatapathLink::start(link_options(&config), sender)?;
@@ -123,6 +130,7 @@ fn start(config: Config, logs: Logs) -> anyhow::Result<(Arc<Control>, Receiver<L
         workers: AtomicU8::new(config.workers),
         tunnel: Mutex::new(tunnel),
         peers: Mutex::new(peers),
+        cluster,
         logs,
         store,
         inventory: Mutex::new(inventory),
@@ -255,6 +263,7 @@ fn open_tunnel(control: &Control) -> anyhow::Result<()> {
 /// Sockets, last of all.
 fn open_to_the_world(control: &Arc<Control>) -> anyhow::Result<()> {
     events::follow_network(control)?;
+    cluster::follow(control).context("following the cluster's store")?;
     metrics::serve(control)?;
     server::serve(control, &control.config.read_socket(), Access::ReadOnly)?;
     server::serve(control, &control.config.admin_socket(), Access::Admin)?;
@@ -316,6 +325,9 @@ fn stop(control: &Control) {
     }
     if !control.gate.close(DRAIN_LIMIT) {
         tracing::warn!("changes under way did not finish; the next start completes or undoes them");
+    }
+    if let Some(cluster) = &control.cluster {
+        cluster.leave();
     }
     control.switch.link().stop();
     tracing::info!("stopped");

@@ -13,6 +13,7 @@ use store::peers::Own;
 use store::record::PodRecord;
 use store::{Store, StoreError, Transaction};
 
+use super::cluster::Cluster;
 use super::inventory::Inventory;
 use super::peers::Peers;
 use super::server::Gate;
@@ -30,6 +31,8 @@ pub(crate) struct Control {
     pub(crate) workers: AtomicU8,
     pub(crate) tunnel: Mutex<TunnelState>,
     pub(crate) peers: Mutex<Peers>,
+    /// In a cluster with a store.
+    pub(crate) cluster: Option<Cluster>,
     pub(crate) logs: Logs,
     pub(crate) store: Store,
     pub(crate) inventory: Mutex<Inventory>,

@@ -10,11 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::PeerId;
 use protocol::link::{FromDatapath, ToDatapath};
 use protocol::object::{Peer, PeerHealth, PeerOrigin};
+use store::cluster::NodeRecord;
 use store::desired::VXLAN_OVERHEAD;
 use store::peers::{Own, PeerIds, PeerSpec, sound};
 use store::record::PeerRecord;
 use store::{Key, Kind, Store, StoreError, Transaction};
 
+use super::cluster::record_of;
 use super::node::Control;
 use super::switch::{SwitchError, unexpected};
 
@@ -30,9 +32,9 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    /// The file's peers, and those of the cluster as they were last known. Records that cannot be read
-    /// cost their peers the number they had.
-    pub(crate) fn load(store: &Store, of_file: Vec<PeerSpec>) -> Result<Self, StoreError> {
+    /// The file's peers, and, in a cluster with a store, its nodes as they were last known. Records that
+    /// cannot be read cost their peers the number they had.
+    pub(crate) fn load(store: &Store, of_file: Vec<PeerSpec>, in_cluster: bool) -> Result<Self, StoreError> {
         let mut peers = Self { of_file, ..Self::default() };
         for (key, record) in store.list::<PeerRecord>(Kind::Peer)? {
             match record {
@@ -41,9 +43,15 @@ impl Peers {
             }
         }
         peers.ids = PeerIds::restore(peers.known.values().map(|peer| (peer.spec.name.clone(), peer.id)));
-        let of_cluster = peers.known.values().filter(|peer| peer.origin == PeerOrigin::Cluster);
+        let is_clusters = |peer: &&PeerRecord| in_cluster && peer.origin == PeerOrigin::Cluster;
+        let of_cluster = peers.known.values().filter(is_clusters);
         peers.of_cluster = of_cluster.map(|peer| peer.spec.clone()).collect();
         Ok(peers)
+    }
+
+    /// The cluster's nodes, as far as they are remembered.
+    pub(crate) fn cluster_nodes(&self, vni: u32) -> Vec<NodeRecord> {
+        self.of_cluster.iter().filter_map(|spec| record_of(spec, vni)).collect()
     }
 
     /// What is wrong with some of them.
@@ -199,15 +207,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("state.redb")).unwrap();
         let config = Config::of(TWO);
-        let mut peers = Peers::load(&store, config.peers.clone()).unwrap();
+        let mut peers = Peers::load(&store, config.peers.clone(), true).unwrap();
         store.commit(peers.decide(&config.own()).unwrap()).unwrap();
         assert_eq!(names(&peers), [("b", 0), ("c", 1)]);
         assert!(peers.decide(&config.own()).is_none(), "nothing changed");
 
-        let mut next = Peers::load(&store, config.peers[1..].to_vec()).unwrap();
+        let mut next = Peers::load(&store, config.peers[1..].to_vec(), true).unwrap();
         store.commit(next.decide(&config.own()).unwrap()).unwrap();
         assert_eq!(names(&next), [("c", 1)]);
-        assert_eq!(names(&Peers::load(&store, Vec::new()).unwrap()), [("c", 1)]);
+        assert_eq!(names(&Peers::load(&store, Vec::new(), true).unwrap()), [("c", 1)]);
     }
 
     #[test]
@@ -216,11 +224,11 @@ mod tests {
         let store = Store::open(&dir.path().join("state.redb")).unwrap();
         let config = Config::of(TWO);
         let [b, c] = config.peers.clone().try_into().unwrap();
-        let mut peers = Peers::load(&store, vec![b]).unwrap();
+        let mut peers = Peers::load(&store, vec![b], true).unwrap();
         peers.of_cluster = vec![c];
         store.commit(peers.decide(&config.own()).unwrap()).unwrap();
         // The file no longer names b; the store of the cluster is away.
-        let mut next = Peers::load(&store, Vec::new()).unwrap();
+        let mut next = Peers::load(&store, Vec::new(), true).unwrap();
         next.decide(&config.own());
         assert_eq!(names(&next), [("c", 1)]);
     }

@@ -8,6 +8,7 @@ use protocol::object::{DropEntry, FdbEntry, Flow, NeighborEntry, Node, Port, Por
 
 use store::desired::{FIRST_TUNNEL_PORT, GATEWAY_PORT};
 
+use super::cluster::Cluster;
 use super::node::Control;
 use super::{peers, pods, routes};
 use super::switch::{SwitchError, unexpected};
@@ -175,15 +176,16 @@ fn nodes(control: &Control) -> Result<Vec<Node>, SwitchError> {
     let peers = control.peers.lock();
     let others = peers.known().filter_map(|peer| {
         let pod_cidr = *peer.spec.pod_cidrs.first()?;
+        let said = control.cluster.as_ref().and_then(|cluster| cluster.node(&peer.spec.name));
         Some(Node {
             name: peer.spec.name.clone(),
             addresses: peer.spec.node_addresses.clone(),
             pod_cidr,
             gateway: store::ipam::Ipam::new(pod_cidr).gateway(),
-            pod_mtu: None,
+            pod_mtu: said.as_ref().map(|said| said.spec.ip_mtu).filter(|mtu| *mtu > 0),
             pods: None,
             ready: health.remove(&peer.id).and_then(|health| health.reachable),
-            version: String::new(),
+            version: said.map(|said| said.spec.version).unwrap_or_default(),
             kernel: String::new(),
         })
     });
@@ -243,7 +245,7 @@ pub(crate) fn status(control: &Control) -> Status {
         datapath,
         datapath_restarts: link.restarts,
         tunnel: tunnel_status(control),
-        cluster: None,
+        cluster: control.cluster.as_ref().map(Cluster::status),
         state_dir: control.config.state_dir.display().to_string(),
         log_filter: control.logs.filter(),
         problems,
@@ -263,6 +265,7 @@ fn problems(control: &Control) -> Vec<String> {
     problems.extend(control.store_problem.lock().clone());
     problems.extend(control.switch_problem.lock().clone());
     problems.extend(control.tunnel.lock().problem.as_ref().map(|problem| format!("no tunnel: {problem}")));
+    problems.extend(control.cluster.iter().flat_map(Cluster::problems));
     problems.extend(control.peers.lock().problems().iter().cloned());
     let quarantined = control.switch.quarantined();
     if quarantined.range(FIRST_TUNNEL_PORT..).next().is_some() {

@@ -177,7 +177,7 @@ const fn ipam_code(error: &IpamError) -> ErrorCode {
 }
 
 /// From the kernel's generator: RFC 9562 version 4.
-fn new_uid() -> std::io::Result<String> {
+pub(crate) fn new_uid() -> std::io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().to_owned())
 }
 
