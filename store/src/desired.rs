@@ -215,7 +215,10 @@ pub fn diff(
     }
     let node = if active.node == wanted.node { None } else { wanted.node.clone() };
     let (forget_peers, peers) = peer_changes(active, wanted);
-    in_messages(epoch + 1, ConfigDelta { detach, node, attach, update, forget_peers, peers, ..<_>::default() })
+    in_messages(
+        epoch + 1,
+        ConfigDelta { detach, node, attach, update, forget_peers, peers, ..<_>::default() },
+    )
 }
 
 /// A number that another node has got is forgotten first: what was counted and measured under it is not

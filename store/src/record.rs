@@ -2,10 +2,10 @@
 //!
 //! JSON with `serde` defaults for fields added later, so that a newer release reads an older file.
 
-use protocol::link::DeviceKind;
-use protocol::object::{ObjectMeta, PodSpec, Timestamp};
 use ipnet::IpNet;
+use protocol::link::DeviceKind;
 use protocol::object::PeerOrigin;
+use protocol::object::{ObjectMeta, PodSpec, Timestamp};
 use protocol::{Offloads, PeerId, PortId};
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use protocol::client::ClientError;
-use protocol::message::{AdminRequest, ClusterStatus, DatapathStatus, ReadRequest, Response, Status, TunnelStatus};
+use protocol::message::{
+    AdminRequest, ClusterStatus, DatapathStatus, ReadRequest, Response, Status, TunnelStatus,
+};
 use protocol::object::Timestamp;
 use serde_json::{Value, json};
 

@@ -9,9 +9,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use protocol::codec::{self, CodecId, MAX_ADMIN_FRAME_BYTES};
-use protocol::link::{
-    ConfigDelta, DeviceKind, Envelope, FromDatapath, PeerConfig, PortConfig, ToDatapath,
-};
+use protocol::link::{ConfigDelta, DeviceKind, Envelope, FromDatapath, PeerConfig, PortConfig, ToDatapath};
 use protocol::message::{AdminRequest, CreatePod, Items, PodRef, Response};
 use protocol::object::{
     Container, ContainerState, ContainerStatus, DropCount, Exit, Flow, ObjectMeta, Pod, PodPhase, PodSpec,
@@ -185,7 +183,8 @@ fn port_config() -> impl Strategy<Value = PortConfig> {
         Just(PortState::Detached),
         Just(PortState::Quarantined)
     ];
-    let device = prop_oneof![Just(DeviceKind::VnetTap), Just(DeviceKind::PlainTap), Just(DeviceKind::UdpTunnel)];
+    let device =
+        prop_oneof![Just(DeviceKind::VnetTap), Just(DeviceKind::PlainTap), Just(DeviceKind::UdpTunnel)];
     let kind = prop_oneof![Just(PortKind::Pod), Just(PortKind::Gateway), Just(PortKind::Tunnel)];
     let numbers = (any::<u32>(), any::<u32>(), any::<u16>(), any::<bool>());
     (any::<String>(), kind, device, mac(), vec(any::<IpAddr>(), 0..3), state, numbers).prop_map(

@@ -172,8 +172,7 @@ fn peer() -> Peer {
 }
 
 fn routes() -> Vec<Route> {
-    let route =
-        |destination: &str, via| Route { destination: destination.parse().unwrap(), via, mtu: 1450 };
+    let route = |destination: &str, via| Route { destination: destination.parse().unwrap(), via, mtu: 1450 };
     let via_peer = RouteVia::Peer { name: "node-2".to_owned(), address: "192.0.2.2".parse().unwrap() };
     vec![
         route("10.244.0.0/24", RouteVia::Local),

@@ -88,7 +88,10 @@ fn what_the_store_says_wrongly_costs_only_what_is_wrong() {
     let (kept, said) = sound(&own(), vec![c.clone(), thief, after.clone()]);
     c.node_addresses.remove(0);
     assert_eq!(kept, [c, after]);
-    assert_eq!(said, ["node d is not a peer: pod_cidrs[0]: 10.244.2.128/25 overlaps the range of peer \"c\""]);
+    assert_eq!(
+        said,
+        ["node d is not a peer: pod_cidrs[0]: 10.244.2.128/25 overlaps the range of peer \"c\""]
+    );
 }
 
 fn names() -> impl Strategy<Value = BTreeSet<String>> {

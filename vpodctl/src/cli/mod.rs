@@ -11,8 +11,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use args::{
-    CaptureArgs, CompletionArgs, CreatePodArgs, DeleteArgs, DeletePodArgs, DescribeArgs, ExecArgs, GetArgs, LogLevelArgs,
-    LogsArgs, ManArgs, RunContainerArgs, StatusArgs, WaitArgs, parse_duration,
+    CaptureArgs, CompletionArgs, CreatePodArgs, DeleteArgs, DeletePodArgs, DescribeArgs, ExecArgs, GetArgs,
+    LogLevelArgs, LogsArgs, ManArgs, RunContainerArgs, StatusArgs, WaitArgs, parse_duration,
 };
 
 /// Controls vpod: pods on this machine and the userspace switch that connects them.

@@ -246,7 +246,8 @@ impl Config {
     /// MTU of the pods over an underlay with `underlay_mtu`, if that is known.
     pub(crate) fn effective_pod_mtu(&self, underlay_mtu: Option<u32>) -> u16 {
         self.pod_mtu.unwrap_or_else(|| {
-            let auto = i64::from(underlay_mtu.unwrap_or(DEFAULT_UNDERLAY_MTU).saturating_sub(VXLAN_OVERHEAD.into()));
+            let auto =
+                i64::from(underlay_mtu.unwrap_or(DEFAULT_UNDERLAY_MTU).saturating_sub(VXLAN_OVERHEAD.into()));
             u16::try_from(auto.clamp(MIN_POD_MTU, MAX_POD_MTU)).unwrap_or(u16::MAX)
         })
     }

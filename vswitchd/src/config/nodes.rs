@@ -179,7 +179,10 @@ pub(super) fn etcd(raw: Option<RawEtcd>, requested_cidr: Option<IpNet>) -> Resul
         }
     }
     if tls && ca.is_none() {
-        return Err(value("etcd.ca", "is missing: https:// in etcd.endpoints needs the certificate of its CA"));
+        return Err(value(
+            "etcd.ca",
+            "is missing: https:// in etcd.endpoints needs the certificate of its CA",
+        ));
     }
     let identity = match (cert, key) {
         (None, None) => None,

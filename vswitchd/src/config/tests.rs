@@ -93,7 +93,10 @@ fn a_node_alone_has_no_tunnel_and_one_with_others_has() {
 fn what_is_not_said_of_a_peer_follows_from_the_rest() {
     let config = load_text(PEERS).unwrap();
     let [b, c] = config.peers.as_slice() else { panic!("{:?}", config.peers) };
-    assert_eq!((b.udp_port, b.keep_alive, b.router_mac.to_string().as_str()), (4790, false, "02:00:00:00:00:02"));
+    assert_eq!(
+        (b.udp_port, b.keep_alive, b.router_mac.to_string().as_str()),
+        (4790, false, "02:00:00:00:00:02")
+    );
     assert_eq!(c.udp_port, 8472);
     assert_eq!(c.router_mac.to_string(), "0a:58:0a:f4:02:01");
     assert_eq!(c.node_addresses, ["192.0.2.3".parse::<std::net::IpAddr>().unwrap()]);
@@ -178,7 +181,9 @@ fn every_wrong_value_about_other_nodes_names_its_key() {
 
 #[test]
 fn unknown_keys_about_other_nodes_are_refused() {
-    for text in ["[tunnel]\nvnid = 1", "[[peer]]\ncidr = \"\"", "[etcd]\nurl = \"\"", "[[peers]]\nname = \"b\""] {
+    for text in
+        ["[tunnel]\nvnid = 1", "[[peer]]\ncidr = \"\"", "[etcd]\nurl = \"\"", "[[peers]]\nname = \"b\""]
+    {
         assert!(problem(text).contains("unknown field"), "{text}");
     }
 }
@@ -191,7 +196,10 @@ fn the_stores_range_is_held_against_the_configuration() {
     assert!(error.contains("peer[0].pod_cidrs[0]"), "{error}");
     let error = config.clone().with_pod_cidr("10.9.0.0/24".parse().unwrap()).unwrap_err().to_string();
     assert!(error.contains("pod_cidr"), "{error}");
-    assert_eq!(config.with_pod_cidr("10.244.5.0/24".parse().unwrap()).unwrap().gateway().to_string(), "10.244.5.1");
+    assert_eq!(
+        config.with_pod_cidr("10.244.5.0/24".parse().unwrap()).unwrap().gateway().to_string(),
+        "10.244.5.1"
+    );
 }
 
 #[test]

@@ -20,8 +20,8 @@ use store::cluster::etcd::{EtcdFailure, EtcdUser};
 use store::cluster::mirror::Change;
 use store::cluster::registration::{NODES, node_key};
 use store::cluster::{
-    ClusterStore, Entry, Etcd, EtcdConfig, EtcdTls, Mirror, MirrorOptions, MirrorState,
-    NodeRecord, NodeSpec, Registration, RegistrationError, RegistrationOptions, RegistrationState,
+    ClusterStore, Entry, Etcd, EtcdConfig, EtcdTls, Mirror, MirrorOptions, MirrorState, NodeRecord, NodeSpec,
+    Registration, RegistrationError, RegistrationOptions, RegistrationState,
 };
 use store::peers::{PeerSpec, router_mac};
 use store::record::MembershipRecord;
@@ -135,8 +135,9 @@ fn remember(config: &Config, local: &Store, membership: &MembershipRecord) -> an
 /// What this node says about itself before it has pods.
 fn spec(config: &Config, membership: &MembershipRecord) -> anyhow::Result<NodeSpec> {
     let tunnel = config.tunnel.as_ref().context("a cluster needs a tunnel")?;
-    let underlay = underlay::find(&tunnel.underlay)?
-        .context("this node has no address for the tunnel to be reached at; set tunnel.address or tunnel.device")?;
+    let underlay = underlay::find(&tunnel.underlay)?.context(
+        "this node has no address for the tunnel to be reached at; set tunnel.address or tunnel.device",
+    )?;
     let mut spec = NodeSpec::new(&config.node, &membership.machine_id, underlay.address);
     spec.udp_port = tunnel.udp_port;
     spec.vni = tunnel.vni;
@@ -188,6 +189,11 @@ fn register(
                 return Ok(registration);
             }
             Err(RegistrationError::Store(error)) if error.is_passing() => error,
+            Err(error @ RegistrationError::CidrTaken { .. }) if membership.pod_cidr.is_some() => {
+                return Err(error).context(
+                    "this node was deleted from the cluster while it was away; remove its pods with vswitchd --purge",
+                );
+            }
             Err(error) => return Err(error).context("registering this node"),
         };
         if let Some(IpNet::V4(pod_cidr)) = membership.pod_cidr {
@@ -197,7 +203,10 @@ fn register(
         }
         if said.is_none_or(|said| said.elapsed() > REPEAT_AFTER) {
             said = Some(Instant::now());
-            tracing::warn!("waiting for the cluster's store, which gives this node its Pod CIDR: {}", chain(&problem));
+            tracing::warn!(
+                "waiting for the cluster's store, which gives this node its Pod CIDR: {}",
+                chain(&problem)
+            );
         }
         std::thread::sleep(RETRY_PAUSE);
         if interrupted() {
@@ -357,9 +366,9 @@ impl Cluster {
         let stale = matches!(self.mirror.state(), MirrorState::Stale { .. });
         let registration = self.registration.lock().as_ref().map(Registration::state);
         let message = match registration {
-            Some(RegistrationState::Unreachable { problem, .. } | RegistrationState::Refused { problem, .. }) => {
-                Some(problem)
-            }
+            Some(
+                RegistrationState::Unreachable { problem, .. } | RegistrationState::Refused { problem, .. },
+            ) => Some(problem),
             Some(RegistrationState::Registered) | None => self.mirror.problem(),
         };
         let connected = !stale && message.is_none();
@@ -391,5 +400,43 @@ impl Cluster {
         if let Some(registration) = self.registration.lock().take() {
             registration.stop();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, number: u8) -> NodeRecord {
+        let address = std::net::Ipv4Addr::new(192, 0, 2, number);
+        let spec = NodeSpec { node_addresses: vec![address], ..NodeSpec::new(name, "", address) };
+        NodeRecord { pod_cidr: format!("10.244.{number}.0/24").parse().unwrap(), spec }
+    }
+
+    #[test]
+    fn a_node_is_a_peer_with_the_router_that_follows_from_its_range() {
+        let peer = peer(&node("b", 2));
+        assert_eq!(peer.pod_cidrs, ["10.244.2.0/24".parse::<IpNet>().unwrap()]);
+        assert_eq!(peer.router_mac.to_string(), "0a:58:0a:f4:02:01");
+        assert_eq!(peer.node_addresses, ["192.0.2.2".parse::<IpAddr>().unwrap()]);
+        let own_mac = NodeSpec { router_mac: Some(protocol::Mac([2, 0, 0, 0, 0, 9])), ..node("b", 2).spec };
+        assert_eq!(
+            super::peer(&NodeRecord { spec: own_mac, ..node("b", 2) }).router_mac.to_string(),
+            "02:00:00:00:00:09"
+        );
+    }
+
+    #[test]
+    fn a_remembered_peer_is_the_same_peer_again() {
+        let peer = PeerSpec { udp_port: 8472, has_pods: false, ..peer(&node("b", 2)) };
+        assert_eq!(super::peer(&record_of(&peer, 1).unwrap()), peer);
+    }
+
+    #[test]
+    fn what_the_mirror_is_told_to_know_is_what_it_would_read() {
+        let nodes = BTreeMap::from([("b".to_owned(), node("b", 2)), ("c".to_owned(), node("c", 3))]);
+        let entries = entries(&nodes);
+        assert_eq!(entries[0].key, "/vpod/v1/nodes/b");
+        assert_eq!(serde_json::from_slice::<NodeRecord>(&entries[1].value).unwrap(), nodes["c"]);
     }
 }

@@ -88,7 +88,8 @@ fn others(control: &Control, ip_mtu: u16) -> Vec<Other> {
 
 /// A pod that is on its way out keeps what it has.
 fn set(control: &Control, pod: &Other, ip_mtu: u16) {
-    let usable = control.inventory.lock().get(&pod.pod).is_some_and(|e| e.life == Life::Ready && e.failure.is_none());
+    let usable =
+        control.inventory.lock().get(&pod.pod).is_some_and(|e| e.life == Life::Ready && e.failure.is_none());
     if usable && let Err(error) = network::set_mtu(&pod.netns, ip_mtu) {
         tracing::error!(pod = %pod.pod, "MTU of its eth0: {}", chain(&error));
     }
@@ -112,4 +113,3 @@ fn remember(control: &Control, others: &[Other], ip_mtu: u16) {
         }
     }
 }
-

@@ -77,8 +77,7 @@ impl Peers {
         let mut known = BTreeMap::new();
         for spec in accepted {
             let Some(id) = self.ids.get(&spec.name) else { continue };
-            let origin =
-                if of_file.contains(&spec.name) { PeerOrigin::Static } else { PeerOrigin::Cluster };
+            let origin = if of_file.contains(&spec.name) { PeerOrigin::Static } else { PeerOrigin::Cluster };
             known.insert(id, PeerRecord { id, spec, origin });
         }
         let change = difference(&self.known, &known);
@@ -87,10 +86,7 @@ impl Peers {
     }
 }
 
-fn difference(
-    old: &BTreeMap<PeerId, PeerRecord>,
-    new: &BTreeMap<PeerId, PeerRecord>,
-) -> Option<Transaction> {
+fn difference(old: &BTreeMap<PeerId, PeerRecord>, new: &BTreeMap<PeerId, PeerRecord>) -> Option<Transaction> {
     let names: BTreeSet<&str> = new.values().map(|peer| peer.spec.name.as_str()).collect();
     let gone = old.values().filter(|peer| !names.contains(peer.spec.name.as_str()));
     let changed: Vec<_> = new.iter().filter(|(id, peer)| old.get(id) != Some(peer)).collect();

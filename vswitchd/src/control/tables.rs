@@ -10,8 +10,8 @@ use store::desired::{FIRST_TUNNEL_PORT, GATEWAY_PORT};
 
 use super::cluster::Cluster;
 use super::node::Control;
-use super::{peers, pods, routes};
 use super::switch::{SwitchError, unexpected};
+use super::{peers, pods, routes};
 
 /// Rows of a kind, in pages of at most [`ITEMS_PER_RESPONSE`].
 pub(crate) fn list(

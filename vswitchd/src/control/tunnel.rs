@@ -20,7 +20,9 @@ use crate::config::{Tunnel, Underlay as Choice};
 /// Why the node has no way to others.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TunnelError {
-    #[error("the node has no default route whose interface could carry the tunnel; set tunnel.address or tunnel.device")]
+    #[error(
+        "the node has no default route whose interface could carry the tunnel; set tunnel.address or tunnel.device"
+    )]
     NoDefaultRoute,
     #[error("tunnel.device: interface {0} does not exist, or has no IPv4 address")]
     NoDevice(String),
@@ -69,11 +71,8 @@ fn open(control: &Control, tunnel: &Tunnel) -> Result<(), TunnelError> {
     let workers = control.workers();
     let wanted = SocketAddrV4::new(underlay.address, tunnel.udp_port);
     if !is_open(control, wanted, workers) {
-        let options = UdpTunnelOptions {
-            address: underlay.address,
-            port: tunnel.udp_port,
-            reuse_port: workers > 1,
-        };
+        let options =
+            UdpTunnelOptions { address: underlay.address, port: tunnel.udp_port, reuse_port: workers > 1 };
         replace(control, &options, workers)?;
         tracing::info!(%wanted, device = underlay.device, workers, "tunnel opened");
     }
@@ -107,8 +106,8 @@ fn is_open(control: &Control, wanted: SocketAddrV4, workers: u8) -> bool {
 fn replace(control: &Control, options: &UdpTunnelOptions, workers: u8) -> Result<(), TunnelError> {
     let bind = || (0..workers).map(|_| UdpTunnel::bind(options)).collect::<Result<Vec<_>, _>>();
     let tunnels = match bind() {
-        Err(error) if error.source.kind() == std::io::ErrorKind::AddrInUse => {
-            // Another number of workers at the same address: ours may be what is in use.
+        Err(error) if error.source.kind() == std::io::ErrorKind::AddrInUse && is_ours(control, options) => {
+            // Another number of workers at the same address.
             close(control);
             control.sync();
             bind()?
@@ -124,6 +123,13 @@ fn replace(control: &Control, options: &UdpTunnelOptions, workers: u8) -> Result
         }
     }
     Ok(())
+}
+
+/// We hold the address and port ourselves.
+fn is_ours(control: &Control, options: &UdpTunnelOptions) -> bool {
+    let wanted = SocketAddrV4::new(options.address, options.port);
+    let held = |worker| control.switch.with_tunnel(tunnel_port(worker), UdpTunnel::local_address);
+    (0..MAX_WORKERS).filter_map(held).any(|address| address.is_ok_and(|address| address == wanted))
 }
 
 /// [`refresh`] where a failure is to be shown, not returned.

@@ -143,7 +143,8 @@ pub(super) fn peers() -> Vec<Peer> {
         rx_packets: 900,
         rx_bytes: 60_000,
     };
-    let away = PeerHealth { reachable: Some(false), last_seen_ms: Some(61_250), loss_percent: Some(100), ..well };
+    let away =
+        PeerHealth { reachable: Some(false), last_seen_ms: Some(61_250), loss_percent: Some(100), ..well };
     let plain = PeerHealth { tx_packets: 3, tx_bytes: 294, ..PeerHealth::default() };
     let mut several = peer(4, PeerOrigin::Static, plain);
     several.pod_cidrs.push("10.244.40.0/24".parse().unwrap());
