@@ -52,8 +52,8 @@ struct Snapshot {
     problems: u64,
     /// By name.
     peers: Vec<Peer>,
-    /// In a cluster with a store: whether it answers.
-    store_up: Option<bool>,
+    /// False in a cluster with a store that does not answer.
+    store_up: bool,
 }
 
 /// A counter per port: its name, meaning and where it is found.
@@ -119,7 +119,7 @@ impl Snapshot {
             addresses_used,
             problems: tables::status(control).problems.len() as u64,
             peers: peers::rows(control).unwrap_or_default(),
-            store_up: control.cluster.as_ref().map(|cluster| cluster.status().connected),
+            store_up: control.cluster.as_ref().is_none_or(|cluster| cluster.status().connected),
         }
     }
 }
@@ -168,9 +168,8 @@ impl Collector for Snapshot {
         gauge("vswitch_flow_entries", "Entries of the flow table", self.summary.flows.into())?;
         gauge("vswitch_pods", "Pods on this node", self.pods)?;
         gauge("vswitch_peers", "Other nodes", self.peers.len() as u64)?;
-        if let Some(up) = self.store_up {
-            gauge("vswitch_cluster_store_up", "1 if the cluster's store answers", up.into())?;
-        }
+        let help = "0 if the cluster has a store that does not answer";
+        gauge("vswitch_cluster_store_up", help, self.store_up.into())?;
         gauge("vswitch_addresses_used", "Addresses of the node's range in use", self.addresses_used)?;
         gauge("vswitch_problems", "What status calls a problem", self.problems)
     }
