@@ -41,6 +41,7 @@ pub type Epoch = u64;
 
 /// What control says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, on its way through a socket")]
 pub enum ToDatapath {
     /// Change the configuration. Carries the descriptors of each entry of `attach`, in order
     /// ([`DeviceKind::descriptors`]).

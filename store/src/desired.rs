@@ -143,7 +143,8 @@ fn tunnel_ports(facts: &NodeFacts, tunnel: &TunnelFacts) -> impl Iterator<Item =
             device: DeviceKind::UdpTunnel,
             offloads: tunnel.offloads,
             mac: Mac::for_router(facts.gateway_ip),
-            addresses: vec![tunnel.config.address.into()],
+            // Its address is the node's, which is behind the gateway; no station is behind this one.
+            addresses: Vec::new(),
             ip_mtu: tunnel.config.underlay_mtu.saturating_sub(VXLAN_OVERHEAD),
             port_security: false,
             state: PortState::Active,
