@@ -1,6 +1,7 @@
 //! The kernel edge: everything vpod asks of Linux, and all of its unsafe code.
 //!
-//! One kernel object per module: TAP devices ([`tap`]), network namespaces ([`netns`]), rtnetlink
+//! One kernel object per module: TAP devices ([`tap`]), the tunnel's UDP
+//! sockets ([`udp_tunnel`]), network namespaces ([`netns`]), rtnetlink
 //! ([`netlink`]), message sockets that carry descriptors ([`seqpacket`]), programs started inside a
 //! pod ([`process`]), [`sysctl`]s. Beside them the devices that are not the kernel's: an in-memory
 //! pair ([`loopback`]), injected faults ([`fault`]) and captures ([`pcap`]), behind the same
@@ -21,6 +22,7 @@ pub mod process;
 pub mod seqpacket;
 pub mod sysctl;
 pub mod tap;
+pub mod udp_tunnel;
 
 mod sys;
 
@@ -32,3 +34,4 @@ pub use netns::Netns;
 pub use pcap::PcapDevice;
 pub use process::PodCommand;
 pub use tap::{PlainTap, Tap, TapError, TapOptions, VnetTap};
+pub use udp_tunnel::{UdpTunnel, UdpTunnelError, UdpTunnelOptions};

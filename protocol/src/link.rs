@@ -41,11 +41,13 @@ pub type Epoch = u64;
 
 /// What control says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, on its way through a socket")]
 pub enum ToDatapath {
-    /// Change the configuration. Carries one descriptor per entry of `attach`, in order.
+    /// Change the configuration. Carries the descriptors of each entry of `attach`, in order
+    /// ([`DeviceKind::descriptors`]).
     /// Answered by [`FromDatapath::Applied`] or [`FromDatapath::Refused`] (nothing changed).
     Apply(ConfigDelta),
-    /// Answered by [`FromDatapath::Ports`] with one descriptor per row, in pages: the answer to
+    /// Answered by [`FromDatapath::Ports`] with the descriptors of each row, in pages: the answer to
     /// `after: None` holds the lowest numbers; an empty page ends it.
     ExportPorts {
         /// Only ports with greater numbers.
@@ -119,7 +121,8 @@ pub enum FromDatapath {
         /// Why, naming the object.
         message: String,
     },
-    /// Rows of [`ToDatapath::ExportPorts`]; as many descriptors as rows.
+    /// Rows of [`ToDatapath::ExportPorts`], with the descriptors of each in order
+    /// ([`DeviceKind::descriptors`]).
     Ports(Vec<PortConfig>),
     /// Rows of [`ToDatapath::Counters`]; an empty page ends it.
     Counters(Vec<(PortId, PortCounters)>),
@@ -171,7 +174,7 @@ pub struct ConfigDelta {
     pub detach: Vec<PortId>,
     /// Node-wide settings, if they change.
     pub node: Option<NodeConfig>,
-    /// New ports; one descriptor each, at most [`MAX_FDS`].
+    /// New ports; their descriptors are at most [`MAX_FDS`].
     pub attach: Vec<PortConfig>,
     /// New settings of existing ports (kind and device stay).
     pub update: Vec<PortConfig>,
@@ -276,6 +279,22 @@ pub enum DeviceKind {
     PlainTap,
     /// `UdpTunnel`: a UDP socket that carries VXLAN, with segmentation offload where the kernel has it.
     UdpTunnel,
+}
+
+/// Descriptors of a tunnel port: one socket that receives, and eight that send, each with a source port
+/// of its own. Eight spread a node's flows over the queues of a NIC and the workers of a peer well
+/// enough, and leave room for several ports in one message.
+pub const TUNNEL_DESCRIPTORS: usize = 9;
+
+impl DeviceKind {
+    /// Descriptors such a port has; they follow one another where those of several ports are passed.
+    #[must_use]
+    pub const fn descriptors(self) -> usize {
+        match self {
+            Self::VnetTap | Self::PlainTap => 1,
+            Self::UdpTunnel => TUNNEL_DESCRIPTORS,
+        }
+    }
 }
 
 /// Numbers for `status`.

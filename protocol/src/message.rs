@@ -64,6 +64,9 @@ pub enum AdminRequest {
     },
     /// Replaces the log filter (`tracing` directives); answered by [`Response::Done`].
     SetLogFilter(String),
+    /// Takes a node that will not come back out of the cluster, and frees its Pod CIDR; answered by
+    /// [`Response::Done`].
+    DeleteNode(ObjectName),
 }
 
 /// What the read-only socket takes.
@@ -223,12 +226,50 @@ pub struct Status {
     pub datapath: Option<DatapathStatus>,
     /// How often the datapath process was started again because it had ended.
     pub datapath_restarts: u32,
+    /// The way to other nodes, if there is one.
+    pub tunnel: Option<TunnelStatus>,
+    /// The cluster's store, if the node is in a cluster that has one.
+    pub cluster: Option<ClusterStatus>,
     /// Path of the state directory.
     pub state_dir: String,
     /// Active log filter.
     pub log_filter: String,
     /// What is wrong right now, one sentence each; empty is healthy.
     pub problems: Vec<String>,
+}
+
+/// The node's end of the tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TunnelStatus {
+    /// Outer address.
+    pub address: IpAddr,
+    /// UDP port.
+    pub udp_port: u16,
+    /// VXLAN network identifier.
+    pub vni: u32,
+    /// Largest outer IP packet.
+    pub underlay_mtu: u16,
+    /// Other nodes.
+    pub peers: u32,
+    /// Of those, how many answer.
+    pub peers_up: u32,
+    /// Of those, how many are not asked or have not been for long enough.
+    pub peers_unknown: u32,
+}
+
+/// The cluster's store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterStatus {
+    /// Where it is.
+    pub endpoints: Vec<String>,
+    /// It answers, and what this node knows of the cluster is up to date.
+    pub connected: bool,
+    /// Since when it is as it is.
+    pub since: Timestamp,
+    /// What is wrong or waited for.
+    pub message: Option<String>,
 }
 
 /// The datapath process.

@@ -9,9 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use protocol::link::{ConfigDelta, DeviceKind, Epoch, MAX_FDS, NodeConfig, PortConfig};
+use protocol::link::{
+    ConfigDelta, DeviceKind, Epoch, MAX_FDS, NodeConfig, PeerConfig, PortConfig, TunnelConfig,
+};
 use protocol::object::{PortKind, PortState};
-use protocol::{Mac, Offloads, PortId};
+use protocol::{Mac, Offloads, PeerId, PortId};
 
 use crate::record::{PodRecord, Provisioning};
 
@@ -19,10 +21,24 @@ use crate::record::{PodRecord, Provisioning};
 pub const GATEWAY_PORT: PortId = PortId(0);
 /// The gateway's port in tables.
 pub const GATEWAY_NAME: &str = "gateway";
+/// Bytes that VXLAN adds to a packet over IPv4: outer IPv4, UDP, VXLAN and inner Ethernet headers.
+pub const VXLAN_OVERHEAD: u16 = 50;
+/// Threads that forward, at most; each has a tunnel port.
+pub const MAX_WORKERS: u8 = 64;
+/// Ports from this number on are the tunnel's, one per worker, from the highest number down.
+pub const FIRST_TUNNEL_PORT: PortId = PortId(PortId::MAX_PORTS - MAX_WORKERS as u32);
 /// Port settings in one message. One takes at most about 330 bytes (names are at most 244), so that
 /// 128 stay below `protocol::link::MAX_MESSAGE_BYTES`. Detaches take at most 5 bytes each, 20 KiB for
 /// all ports; a message carries one sort of change, so these do not add up.
 const UPDATES_PER_MESSAGE: usize = 128;
+/// Bytes of peers' settings in one message, counted by [`weight`]; half of what there is room for.
+const PEER_BYTES_PER_MESSAGE: usize = 32 << 10;
+
+/// The tunnel's port of a worker.
+#[must_use]
+pub const fn tunnel_port(worker: u8) -> PortId {
+    PortId(PortId::MAX_PORTS - 1 - worker as u32)
+}
 
 /// What is known about the node itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +55,21 @@ pub struct NodeFacts {
     pub fdb_ageing_seconds: u32,
     /// Its gateway TAP.
     pub gateway: GatewayDevice,
+    /// Its end of the tunnel; `None` where there are no other nodes.
+    pub tunnel: Option<TunnelFacts>,
+    /// The other nodes.
+    pub peers: BTreeMap<PeerId, PeerConfig>,
+}
+
+/// The tunnel as it was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TunnelFacts {
+    /// Address, port and limits.
+    pub config: TunnelConfig,
+    /// Threads that forward; each has a port of its own.
+    pub workers: u8,
+    /// What its sockets do for us.
+    pub offloads: Offloads,
 }
 
 /// The gateway TAP as it was opened.
@@ -59,6 +90,8 @@ pub struct Configuration {
     pub node: Option<NodeConfig>,
     /// By number.
     pub ports: BTreeMap<PortId, PortConfig>,
+    /// By number; `None` for one that the datapath has, but nobody knows how.
+    pub peers: BTreeMap<PeerId, Option<PeerConfig>>,
 }
 
 /// The configuration that `pods` on the node described by `facts` need. Ports in `quarantined` keep
@@ -71,12 +104,16 @@ pub fn desired<'a>(
     let mut ports: BTreeMap<PortId, PortConfig> =
         pods.into_iter().filter(|pod| pod.provisioning == Provisioning::Ready).map(pod_port).collect();
     ports.insert(GATEWAY_PORT, gateway_port(facts));
+    ports.extend(facts.tunnel.iter().flat_map(|tunnel| tunnel_ports(facts, tunnel)));
     for (id, port) in &mut ports {
         if quarantined.contains(id) {
             port.state = PortState::Quarantined;
         }
     }
-    Configuration { node: Some(node_config(facts)), ports }
+    // Without a tunnel there is no way to anybody.
+    let peers = facts.peers.iter().filter(|_| facts.tunnel.is_some());
+    let peers = peers.map(|(id, peer)| (*id, Some(peer.clone()))).collect();
+    Configuration { node: Some(node_config(facts)), ports, peers }
 }
 
 fn node_config(facts: &NodeFacts) -> NodeConfig {
@@ -90,8 +127,30 @@ fn node_config(facts: &NodeFacts) -> NodeConfig {
         router_mac: Mac::for_router(facts.gateway_ip),
         node_addresses,
         fdb_ageing_seconds: facts.fdb_ageing_seconds,
-        tunnel: None,
+        tunnel: facts.tunnel.as_ref().map(|tunnel| tunnel.config.clone()),
     }
+}
+
+/// What comes in there is checked against the peers, so sources are not bound to the port.
+fn tunnel_ports(facts: &NodeFacts, tunnel: &TunnelFacts) -> impl Iterator<Item = (PortId, PortConfig)> {
+    (0..tunnel.workers.min(MAX_WORKERS)).map(move |worker| {
+        let id = tunnel_port(worker);
+        let name = if tunnel.workers == 1 { "tunnel".to_owned() } else { format!("tunnel-{worker}") };
+        let config = PortConfig {
+            id,
+            name,
+            kind: PortKind::Tunnel,
+            device: DeviceKind::UdpTunnel,
+            offloads: tunnel.offloads,
+            mac: Mac::for_router(facts.gateway_ip),
+            // Its address is the node's, which is behind the gateway; no station is behind this one.
+            addresses: Vec::new(),
+            ip_mtu: tunnel.config.underlay_mtu.saturating_sub(VXLAN_OVERHEAD),
+            port_security: false,
+            state: PortState::Active,
+        };
+        (id, config)
+    })
 }
 
 /// The node may send with any of its addresses, so sources are not bound there.
@@ -156,35 +215,77 @@ pub fn diff(
         }
     }
     let node = if active.node == wanted.node { None } else { wanted.node.clone() };
-    in_messages(epoch + 1, detach, node, attach, update)
+    let (forget_peers, peers) = peer_changes(active, wanted);
+    in_messages(
+        epoch + 1,
+        ConfigDelta { detach, node, attach, update, forget_peers, peers, ..<_>::default() },
+    )
+}
+
+/// A number that another node has got is forgotten first: what was counted and measured under it is not
+/// the new one's.
+fn peer_changes(active: &Configuration, wanted: &Configuration) -> (Vec<PeerId>, Vec<PeerConfig>) {
+    let stays = |id: &PeerId, old: &Option<PeerConfig>| match (old, wanted.peers.get(id)) {
+        (_, None) => false,
+        (Some(old), Some(Some(new))) => old.name == new.name,
+        (None, Some(_)) | (_, Some(None)) => true,
+    };
+    let forget = active.peers.iter().filter(|(id, old)| !stays(id, old)).map(|(id, _)| *id).collect();
+    let changed = wanted.peers.iter().filter(|(id, new)| active.peers.get(id) != Some(new));
+    (forget, changed.filter_map(|(_, new)| new.clone()).collect())
 }
 
 fn same_device(a: &PortConfig, b: &PortConfig) -> bool {
     a.kind == b.kind && a.device == b.device && a.offloads == b.offloads
 }
 
-fn in_messages(
-    epoch: Epoch,
-    detach: Vec<PortId>,
-    node: Option<NodeConfig>,
-    attach: Vec<PortConfig>,
-    update: Vec<PortConfig>,
-) -> Vec<ConfigDelta> {
+/// Splits `all` into messages, each of one sort of change, in the order in which one delta applies them;
+/// except that peers that go do so first, for their addresses may be others' by then.
+fn in_messages(epoch: Epoch, all: ConfigDelta) -> Vec<ConfigDelta> {
     let blank = || ConfigDelta { epoch, ..ConfigDelta::default() };
+    let ConfigDelta { detach, node, attach, update, forget_peers, peers, .. } = all;
     let mut deltas = Vec::new();
+    if !forget_peers.is_empty() {
+        deltas.push(ConfigDelta { forget_peers, ..blank() });
+    }
     if !detach.is_empty() || node.is_some() {
         deltas.push(ConfigDelta { detach, node, ..blank() });
     }
-    for chunk in attach.chunks(MAX_FDS) {
-        deltas.push(ConfigDelta { attach: chunk.to_vec(), ..blank() });
-    }
+    let attach = by_weight(attach, MAX_FDS, |port| port.device.descriptors());
+    deltas.extend(attach.into_iter().map(|attach| ConfigDelta { attach, ..blank() }));
     for chunk in update.chunks(UPDATES_PER_MESSAGE) {
         deltas.push(ConfigDelta { update: chunk.to_vec(), ..blank() });
     }
+    let peers = by_weight(peers, PEER_BYTES_PER_MESSAGE, weight);
+    deltas.extend(peers.into_iter().map(|peers| ConfigDelta { peers, ..blank() }));
     if let Some(last) = deltas.last_mut() {
         last.commit = true;
     }
     deltas
+}
+
+/// `items` in groups that weigh at most `limit` together, as one of them does.
+fn by_weight<T>(items: Vec<T>, limit: usize, weight: fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut groups: Vec<Vec<T>> = Vec::new();
+    let mut room = 0;
+    for item in items {
+        let weight = weight(&item);
+        match groups.last_mut() {
+            Some(group) if weight <= room => group.push(item),
+            Some(_) | None => {
+                groups.push(vec![item]);
+                room = limit;
+            }
+        }
+        room = room.saturating_sub(weight);
+    }
+    groups
+}
+
+/// At least as many bytes as `peer` takes in a message: at most 19 per range (family, 16 bytes, length),
+/// 17 per address, and about 40 for what all have.
+fn weight(peer: &PeerConfig) -> usize {
+    64 + peer.name.len() + 20 * peer.pod_cidrs.len() + 20 * peer.node_addresses.len()
 }
 
 #[cfg(test)]

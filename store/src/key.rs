@@ -9,6 +9,10 @@ pub enum Kind {
     Pod,
     /// An address that was released a moment ago ([`crate::record::CoolingRecord`]).
     CoolingAddress,
+    /// Another node ([`crate::record::PeerRecord`]).
+    Peer,
+    /// What the cluster's store gave this node ([`crate::record::MembershipRecord`]).
+    Membership,
 }
 
 impl Kind {
@@ -16,6 +20,8 @@ impl Kind {
         match self {
             Self::Pod => "pod",
             Self::CoolingAddress => "cooling-address",
+            Self::Peer => "peer",
+            Self::Membership => "membership",
         }
     }
 }

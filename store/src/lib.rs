@@ -4,6 +4,7 @@
 //!   name; every write moves one revision that only grows. What only this node needs is here.
 //! - [`record`]: the records this release keeps.
 //! - [`ipam`]: which address a pod gets. Pure; time is passed in.
+//! - [`peers`]: which other nodes can be peers, and their numbers. Pure.
 //! - [`desired`]: objects in, datapath configuration out, and the deltas between two of them. Pure.
 //! - [`cluster`]: what other nodes must know, in the same file or on etcd: records, leases, watches, mirrors of
 //!   them, and this node's registration. The etcd client is the one part with sockets, and keeps its asynchronous
@@ -17,6 +18,7 @@ pub mod desired;
 mod error;
 pub mod ipam;
 mod key;
+pub mod peers;
 pub mod record;
 
 pub use backend::{Store, Transaction, Versioned};

@@ -2,12 +2,15 @@
 //!
 //! JSON with `serde` defaults for fields added later, so that a newer release reads an older file.
 
+use ipnet::IpNet;
 use protocol::link::DeviceKind;
+use protocol::object::PeerOrigin;
 use protocol::object::{ObjectMeta, PodSpec, Timestamp};
-use protocol::{Offloads, PortId};
+use protocol::{Offloads, PeerId, PortId};
 use serde::{Deserialize, Serialize};
 
 use crate::key::{Key, Kind};
+use crate::peers::PeerSpec;
 
 /// How far a pod has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,4 +57,33 @@ impl PodRecord {
 pub struct CoolingRecord {
     /// When it was released.
     pub released: Timestamp,
+}
+
+/// Another node, as it was last known: what a start without the cluster's store goes on with. Its key's
+/// name is the node's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerRecord {
+    /// Its number in this node's datapath, which may be running still.
+    pub id: PeerId,
+    /// What is known of it.
+    pub spec: PeerSpec,
+    /// Where from.
+    pub origin: PeerOrigin,
+}
+
+impl PeerRecord {
+    /// Where it is stored.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key::node_wide(Kind::Peer, self.spec.name.as_str())
+    }
+}
+
+/// This node as a member of a cluster with a store. Its key's name is the node's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembershipRecord {
+    /// Tells this node's state from that of another one of the same name.
+    pub machine_id: String,
+    /// The range of its pods, once the store has given it one.
+    pub pod_cidr: Option<IpNet>,
 }

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use protocol::client::ClientError;
-use protocol::message::{AdminRequest, DatapathStatus, ReadRequest, Response, Status};
+use protocol::message::{
+    AdminRequest, ClusterStatus, DatapathStatus, ReadRequest, Response, Status, TunnelStatus,
+};
 use protocol::object::Timestamp;
 use serde_json::{Value, json};
 
@@ -70,18 +72,21 @@ pub(crate) fn status_text(status: &Status, now: Timestamp) -> String {
         }
         None => (format!("being started, restarts {restarts}"), Vec::new()),
     };
-    let cidr = format!("{}, gateway {}, MTU {}", node.pod_cidr, node.gateway, node.pod_mtu);
+    let mtu = node.pod_mtu.unwrap_or_default();
+    let cidr = format!("{}, gateway {}, MTU {mtu}", node.pod_cidr, node.gateway);
     let control = format!("running, pid {}, for {}", status.control_pid, since(status.control_started));
     let mut rows = vec![
         ("Node:", format!("{} ({})", node.name, node::readiness(node))),
         ("Version:", format!("{}, kernel {}", node.version, node.kernel)),
         ("Addresses:", node::addresses(node)),
         ("Pod CIDR:", cidr),
-        ("Pods:", node.pods.to_string()),
+        ("Pods:", node.pods.unwrap_or_default().to_string()),
         ("Control:", control),
         ("Datapath:", datapath),
     ];
     rows.extend(traffic);
+    rows.extend(status.tunnel.iter().flat_map(tunnel));
+    rows.extend(status.cluster.as_ref().map(|store| ("Cluster:", cluster(store, since(store.since)))));
     rows.push(("State:", status.state_dir.clone()));
     rows.push(("Log filter:", status.log_filter.clone()));
     if status.problems.is_empty() {
@@ -99,6 +104,21 @@ pub(crate) fn status_text(status: &Status, now: Timestamp) -> String {
         let _ = writeln!(text, "{label:<12} {value}");
     }
     text
+}
+
+fn tunnel(tunnel: &TunnelStatus) -> [(&'static str, String); 2] {
+    let TunnelStatus { address, udp_port, vni, underlay_mtu, peers, peers_up, peers_unknown } = tunnel;
+    let unknown = if *peers_unknown == 0 { String::new() } else { format!(", {peers_unknown} unknown") };
+    [
+        ("Tunnel:", format!("{address}:{udp_port}, VNI {vni}, underlay MTU {underlay_mtu}")),
+        ("Peers:", format!("{peers_up} of {peers} reachable{unknown}")),
+    ]
+}
+
+fn cluster(store: &ClusterStatus, since: String) -> String {
+    let state = if store.connected { "connected" } else { "not connected" };
+    let why = store.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+    format!("{state} to {} for {since}{why}", store.endpoints.join(", "))
 }
 
 fn traffic(datapath: &DatapathStatus) -> Vec<(&'static str, String)> {

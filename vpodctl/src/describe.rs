@@ -2,7 +2,7 @@
 
 use protocol::NameError;
 use protocol::message::{Kind, PodRef};
-use protocol::object::{Node, Port, Timestamp};
+use protocol::object::{Node, Peer, Port, Timestamp};
 
 use crate::cli::args::DescribeArgs;
 use crate::cli::{Target, kind};
@@ -10,7 +10,7 @@ use crate::connection::Connection;
 use crate::error::CliError;
 use crate::get::rows_of;
 use crate::output::{self, Resource};
-use crate::{node, pod, port};
+use crate::{node, peer, pod, port};
 
 pub(crate) fn run(target: &Target, args: &DescribeArgs) -> Result<(), CliError> {
     let name = match (&args.kind.name, &args.name) {
@@ -33,7 +33,11 @@ pub(crate) fn run(target: &Target, args: &DescribeArgs) -> Result<(), CliError> 
             let ports: Vec<Port> = named(&mut Connection::read(target)?, Some(required()?))?;
             output::print(&ports.iter().map(port::describe).collect::<Vec<_>>().join("\n"))
         }
-        Kind::Fdb | Kind::Neighbors | Kind::Flows | Kind::Drops => {
+        Kind::Peers => {
+            let peers: Vec<Peer> = named(&mut Connection::read(target)?, name)?;
+            output::print(&peers.iter().map(peer::describe).collect::<Vec<_>>().join("\n"))
+        }
+        Kind::Routes | Kind::Fdb | Kind::Neighbors | Kind::Flows | Kind::Drops => {
             let plural = names.plural;
             Err(CliError::Usage(format!("{plural} have nothing to describe: vpodctl get {plural} -o wide")))
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use protocol::client::ClientError;
 use protocol::message::{Items, Kind, PodRef, ReadRequest, Response};
-use protocol::object::{DropEntry, FdbEntry, Flow, NeighborEntry, Node, Pod, Port, Timestamp};
+use protocol::object::{DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, Port, Route, Timestamp};
 use protocol::{NameError, Namespace};
 
 use crate::cli::args::GetArgs;
@@ -30,6 +30,8 @@ pub(crate) fn run(target: &Target, args: &GetArgs) -> Result<(), CliError> {
         Kind::Flows => get::<Flow>(target, args, &query),
         Kind::Ports => get::<Port>(target, args, &query),
         Kind::Drops => get::<DropEntry>(target, args, &query),
+        Kind::Peers => get::<Peer>(target, args, &query),
+        Kind::Routes => get::<Route>(target, args, &query),
     }
 }
 
@@ -158,6 +160,8 @@ impl Selectable for NeighborEntry {}
 impl Selectable for Flow {}
 impl Selectable for Port {}
 impl Selectable for DropEntry {}
+impl Selectable for Peer {}
+impl Selectable for Route {}
 
 /// Prints `rows`, then whatever changes, until the user or the daemon ends it.
 fn watch<R: Resource + Selectable>(

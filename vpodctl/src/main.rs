@@ -13,6 +13,7 @@
 mod cli;
 mod connection;
 mod daemon;
+mod delete;
 mod describe;
 mod drops;
 mod error;
@@ -23,8 +24,10 @@ mod get;
 mod neighbor;
 mod node;
 mod output;
+mod peer;
 mod pod;
 mod port;
+mod route;
 
 use std::process::ExitCode;
 
@@ -51,6 +54,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         Command::CreatePod(args) => pod::create::run(&target, args),
         Command::DeletePod(args) => pod::delete::run(&target, &args),
+        Command::Delete(args) => delete::run(&target, args),
         Command::Exec(args) => pod::exec::run(&target, args),
         Command::RunContainer(args) => pod::run_container::run(&target, args),
         Command::Logs(args) => pod::logs::run(&target, args),

@@ -32,13 +32,13 @@ impl Resource for Node {
         vec![
             self.name.clone(),
             readiness(self).to_owned(),
-            self.pods.to_string(),
+            known(self.pods),
             self.pod_cidr.to_string(),
-            self.version.clone(),
+            or_unknown(&self.version),
             addresses(self),
             self.gateway.to_string(),
-            self.pod_mtu.to_string(),
-            self.kernel.clone(),
+            known(self.pod_mtu),
+            or_unknown(&self.kernel),
         ]
     }
 
@@ -60,9 +60,9 @@ impl Resource for Node {
             "spec": { "podCIDR": self.pod_cidr, "podCIDRs": [self.pod_cidr] },
             "status": {
                 "addresses": internal.chain([host]).collect::<Vec<_>>(),
-                "conditions": [{ "type": "Ready", "status": if self.ready { "True" } else { "False" } }],
+                "conditions": [{ "type": "Ready", "status": condition(self) }],
                 "gateway": self.gateway,
-                "nodeInfo": { "kernelVersion": self.kernel, "vpodVersion": self.version },
+                "nodeInfo": { "kernelVersion": said(&self.kernel), "vpodVersion": said(&self.version) },
                 "podMTU": self.pod_mtu,
                 "pods": self.pods,
             },
@@ -79,10 +79,10 @@ pub(crate) fn describe(node: &Node) -> String {
         ("Addresses:", addresses(node)),
         ("Pod CIDR:", node.pod_cidr.to_string()),
         ("Gateway:", node.gateway.to_string()),
-        ("Pod MTU:", node.pod_mtu.to_string()),
-        ("Pods:", node.pods.to_string()),
-        ("Version:", node.version.clone()),
-        ("Kernel:", node.kernel.clone()),
+        ("Pod MTU:", known(node.pod_mtu)),
+        ("Pods:", known(node.pods)),
+        ("Version:", or_unknown(&node.version)),
+        ("Kernel:", or_unknown(&node.kernel)),
     ];
     for (label, value) in rows {
         let _ = writeln!(text, "{label:<12} {value}");
@@ -91,7 +91,33 @@ pub(crate) fn describe(node: &Node) -> String {
 }
 
 pub(crate) const fn readiness(node: &Node) -> &'static str {
-    if node.ready { "Ready" } else { "NotReady" }
+    match node.ready {
+        Some(true) => "Ready",
+        Some(false) => "NotReady",
+        None => "Unknown",
+    }
+}
+
+/// As in the conditions of Kubernetes.
+const fn condition(node: &Node) -> &'static str {
+    match node.ready {
+        Some(true) => "True",
+        Some(false) => "False",
+        None => "Unknown",
+    }
+}
+
+/// Other nodes do not tell everything.
+fn known(value: Option<impl ToString>) -> String {
+    or_unknown(&value.map(|value| value.to_string()).unwrap_or_default())
+}
+
+fn or_unknown(text: &str) -> String {
+    said(text).unwrap_or("<unknown>").to_owned()
+}
+
+fn said(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }
 
 pub(crate) fn addresses(node: &Node) -> String {

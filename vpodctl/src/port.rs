@@ -126,6 +126,7 @@ const fn kind_name(kind: PortKind) -> &'static str {
     match kind {
         PortKind::Pod => "pod",
         PortKind::Gateway => "gateway",
+        PortKind::Tunnel => "tunnel",
     }
 }
 

@@ -25,10 +25,11 @@ fn every_kind_is_listed_as_table_and_json() {
     let node = TestNode::start();
     let (a, b) = (node.create_pod("a"), node.create_pod("b"));
     assert!(a.pings(b.ip));
-    for kind in ["pods", "nodes", "fdb", "neighbors", "flows", "ports", "drops"] {
+    for kind in ["pods", "nodes", "fdb", "neighbors", "flows", "ports", "drops", "peers", "routes"] {
         for format in ["table", "wide"] {
             let text = node.vpodctl(&format!("get {kind} -A -o {format}")).ok();
-            assert!(kind == "drops" || text.lines().count() >= 2, "{kind}: {text}");
+            let may_be_empty = ["drops", "peers"].contains(&kind);
+            assert!(may_be_empty || text.lines().count() >= 2, "{kind}: {text}");
         }
         let value = json(&node, &format!("get {kind} -A -o json"));
         assert!(value["items"].is_array(), "{kind}: {value}");

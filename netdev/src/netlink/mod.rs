@@ -22,7 +22,7 @@ use netlink_sys::{Socket, SocketAddr};
 
 pub use address::Address;
 pub use link::{Link, LinkChange};
-pub use monitor::{AddressChange, AddressMonitor};
+pub use monitor::{AddressChange, AddressMonitor, ChangeMonitor};
 pub use route::Route;
 
 /// A dump arrives in parts of at most this (`NLMSG_GOODSIZE` is one page, dumps use up to 32 KiB).

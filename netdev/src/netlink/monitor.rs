@@ -1,7 +1,8 @@
-//! Being told when addresses of the node change.
+//! Being told when the node's network changes.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
 
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -11,6 +12,9 @@ use super::{Address, NetlinkError, Request, after_message, open_socket, receive_
 
 /// `RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR`.
 const ADDRESS_GROUPS: u32 = 0x10 | 0x100;
+
+/// `RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR`.
+const ALL_GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100;
 
 const REQUEST: Request<'_> = Request { operation: "watch", object: "addresses" };
 
@@ -84,5 +88,47 @@ impl AsFd for AddressMonitor {
 impl AsRawFd for AddressMonitor {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+}
+
+/// Tells that something about interfaces, addresses or IPv4 routes of the namespace it was opened in has
+/// changed, and leaves it to the caller to look.
+#[derive(Debug)]
+pub struct ChangeMonitor {
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+impl ChangeMonitor {
+    /// Watches from now on.
+    pub fn open() -> Result<Self, NetlinkError> {
+        let socket = open_socket(ALL_GROUPS).map_err(|source| NetlinkError::Open { source })?;
+        Ok(Self { socket, buffer: Vec::new() })
+    }
+
+    /// Returns some time after the first change since the last call; what happens within `settle` of it
+    /// counts as one.
+    pub fn wait(&mut self, settle: Duration) -> Result<(), NetlinkError> {
+        self.set_blocking(true)?;
+        self.take()?;
+        std::thread::sleep(settle);
+        self.set_blocking(false)?;
+        while self.take()? {}
+        Ok(())
+    }
+
+    fn set_blocking(&self, on: bool) -> Result<(), NetlinkError> {
+        self.socket.set_non_blocking(!on).map_err(|source| REQUEST.kernel(source))
+    }
+
+    /// Takes one notification; false if there is none.
+    fn take(&mut self) -> Result<bool, NetlinkError> {
+        match receive_datagram(&self.socket, &mut self.buffer) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            // Some were dropped because we were slow, which is a change as well.
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(true),
+            Err(source) => Err(REQUEST.kernel(source)),
+        }
     }
 }

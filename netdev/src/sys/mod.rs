@@ -8,3 +8,4 @@ pub(crate) mod pidfd;
 pub(crate) mod pod_child;
 pub(crate) mod scm;
 pub(crate) mod tun;
+pub(crate) mod udp;

@@ -19,15 +19,16 @@ pub struct Node {
     pub pod_cidr: IpNet,
     /// First address of the range: the pods' default gateway.
     pub gateway: IpAddr,
-    /// MTU of its pods.
-    pub pod_mtu: u16,
-    /// Pods on it.
-    pub pods: u32,
-    /// The datapath process forwards.
-    pub ready: bool,
-    /// vpod's version there.
+    /// MTU of its pods; known of the own node.
+    pub pod_mtu: Option<u16>,
+    /// Pods on it; known of the own node.
+    pub pods: Option<u32>,
+    /// Its daemon works: the datapath process of the own node forwards, another node answers through
+    /// the tunnel. `None` if it cannot be told.
+    pub ready: Option<bool>,
+    /// vpod's version there; empty if not known.
     pub version: String,
-    /// Kernel release there.
+    /// Kernel release there; empty if not known.
     pub kernel: String,
 }
 

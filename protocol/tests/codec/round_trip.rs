@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use protocol::codec::{self, CodecId, MAX_ADMIN_FRAME_BYTES};
-use protocol::link::{ConfigDelta, DeviceKind, Envelope, FromDatapath, PortConfig, ToDatapath};
+use protocol::link::{ConfigDelta, DeviceKind, Envelope, FromDatapath, PeerConfig, PortConfig, ToDatapath};
 use protocol::message::{AdminRequest, CreatePod, Items, PodRef, Response};
 use protocol::object::{
     Container, ContainerState, ContainerStatus, DropCount, Exit, Flow, ObjectMeta, Pod, PodPhase, PodSpec,
     PodStatus, PortCounters, PortKind, PortState, Resources, RestartPolicy, Timestamp,
 };
-use protocol::{Mac, Namespace, ObjectName, Offloads, PortId};
+use protocol::{Mac, Namespace, ObjectName, Offloads, PeerId, PortId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -182,8 +183,9 @@ fn port_config() -> impl Strategy<Value = PortConfig> {
         Just(PortState::Detached),
         Just(PortState::Quarantined)
     ];
-    let device = prop_oneof![Just(DeviceKind::VnetTap), Just(DeviceKind::PlainTap)];
-    let kind = prop_oneof![Just(PortKind::Pod), Just(PortKind::Gateway)];
+    let device =
+        prop_oneof![Just(DeviceKind::VnetTap), Just(DeviceKind::PlainTap), Just(DeviceKind::UdpTunnel)];
+    let kind = prop_oneof![Just(PortKind::Pod), Just(PortKind::Gateway), Just(PortKind::Tunnel)];
     let numbers = (any::<u32>(), any::<u32>(), any::<u16>(), any::<bool>());
     (any::<String>(), kind, device, mac(), vec(any::<IpAddr>(), 0..3), state, numbers).prop_map(
         |(name, kind, device, mac, addresses, state, (id, offloads, ip_mtu, port_security))| PortConfig {
@@ -201,18 +203,43 @@ fn port_config() -> impl Strategy<Value = PortConfig> {
     )
 }
 
+fn peer_config() -> impl Strategy<Value = PeerConfig> {
+    let address = || any::<u32>().prop_map(Ipv4Addr::from_bits);
+    let cidr = (address(), 0..=32u8).prop_map(|(ip, len)| IpNet::new(ip.into(), len).unwrap());
+    let flags = (any::<u16>(), any::<bool>(), any::<bool>());
+    (any::<u32>(), any::<String>(), address(), vec(cidr, 0..3), vec(any::<IpAddr>(), 0..3), mac(), flags)
+        .prop_map(
+            |(id, name, address, pod_cidrs, node_addresses, router_mac, (udp_port, keep_alive, has_pods))| {
+                PeerConfig {
+                    id: PeerId(id),
+                    name,
+                    address,
+                    udp_port,
+                    pod_cidrs,
+                    node_addresses,
+                    router_mac,
+                    keep_alive,
+                    has_pods,
+                }
+            },
+        )
+}
+
 fn delta() -> impl Strategy<Value = ConfigDelta> {
-    (any::<u64>(), vec(any::<u32>(), 0..4), vec(port_config(), 0..3), vec(port_config(), 0..3), any::<bool>())
-        .prop_map(|(epoch, detach, attach, update, commit)| ConfigDelta {
+    let ids = || vec(any::<u32>(), 0..4);
+    let ports = || vec(port_config(), 0..3);
+    (any::<u64>(), ids(), ports(), ports(), ids(), vec(peer_config(), 0..3), any::<bool>()).prop_map(
+        |(epoch, detach, attach, update, forget_peers, peers, commit)| ConfigDelta {
             epoch,
             detach: detach.into_iter().map(PortId).collect(),
             node: None,
             attach,
             update,
-            forget_peers: vec![],
-            peers: vec![],
+            forget_peers: forget_peers.into_iter().map(PeerId).collect(),
+            peers,
             commit,
-        })
+        },
+    )
 }
 
 #[track_caller]

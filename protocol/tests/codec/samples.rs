@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 
 use protocol::link::{
-    ConfigDelta, DeviceKind, Envelope, FlowEvictions, FromDatapath, NodeConfig, PortConfig, Summary,
-    ToDatapath,
+    ConfigDelta, DeviceKind, Envelope, FlowEvictions, FromDatapath, NodeConfig, PeerConfig, PortConfig,
+    Summary, ToDatapath, TunnelConfig,
 };
 use protocol::message::{
-    AdminRequest, ApiError, CreatePod, DatapathStatus, ErrorCode, Items, Kind, PodEntry, PodRef, ReadRequest,
-    Response, Status,
+    AdminRequest, ApiError, ClusterStatus, CreatePod, DatapathStatus, ErrorCode, Items, Kind, PodEntry,
+    PodRef, ReadRequest, Response, Status, TunnelStatus,
 };
 use protocol::object::{
     Container, ContainerState, ContainerStatus, DropCount, DropEntry, Exit, FdbEntry, Flow, NeighborEntry,
-    Node, ObjectMeta, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters, PortKind, PortState, Resources,
-    RestartPolicy, Timestamp,
+    Node, ObjectMeta, Peer, PeerHealth, PeerOrigin, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters,
+    PortKind, PortState, Resources, RestartPolicy, Route, RouteVia, Timestamp,
 };
-use protocol::{Mac, Offloads, PortId};
+use protocol::{Mac, Offloads, PeerId, PortId};
 
 const MAC: Mac = Mac([0x0a, 0x58, 10, 244, 0, 2]);
 
@@ -82,9 +82,9 @@ fn node() -> Node {
         addresses: vec!["192.0.2.1".parse().unwrap()],
         pod_cidr: "10.244.0.0/24".parse().unwrap(),
         gateway: "10.244.0.1".parse().unwrap(),
-        pod_mtu: 1450,
-        pods: 2,
-        ready: true,
+        pod_mtu: Some(1450),
+        pods: Some(2),
+        ready: Some(true),
         version: "0.1.0".to_owned(),
         kernel: "6.1.0".to_owned(),
     }
@@ -145,6 +145,43 @@ fn drop_entry() -> DropEntry {
     }
 }
 
+fn health() -> PeerHealth {
+    PeerHealth {
+        reachable: Some(true),
+        last_seen_ms: Some(12),
+        rtt_us: Some(251),
+        loss_percent: Some(1),
+        path_mtu: Some(1500),
+        tx_packets: 1,
+        tx_bytes: 2,
+        rx_packets: 3,
+        rx_bytes: u64::MAX,
+    }
+}
+
+fn peer() -> Peer {
+    Peer {
+        name: "node-2".to_owned(),
+        address: "192.0.2.2".parse().unwrap(),
+        udp_port: 4789,
+        pod_cidrs: vec!["10.244.1.0/24".parse().unwrap()],
+        origin: PeerOrigin::Cluster,
+        pod_mtu: 1450,
+        health: health(),
+    }
+}
+
+fn routes() -> Vec<Route> {
+    let route = |destination: &str, via| Route { destination: destination.parse().unwrap(), via, mtu: 1450 };
+    let via_peer = RouteVia::Peer { name: "node-2".to_owned(), address: "192.0.2.2".parse().unwrap() };
+    vec![
+        route("10.244.0.0/24", RouteVia::Local),
+        route("10.244.1.0/24", via_peer),
+        route("10.244.0.0/16", RouteVia::Unreachable),
+        route("0.0.0.0/0", RouteVia::Gateway),
+    ]
+}
+
 fn port() -> Port {
     Port {
         id: PortId(4),
@@ -193,6 +230,21 @@ fn status() -> Status {
             dropped: 1,
         }),
         datapath_restarts: 1,
+        tunnel: Some(TunnelStatus {
+            address: "192.0.2.1".parse().unwrap(),
+            udp_port: 4789,
+            vni: 1,
+            underlay_mtu: 1500,
+            peers: 5,
+            peers_up: 3,
+            peers_unknown: 1,
+        }),
+        cluster: Some(ClusterStatus {
+            endpoints: vec!["http://192.0.2.9:2379".to_owned()],
+            connected: false,
+            since: Timestamp(1_700_000_002),
+            message: Some("m".to_owned()),
+        }),
         state_dir: "/var/lib/vswitchd".to_owned(),
         log_filter: "info".to_owned(),
         problems: vec!["p".to_owned()],
@@ -212,6 +264,8 @@ fn read_requests() -> Vec<(&'static str, ReadRequest)> {
         ("read list flows", list(Kind::Flows)),
         ("read list ports", list(Kind::Ports)),
         ("read list drops", list(Kind::Drops)),
+        ("read list peers", list(Kind::Peers)),
+        ("read list routes", list(Kind::Routes)),
         ("read get pod", ReadRequest::GetPod(pod_ref())),
         ("read status", ReadRequest::Status),
         ("read metrics", ReadRequest::Metrics),
@@ -244,6 +298,7 @@ fn admin_requests() -> Vec<(&'static str, AdminRequest)> {
         ),
         ("admin capture", AdminRequest::Capture { pod: pod_ref(), snaplen: 262_144 }),
         ("admin set log filter", AdminRequest::SetLogFilter("debug".to_owned())),
+        ("admin delete node", AdminRequest::DeleteNode("node-2".parse().unwrap())),
     ]
 }
 
@@ -272,6 +327,8 @@ fn responses() -> Vec<(&'static str, Response)> {
         ("response items flows", Response::Items(Items::Flows(vec![flow()]))),
         ("response items ports", Response::Items(Items::Ports(vec![port()]))),
         ("response items drops", Response::Items(Items::Drops(vec![drop_entry()]))),
+        ("response items peers", Response::Items(Items::Peers(vec![peer()]))),
+        ("response items routes", Response::Items(Items::Routes(routes()))),
         ("response pod", Response::Pod(Box::new(pod()))),
         ("response status", Response::Status(Box::new(status()))),
         ("response entry", Response::Entry(entry)),
@@ -287,7 +344,24 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
         router_mac: Mac([0x0a, 0x58, 10, 244, 0, 1]),
         node_addresses: vec!["192.0.2.1".parse().unwrap()],
         fdb_ageing_seconds: 300,
-        tunnel: None,
+        tunnel: Some(TunnelConfig {
+            vni: 1,
+            address: "192.0.2.1".parse().unwrap(),
+            udp_port: 4789,
+            underlay_mtu: 1500,
+            clamp_mss: true,
+        }),
+    };
+    let peer = PeerConfig {
+        id: PeerId(300),
+        name: "node-2".to_owned(),
+        address: "192.0.2.2".parse().unwrap(),
+        udp_port: 8472,
+        pod_cidrs: vec!["10.244.1.0/24".parse().unwrap()],
+        node_addresses: vec!["192.0.2.2".parse().unwrap()],
+        router_mac: MAC,
+        keep_alive: true,
+        has_pods: false,
     };
     let delta = ConfigDelta {
         epoch: 8,
@@ -295,12 +369,13 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
         node: Some(node),
         attach: vec![port_config()],
         update: vec![PortConfig {
-            device: DeviceKind::PlainTap,
+            kind: PortKind::Tunnel,
+            device: DeviceKind::UdpTunnel,
             state: PortState::Quarantined,
             ..port_config()
         }],
-        forget_peers: vec![],
-        peers: vec![],
+        forget_peers: vec![PeerId(2)],
+        peers: vec![peer],
         commit: true,
     };
     let bodies = [
@@ -310,6 +385,7 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
         ("link ask fdb", ToDatapath::Fdb { cursor: 0 }),
         ("link ask neighbors", ToDatapath::Neighbors { cursor: 256 }),
         ("link ask flows", ToDatapath::Flows { cursor: 70_000 }),
+        ("link ask peers", ToDatapath::Peers { after: Some(PeerId(7)) }),
         ("link ask summary", ToDatapath::Summary),
         ("link start capture", ToDatapath::StartCapture { port: PortId(4), snaplen: 96 }),
         ("link shutdown", ToDatapath::Shutdown),
@@ -341,6 +417,7 @@ fn from_datapath() -> Vec<(&'static str, Envelope<FromDatapath>)> {
         ("link fdb", FromDatapath::Fdb { rows: vec![fdb()], next: Some(256) }),
         ("link neighbors", FromDatapath::Neighbors { rows: vec![neighbor()], next: None }),
         ("link flows", FromDatapath::Flows { rows: vec![flow()], next: None }),
+        ("link peers", FromDatapath::Peers(vec![(PeerId(7), health())])),
         ("link summary", FromDatapath::Summary(summary)),
         ("link done", FromDatapath::Done),
         ("link port detached", FromDatapath::PortDetached { port: PortId(4), cause: "EBADFD".to_owned() }),

@@ -14,7 +14,43 @@ fn facts() -> NodeFacts {
         node_addresses: vec!["192.0.2.7".parse().unwrap()],
         fdb_ageing_seconds: 300,
         gateway: GatewayDevice { device: DeviceKind::VnetTap, offloads: Offloads::CSUM, ip_mtu: 1450 },
+        tunnel: None,
+        peers: BTreeMap::new(),
     }
+}
+
+fn tunnel(workers: u8) -> TunnelFacts {
+    let config = TunnelConfig {
+        vni: 1,
+        address: Ipv4Addr::new(192, 0, 2, 7),
+        udp_port: 4789,
+        underlay_mtu: 1500,
+        clamp_mss: false,
+    };
+    TunnelFacts { config, workers, offloads: Offloads::CSUM }
+}
+
+fn peer(id: u32, name: &str) -> PeerConfig {
+    PeerConfig {
+        id: PeerId(id),
+        name: name.to_owned(),
+        address: Ipv4Addr::from_bits(0xc633_0000 + id),
+        udp_port: 4789,
+        pod_cidrs: vec![IpNet::new(Ipv4Addr::from_bits(0x0a00_0000 + (id << 8)).into(), 24).unwrap()],
+        node_addresses: vec![Ipv4Addr::from_bits(0xc633_0000 + id).into()],
+        router_mac: Mac::for_router(Ipv4Addr::from_bits(0x0a00_0001 + (id << 8)).into()),
+        keep_alive: true,
+        has_pods: true,
+    }
+}
+
+fn with_peers(peers: impl IntoIterator<Item = PeerConfig>) -> Configuration {
+    let facts = NodeFacts {
+        tunnel: Some(tunnel(1)),
+        peers: peers.into_iter().map(|peer| (peer.id, peer)).collect(),
+        ..facts()
+    };
+    desired(&facts, &[pod(1)], &BTreeSet::new())
 }
 
 fn pod(port: u32) -> PodRecord {
@@ -65,6 +101,13 @@ fn applied(active: &Configuration, deltas: &[ConfigDelta]) -> Configuration {
         for port in &delta.update {
             assert!(result.ports.insert(port.id, port.clone()).is_some(), "updated what is not there");
         }
+        for id in &delta.forget_peers {
+            assert!(result.peers.remove(id).is_some(), "forgot a peer that is not there");
+        }
+        for peer in &delta.peers {
+            let old = result.peers.insert(peer.id, Some(peer.clone())).flatten();
+            assert!(old.is_none_or(|old| old.name == peer.name), "one peer became another");
+        }
     }
     result
 }
@@ -98,6 +141,10 @@ fn deltas_lead_from_any_configuration_to_any_other() {
         configuration(&[pod(1), pod(3), pod(4)]),
         configuration(&[pod(2), changed, other_device]),
         configuration(&(1..400).map(pod).collect::<Vec<_>>()),
+        with_peers([]),
+        with_peers([peer(0, "b"), peer(1, "c"), peer(2, "d")]),
+        with_peers([peer(0, "b"), peer(1, "e"), PeerConfig { udp_port: 8472, ..peer(2, "d") }]),
+        with_peers((0..700).map(|id| peer(id, &format!("n{id}")))),
     ];
     for from in &states {
         for to in &states {
@@ -128,21 +175,70 @@ fn quarantined_ports_stay_attached_but_closed() {
 }
 
 #[test]
+fn each_worker_has_a_tunnel_port_beyond_those_of_pods() {
+    let facts = NodeFacts { tunnel: Some(tunnel(MAX_WORKERS)), ..facts() };
+    let configuration = desired(&facts, &[pod(1)], &BTreeSet::new());
+    let tunnels: Vec<_> = configuration.ports.values().filter(|p| p.kind == PortKind::Tunnel).collect();
+    assert_eq!(tunnels.len(), usize::from(MAX_WORKERS));
+    assert_eq!(tunnels[0].id, FIRST_TUNNEL_PORT);
+    assert_eq!(tunnels[tunnels.len() - 1].id, PortId(PortId::MAX_PORTS - 1));
+    assert!(tunnels.iter().all(|port| port.ip_mtu == 1450 && port.device == DeviceKind::UdpTunnel));
+    assert_eq!(configuration.node.unwrap().tunnel, Some(tunnel(1).config));
+}
+
+#[test]
+fn without_a_tunnel_there_are_no_peers() {
+    let facts = NodeFacts { peers: BTreeMap::from([(PeerId(0), peer(0, "b"))]), ..facts() };
+    assert_eq!(desired(&facts, &[], &BTreeSet::new()).peers, BTreeMap::new());
+}
+
+#[test]
+fn peers_that_nobody_knows_any_more_are_told_again_or_forgotten() {
+    let wanted = with_peers([peer(0, "b"), peer(3, "c")]);
+    let mut active = wanted.clone();
+    active.peers = BTreeMap::from([(PeerId(0), None), (PeerId(1), None)]);
+    let deltas = diff(4, &active, &wanted, &BTreeSet::new());
+    assert_eq!(deltas.len(), 2);
+    assert_eq!(deltas[0].forget_peers, [PeerId(1)]);
+    assert_eq!(deltas[1].peers, [peer(0, "b"), peer(3, "c")]);
+    assert_eq!(applied(&active, &deltas), wanted);
+}
+
+/// Peers as large as they may be, as many as there may be.
+#[test]
+fn every_delta_of_peers_fits_one_message() {
+    let full = with_peers((0..PeerId::MAX_PEERS).map(|id| PeerConfig {
+        name: format!("{}{id}", "n".repeat(249)),
+        pod_cidrs: vec!["fd00::/64".parse().unwrap(); crate::peers::MAX_POD_CIDRS],
+        node_addresses: vec!["fd00::1".parse().unwrap(); crate::peers::MAX_NODE_ADDRESSES],
+        ..peer(id, "")
+    }));
+    let none = with_peers([]);
+    for (from, to) in [(&none, &full), (&full, &none)] {
+        for delta in diff(u64::MAX - 1, from, to, &BTreeSet::new()) {
+            codec::encode(&Envelope { id: u64::MAX, body: ToDatapath::Apply(delta) }, MAX_MESSAGE_BYTES)
+                .unwrap();
+        }
+    }
+}
+
+#[test]
 fn every_delta_fits_one_message_with_its_descriptors() {
-    let mut longest: Vec<PodRecord> = (1..PortId::MAX_PORTS).map(pod).collect();
+    let mut longest: Vec<PodRecord> = (1..FIRST_TUNNEL_PORT.0).map(pod).collect();
     for pod in &mut longest {
         pod.metadata.namespace = "n".repeat(63).parse().unwrap();
         pod.metadata.name = format!("{0}.{0}.{0}{1}", "p".repeat(55), pod.port).parse().unwrap();
     }
     let empty = Configuration::default();
-    let full = configuration(&longest);
+    let facts = NodeFacts { tunnel: Some(tunnel(MAX_WORKERS)), ..facts() };
+    let full = desired(&facts, &longest, &BTreeSet::new());
     for pod in &mut longest {
         pod.ip_mtu = 9000;
     }
     let changed = configuration(&longest);
     for (from, to) in [(&empty, &full), (&full, &changed), (&full, &configuration(&[]))] {
         for delta in diff(u64::MAX - 1, from, to, &BTreeSet::new()) {
-            assert!(delta.attach.len() <= MAX_FDS);
+            assert!(delta.attach.iter().map(|port| port.device.descriptors()).sum::<usize>() <= MAX_FDS);
             codec::encode(&Envelope { id: u64::MAX, body: ToDatapath::Apply(delta) }, MAX_MESSAGE_BYTES)
                 .unwrap();
         }

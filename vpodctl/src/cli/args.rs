@@ -17,7 +17,9 @@ use crate::output::Format;
 
 pub(crate) const KINDS_HELP: &str = "Kinds (and what else they are called):
   pods (pod, po)           pods of this node
-  nodes (node, no)         this node
+  nodes (node, no)         this node, and those it knows of
+  peers (peer, pe)         other nodes as the tunnel sees them: round trip, loss, MTU
+  routes (route, rt)       where packets go, by destination
   ports (port)             attachments to the switch, with counters
   fdb                      forwarding database: which MAC is behind which port
   neighbors (neigh)        which MAC has which address
@@ -114,6 +116,24 @@ pub(crate) struct DeletePodArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
+  vpodctl delete node node-3
+  vpodctl delete pod web -n prod")]
+pub(crate) struct DeleteArgs {
+    /// node or pod; KIND/NAME is understood as well
+    #[arg(value_name = "KIND", value_parser = parse_kind)]
+    pub(crate) kind: KindArg,
+    /// Which ones
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<ObjectName>,
+    #[command(flatten)]
+    pub(crate) namespace: NamespaceArg,
+    /// What does not exist is fine
+    #[arg(long)]
+    pub(crate) ignore_not_found: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
   vpodctl exec web -- ip addr
   vpodctl exec -n prod db -- sh
   tar c site | vpodctl exec web -- tar x -C /srv")]
@@ -178,7 +198,7 @@ pub(crate) struct GetArgs {
     pub(crate) kind: KindArg,
     /// Only the objects of these names
     ///
-    /// A pod or node is named by its name, a port or its drops by 'NAMESPACE/POD' or number, an FDB
+    /// A pod, node or peer is named by its name, a route by its range or its peer, a port or its drops by 'NAMESPACE/POD' or number, an FDB
     /// entry by its MAC, a neighbor by its address.
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
@@ -205,9 +225,10 @@ pub(crate) struct GetArgs {
 #[command(after_help = "Examples:
   vpodctl describe pod web
   vpodctl describe port default/web
-  vpodctl describe node")]
+  vpodctl describe node
+  vpodctl describe peer node-2")]
 pub(crate) struct DescribeArgs {
-    /// pod, node or port; KIND/NAME is understood as well
+    /// pod, node, peer or port; KIND/NAME is understood as well
     #[arg(value_name = "KIND", value_parser = parse_kind)]
     pub(crate) kind: KindArg,
     /// Which; for ports 'NAMESPACE/POD', 'gateway' or the number

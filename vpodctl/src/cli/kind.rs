@@ -12,9 +12,11 @@ pub(crate) struct KindNames {
 }
 
 /// Every kind that can be listed, in the order help shows them.
-pub(crate) const KINDS: [KindNames; 7] = [
+pub(crate) const KINDS: [KindNames; 9] = [
     KindNames { kind: Kind::Pods, plural: "pods", singular: "pod", short: &["po"] },
     KindNames { kind: Kind::Nodes, plural: "nodes", singular: "node", short: &["no"] },
+    KindNames { kind: Kind::Peers, plural: "peers", singular: "peer", short: &["pe"] },
+    KindNames { kind: Kind::Routes, plural: "routes", singular: "route", short: &["rt"] },
     KindNames { kind: Kind::Ports, plural: "ports", singular: "port", short: &[] },
     KindNames { kind: Kind::Fdb, plural: "fdb", singular: "fdb", short: &[] },
     KindNames { kind: Kind::Neighbors, plural: "neighbors", singular: "neighbor", short: &["neigh"] },
@@ -23,14 +25,12 @@ pub(crate) const KINDS: [KindNames; 7] = [
 ];
 
 /// Kinds of a Kubernetes cluster, or of later releases, that people will try.
-const NOT_YET: [(&str, &[&str]); 7] = [
+const NOT_YET: [(&str, &[&str]); 5] = [
     ("services", &["service", "svc"]),
     ("endpoints", &["endpoint", "ep", "endpointslices", "endpointslice"]),
     ("ingresses", &["ingress", "ing"]),
     ("networkpolicies", &["networkpolicy", "netpol"]),
     ("conntrack", &["ct"]),
-    ("routes", &["route"]),
-    ("peers", &["peer"]),
 ];
 
 /// What `kind` is called.
@@ -38,11 +38,13 @@ pub(crate) fn names(kind: Kind) -> &'static KindNames {
     let index = match kind {
         Kind::Pods => 0,
         Kind::Nodes => 1,
-        Kind::Ports => 2,
-        Kind::Fdb => 3,
-        Kind::Neighbors => 4,
-        Kind::Flows => 5,
-        Kind::Drops => 6,
+        Kind::Peers => 2,
+        Kind::Routes => 3,
+        Kind::Ports => 4,
+        Kind::Fdb => 5,
+        Kind::Neighbors => 6,
+        Kind::Flows => 7,
+        Kind::Drops => 8,
     };
     &KINDS[index]
 }
@@ -94,6 +96,10 @@ mod tests {
             ("po", Kind::Pods),
             ("Pods", Kind::Pods),
             ("no", Kind::Nodes),
+            ("pe", Kind::Peers),
+            ("peer", Kind::Peers),
+            ("rt", Kind::Routes),
+            ("routes", Kind::Routes),
             ("fdb", Kind::Fdb),
             ("neigh", Kind::Neighbors),
             ("neighbor", Kind::Neighbors),

@@ -11,8 +11,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use args::{
-    CaptureArgs, CompletionArgs, CreatePodArgs, DeletePodArgs, DescribeArgs, ExecArgs, GetArgs, LogLevelArgs,
-    LogsArgs, ManArgs, RunContainerArgs, StatusArgs, WaitArgs, parse_duration,
+    CaptureArgs, CompletionArgs, CreatePodArgs, DeleteArgs, DeletePodArgs, DescribeArgs, ExecArgs, GetArgs,
+    LogLevelArgs, LogsArgs, ManArgs, RunContainerArgs, StatusArgs, WaitArgs, parse_duration,
 };
 
 /// Controls vpod: pods on this machine and the userspace switch that connects them.
@@ -69,6 +69,12 @@ pub(crate) enum Command {
     /// Returns when nothing of them is left. Goes on after a pod that cannot be deleted, and exits
     /// with 1 if there was one.
     DeletePod(DeletePodArgs),
+    /// Delete objects of a kind
+    ///
+    /// A node is deleted when it will not come back: its Pod CIDR may then be given to another node.
+    /// Its daemon must not be running. Needs a cluster with a store; a node of the configuration file
+    /// is taken out there.
+    Delete(DeleteArgs),
     /// Run a command in a pod
     ///
     /// vpodctl enters the pod (its network, host name, /etc/hosts, /etc/resolv.conf and resource

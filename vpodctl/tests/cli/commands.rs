@@ -130,6 +130,29 @@ fn delete_pod_goes_on_after_a_failure_and_reports_it() {
 }
 
 #[test]
+fn nodes_and_pods_are_deleted_by_kind() {
+    let answer = |request: &AdminRequest| match request {
+        AdminRequest::DeleteNode(name) if name.as_str() == "b" => {
+            let message = "node b is running at 192.0.2.2: stop its daemon first";
+            vec![Response::Error(ApiError::new(ErrorCode::Conflict, message))]
+        }
+        _ => vec![Response::Done],
+    };
+    let daemon = Daemon::admin(answer);
+    let run = daemon.run(&["delete", "node", "a", "b", "c"]);
+    assert_eq!((run.status, &*run.out), (1, "node \"a\" deleted\nnode \"c\" deleted\n"));
+    assert_eq!(run.err, "error: node b is running at 192.0.2.2: stop its daemon first\n");
+    daemon.run(&["delete", "no/d"]).prints("node \"d\" deleted\n");
+    assert_eq!(daemon.seen()[3], AdminRequest::DeleteNode("d".parse().unwrap()));
+    daemon.run(&["delete", "pod", "web", "-n", "prod"]).prints("pod \"web\" deleted\n");
+    let pod = PodRef { namespace: "prod".parse().unwrap(), name: "web".parse().unwrap() };
+    assert_eq!(daemon.seen()[4], AdminRequest::DeletePod(pod));
+    daemon.run(&["delete", "peer", "b"]).fails(2, &["a peer cannot be deleted"]);
+    daemon.run(&["delete", "node"]).fails(2, &["vpodctl delete node NAME"]);
+    assert_eq!(daemon.seen().len(), 5);
+}
+
+#[test]
 fn run_container_says_what_it_started() {
     let daemon = Daemon::admin(|_| one_pod("web"));
     daemon

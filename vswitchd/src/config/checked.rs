@@ -9,12 +9,13 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 use protocol::Namespace;
+use store::desired::VXLAN_OVERHEAD;
+use store::peers::{Own, PeerSpec};
 use tracing_subscriber::EnvFilter;
 
+use super::nodes::{self, Etcd, Tunnel, Underlay};
 use super::raw::{RawConfig, RawLog, RawWorkers};
 
-/// Bytes that VXLAN adds to a packet over IPv4: outer IPv4, UDP, VXLAN and inner Ethernet headers.
-const VXLAN_OVERHEAD: u32 = 50;
 /// Every IPv4 host takes packets of this size (RFC 791 §3.2).
 const MIN_POD_MTU: i64 = 576;
 /// 65,535 of a datagram less the 14 bytes of Ethernet in front of it.
@@ -53,7 +54,7 @@ pub(crate) enum ConfigError {
     #[error("configuration key \"{key}\": {problem}")]
     Value {
         /// Which.
-        key: &'static str,
+        key: String,
         /// What is wrong and what would be right.
         problem: String,
     },
@@ -99,7 +100,7 @@ pub(crate) struct Config {
     pub(crate) run_dir: PathBuf,
     /// All pods of the cluster.
     pub(crate) cluster_cidr: IpNet,
-    /// This node's pods.
+    /// This node's pods. In a cluster with a store this is what [`Config::with_pod_cidr`] was told.
     pub(crate) pod_cidr: IpNet,
     /// Virtual addresses of services.
     pub(crate) service_cidr: IpNet,
@@ -129,25 +130,34 @@ pub(crate) struct Config {
     pub(crate) log_filter: String,
     /// How log lines look.
     pub(crate) log_format: LogFormat,
+    /// The node's end of the tunnel, where there may be other nodes.
+    pub(crate) tunnel: Option<Tunnel>,
+    /// Other nodes.
+    pub(crate) peers: Vec<PeerSpec>,
+    /// The cluster's store, if there is one beside the node's own.
+    pub(crate) etcd: Option<Etcd>,
 }
 
 impl Config {
     /// Checks each key and then the keys against each other.
     pub(super) fn check(raw: RawConfig) -> Result<Self, ConfigError> {
-        let log = raw.log.unwrap_or_default();
-        let cluster_cidr = cidr("cluster_cidr", raw.cluster_cidr, "10.244.0.0/16")?;
+        let log = raw.log.clone().unwrap_or_default();
+        let cluster_cidr = cidr("cluster_cidr", raw.cluster_cidr.clone(), "10.244.0.0/16")?;
+        let pod_cidr = raw.pod_cidr.clone().map(|text| cidr("pod_cidr", Some(text), "")).transpose()?;
+        let tunnel = nodes::tunnel(&raw)?;
+        let own_port = tunnel.as_ref().map_or(0, |tunnel| tunnel.udp_port);
         let config = Self {
             node: node_name(raw.node)?,
             state_dir: directory("state_dir", raw.state_dir, "/var/lib/vswitchd")?,
             run_dir: directory("run_dir", raw.run_dir, "/run/vswitchd")?,
             cluster_cidr,
-            pod_cidr: match raw.pod_cidr {
-                Some(text) => cidr("pod_cidr", Some(text), "")?,
-                None => first_pod_cidr(cluster_cidr)?,
-            },
+            pod_cidr: pod_cidr.map_or_else(|| first_pod_cidr(cluster_cidr), Ok)?,
             service_cidr: cidr("service_cidr", raw.service_cidr, "10.96.0.0/16")?,
             netns_prefix: netns_prefix(raw.netns_prefix.unwrap_or_default())?,
-            gateway_device: device_name(raw.gateway_device.unwrap_or_else(|| "vpod0".to_owned()))?,
+            gateway_device: interface_name(
+                "gateway_device",
+                raw.gateway_device.unwrap_or_else(|| "vpod0".to_owned()),
+            )?,
             workers: workers(raw.workers)?,
             pod_mtu: match raw.pod_mtu {
                 None => None,
@@ -169,6 +179,9 @@ impl Config {
             },
             log_filter: log_filter(log.filter.unwrap_or_else(|| "info".to_owned()))?,
             log_format: log_format(log.format.as_deref())?,
+            peers: nodes::peers(raw.peers, own_port)?,
+            etcd: nodes::etcd(raw.etcd, pod_cidr)?,
+            tunnel,
         };
         config.cross_check()?;
         Ok(config)
@@ -196,7 +209,33 @@ impl Config {
             let problem = format!("is the same directory as state_dir, {}", self.run_dir.display());
             return Err(value("run_dir", problem));
         }
-        Ok(())
+        // A range that the store is still to give contradicts nobody.
+        let own_is_known = self.etcd.as_ref().is_none_or(|etcd| etcd.requested_cidr.is_some());
+        if own_is_known { nodes::check_peers(&self.own(), &self.peers) } else { Ok(()) }
+    }
+
+    /// The same node with the Pod CIDR that the cluster's store gave it.
+    pub(crate) fn with_pod_cidr(self, pod_cidr: IpNet) -> Result<Self, ConfigError> {
+        let config = Self { pod_cidr, ..self };
+        config.cross_check()?;
+        nodes::check_peers(&config.own(), &config.peers)?;
+        Ok(config)
+    }
+
+    /// What peers must not contradict, as far as the configuration says it.
+    pub(crate) fn own(&self) -> Own {
+        let address = self.tunnel.as_ref().and_then(|tunnel| match tunnel.underlay {
+            Underlay::Address(address) => Some(address),
+            Underlay::DefaultRoute | Underlay::Device(_) => None,
+        });
+        Own {
+            name: self.node.clone(),
+            pod_cidr: self.pod_cidr,
+            cluster_cidr: self.cluster_cidr,
+            service_cidr: self.service_cidr,
+            address,
+            node_addresses: Vec::new(),
+        }
     }
 
     /// The pods' default gateway: first address of their range.
@@ -207,7 +246,8 @@ impl Config {
     /// MTU of the pods over an underlay with `underlay_mtu`, if that is known.
     pub(crate) fn effective_pod_mtu(&self, underlay_mtu: Option<u32>) -> u16 {
         self.pod_mtu.unwrap_or_else(|| {
-            let auto = i64::from(underlay_mtu.unwrap_or(DEFAULT_UNDERLAY_MTU).saturating_sub(VXLAN_OVERHEAD));
+            let auto =
+                i64::from(underlay_mtu.unwrap_or(DEFAULT_UNDERLAY_MTU).saturating_sub(VXLAN_OVERHEAD.into()));
             u16::try_from(auto.clamp(MIN_POD_MTU, MAX_POD_MTU)).unwrap_or(u16::MAX)
         })
     }
@@ -220,7 +260,10 @@ impl Config {
             state_dir: text(&self.state_dir.display()),
             run_dir: text(&self.run_dir.display()),
             cluster_cidr: text(&self.cluster_cidr),
-            pod_cidr: text(&self.pod_cidr),
+            pod_cidr: match &self.etcd {
+                None => text(&self.pod_cidr),
+                Some(etcd) => etcd.requested_cidr.map(|cidr| cidr.to_string()),
+            },
             service_cidr: text(&self.service_cidr),
             netns_prefix: Some(self.netns_prefix.clone()),
             gateway_device: Some(self.gateway_device.clone()),
@@ -237,6 +280,12 @@ impl Config {
                 filter: Some(self.log_filter.clone()),
                 format: Some(self.log_format.word().to_owned()),
             }),
+            tunnel: self.tunnel.as_ref().map(nodes::raw_tunnel),
+            peers: match self.peers.as_slice() {
+                [] => None,
+                peers => Some(peers.iter().map(nodes::raw_peer).collect()),
+            },
+            etcd: self.etcd.as_ref().map(nodes::raw_etcd),
         };
         // Strings, integers and one table of them: nothing TOML cannot express.
         toml::to_string(&raw).unwrap_or_else(|e| format!("# {e}\n"))
@@ -262,15 +311,15 @@ impl LogFormat {
     }
 }
 
-fn value(key: &'static str, problem: impl Into<String>) -> ConfigError {
-    ConfigError::Value { key, problem: problem.into() }
+pub(super) fn value(key: impl Into<String>, problem: impl Into<String>) -> ConfigError {
+    ConfigError::Value { key: key.into(), problem: problem.into() }
 }
 
-fn parse<T: FromStr>(key: &'static str, text: &str, want: &str) -> Result<T, ConfigError> {
+pub(super) fn parse<T: FromStr>(key: &str, text: &str, want: &str) -> Result<T, ConfigError> {
     text.parse().map_err(|_| value(key, format!("\"{text}\" is not {want}")))
 }
 
-fn cidr(key: &'static str, text: Option<String>, default: &str) -> Result<IpNet, ConfigError> {
+pub(super) fn cidr(key: &str, text: Option<String>, default: &str) -> Result<IpNet, ConfigError> {
     let text = text.unwrap_or_else(|| default.to_owned());
     let net: IpNet = parse(key, &text, "a range such as 10.244.0.0/16")?;
     if net.trunc() != net {
@@ -292,7 +341,7 @@ fn overlap(a: IpNet, b: IpNet) -> bool {
     a.contains(&b.network()) || b.contains(&a.network())
 }
 
-fn directory(key: &'static str, text: Option<String>, default: &str) -> Result<PathBuf, ConfigError> {
+pub(super) fn directory(key: &str, text: Option<String>, default: &str) -> Result<PathBuf, ConfigError> {
     let path = PathBuf::from(text.unwrap_or_else(|| default.to_owned()));
     let plain = path.components().all(|c| !matches!(c, std::path::Component::ParentDir));
     if !path.is_absolute() || !plain || path == Path::new("/") {
@@ -303,8 +352,8 @@ fn directory(key: &'static str, text: Option<String>, default: &str) -> Result<P
     Ok(path)
 }
 
-fn number<T: TryFrom<i64>>(
-    key: &'static str,
+pub(super) fn number<T: TryFrom<i64>>(
+    key: &str,
     given: Option<i64>,
     default: i64,
     range: std::ops::RangeInclusive<i64>,
@@ -357,7 +406,7 @@ fn netns_prefix(text: String) -> Result<String, ConfigError> {
     Ok(text)
 }
 
-fn device_name(text: String) -> Result<String, ConfigError> {
+pub(super) fn interface_name(key: &str, text: String) -> Result<String, ConfigError> {
     let good = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
     if text.is_empty()
         || text.len() > MAX_DEVICE_NAME
@@ -366,7 +415,7 @@ fn device_name(text: String) -> Result<String, ConfigError> {
         || text == ".."
     {
         let problem = format!("\"{text}\" is not an interface name of 1 to {MAX_DEVICE_NAME} characters");
-        return Err(value("gateway_device", problem));
+        return Err(value(key, problem));
     }
     Ok(text)
 }

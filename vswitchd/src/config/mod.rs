@@ -4,6 +4,7 @@
 //! `--print-config` writes a [`Config`] back as TOML that would be read as the same one.
 
 mod checked;
+mod nodes;
 mod raw;
 
 use std::fs;
@@ -11,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub(crate) use checked::{Config, ConfigError, LogFormat, TapKind};
+pub(crate) use nodes::{Etcd, Tunnel, Underlay, check_peers};
 pub(crate) use raw::RawConfig;
 
 /// Read when no `--config` is given, if it exists.

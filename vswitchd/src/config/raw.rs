@@ -24,6 +24,47 @@ pub(crate) struct RawConfig {
     pub(crate) datapath_user: Option<String>,
     pub(crate) metrics: Option<String>,
     pub(crate) log: Option<RawLog>,
+    pub(crate) tunnel: Option<RawTunnel>,
+    #[serde(rename = "peer")]
+    pub(crate) peers: Option<Vec<RawPeer>>,
+    pub(crate) etcd: Option<RawEtcd>,
+}
+
+/// `[tunnel]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawTunnel {
+    pub(crate) vni: Option<i64>,
+    pub(crate) udp_port: Option<i64>,
+    pub(crate) device: Option<String>,
+    pub(crate) address: Option<String>,
+    pub(crate) clamp_mss: Option<bool>,
+}
+
+/// One of `[[peer]]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawPeer {
+    pub(crate) name: Option<String>,
+    pub(crate) address: Option<String>,
+    pub(crate) udp_port: Option<i64>,
+    pub(crate) pod_cidrs: Option<Vec<String>>,
+    pub(crate) node_addresses: Option<Vec<String>>,
+    pub(crate) router_mac: Option<String>,
+    pub(crate) keep_alive: Option<bool>,
+}
+
+/// `[etcd]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawEtcd {
+    pub(crate) endpoints: Option<Vec<String>>,
+    pub(crate) ca: Option<String>,
+    pub(crate) cert: Option<String>,
+    pub(crate) key: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) password_file: Option<String>,
+    pub(crate) lease_seconds: Option<i64>,
 }
 
 /// A number, or a word for one that is found out.

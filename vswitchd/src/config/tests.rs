@@ -43,6 +43,165 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
     assert_eq!(load_text(&config.to_toml()).unwrap(), config);
 }
 
+/// Two peers, all of their keys in the first.
+const PEERS: &str = r#"
+    [tunnel]
+    vni = 7
+    udp_port = 8472
+    address = "192.0.2.1"
+    clamp_mss = true
+    [[peer]]
+    name = "b"
+    address = "192.0.2.2"
+    udp_port = 4790
+    pod_cidrs = ["10.244.1.0/24", "10.244.3.0/24"]
+    node_addresses = ["192.0.2.2", "198.51.100.2"]
+    router_mac = "02:00:00:00:00:02"
+    keep_alive = false
+    [[peer]]
+    name = "c"
+    address = "192.0.2.3"
+    pod_cidrs = ["10.244.2.0/24"]
+"#;
+
+const ETCD: &str = r#"
+    node = "a"
+    [tunnel]
+    device = "eth1"
+    [etcd]
+    endpoints = ["https://192.0.2.9:2379", "https://[2001:db8::9]:2379"]
+    ca = "/etc/vpod/ca.pem"
+    cert = "/etc/vpod/node.pem"
+    key = "/etc/vpod/node.key"
+    user = "vpod"
+    password_file = "/etc/vpod/password"
+    lease_seconds = 30
+"#;
+
+#[test]
+fn a_node_alone_has_no_tunnel_and_one_with_others_has() {
+    assert_eq!(load_text("").unwrap().tunnel, None);
+    let expected = Tunnel { vni: 1, udp_port: 4789, underlay: Underlay::DefaultRoute, clamp_mss: false };
+    for text in ["[tunnel]", "[etcd]\nendpoints = [\"http://192.0.2.9:2379\"]"] {
+        assert_eq!(load_text(text).unwrap().tunnel.as_ref(), Some(&expected), "{text}");
+    }
+    let peer = "[[peer]]\nname = \"b\"\naddress = \"192.0.2.2\"\npod_cidrs = [\"10.244.1.0/24\"]";
+    assert_eq!(load_text(peer).unwrap().tunnel, Some(expected));
+}
+
+#[test]
+fn what_is_not_said_of_a_peer_follows_from_the_rest() {
+    let config = load_text(PEERS).unwrap();
+    let [b, c] = config.peers.as_slice() else { panic!("{:?}", config.peers) };
+    assert_eq!(
+        (b.udp_port, b.keep_alive, b.router_mac.to_string().as_str()),
+        (4790, false, "02:00:00:00:00:02")
+    );
+    assert_eq!(c.udp_port, 8472);
+    assert_eq!(c.router_mac.to_string(), "0a:58:0a:f4:02:01");
+    assert_eq!(c.node_addresses, ["192.0.2.3".parse::<std::net::IpAddr>().unwrap()]);
+    assert!(c.keep_alive);
+}
+
+#[test]
+fn what_is_printed_of_other_nodes_reads_back_too() {
+    for text in [PEERS, ETCD] {
+        let config = load_text(text).unwrap();
+        assert_eq!(load_text(&config.to_toml()).unwrap(), config, "{}", config.to_toml());
+    }
+    assert!(!load_text(ETCD).unwrap().to_toml().contains("pod_cidr"));
+    let asked = load_text(&format!("pod_cidr = \"10.244.9.0/24\"\n{ETCD}")).unwrap();
+    assert_eq!(asked.etcd.as_ref().unwrap().requested_cidr, Some(asked.pod_cidr));
+    assert_eq!(load_text(&asked.to_toml()).unwrap(), asked);
+}
+
+/// `text` with `from` replaced by `to`.
+fn altered(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "{from}");
+    text.replacen(from, to, 1)
+}
+
+#[test]
+fn every_wrong_value_about_other_nodes_names_its_key() {
+    let peers = [
+        ("vni = 7", "vni = 0", "tunnel.vni"),
+        ("vni = 7", "vni = 16777216", "tunnel.vni"),
+        ("udp_port = 8472", "udp_port = 0", "tunnel.udp_port"),
+        ("udp_port = 8472", "udp_port = 65536", "tunnel.udp_port"),
+        ("address = \"192.0.2.1\"", "address = \"2001:db8::1\"", "tunnel.address"),
+        ("address = \"192.0.2.1\"", "address = \"0.0.0.0\"", "tunnel.address"),
+        ("clamp_mss = true", "device = \"eth0\"", "tunnel.device"),
+        ("name = \"b\"", "name = \"B b\"", "peer[0].name"),
+        ("name = \"b\"", "", "peer[0].name"),
+        ("name = \"c\"", "name = \"b\"", "peer[1].name"),
+        ("address = \"192.0.2.2\"", "address = \"fe80::1\"", "peer[0].address"),
+        ("address = \"192.0.2.2\"", "", "peer[0].address"),
+        ("address = \"192.0.2.2\"", "address = \"192.0.2.1\"", "peer[0].address"),
+        ("address = \"192.0.2.3\"", "address = \"192.0.2.2\"", "peer[1].address"),
+        ("udp_port = 4790", "udp_port = 0", "peer[0].udp_port"),
+        ("10.244.3.0/24", "10.244.3.0", "peer[0].pod_cidrs[1]"),
+        ("10.244.3.0/24", "10.244.3.1/24", "peer[0].pod_cidrs[1]"),
+        ("10.244.3.0/24", "10.244.1.128/25", "peer[0].pod_cidrs[1]"),
+        ("10.244.2.0/24", "10.244.0.0/24", "peer[1].pod_cidrs[0]"),
+        ("10.244.2.0/24", "10.244.3.0/25", "peer[1].pod_cidrs[0]"),
+        ("10.244.2.0/24", "10.245.2.0/24", "peer[1].pod_cidrs[0]"),
+        ("10.244.2.0/24", "fd00::/64", "peer[1].pod_cidrs[0]"),
+        ("[\"10.244.2.0/24\"]", "[]", "peer[1].pod_cidrs"),
+        ("198.51.100.2", "10.244.1.1", "peer[0].node_addresses[1]"),
+        ("198.51.100.2", "host", "peer[0].node_addresses[1]"),
+        ("02:00:00:00:00:02", "01:00:00:00:00:02", "peer[0].router_mac"),
+        ("02:00:00:00:00:02", "02", "peer[0].router_mac"),
+    ];
+    let etcd = [
+        ("[\"https://192.0.2.9:2379\", \"https://[2001:db8::9]:2379\"]", "[]", "etcd.endpoints"),
+        ("https://192.0.2.9:2379", "192.0.2.9:2379", "etcd.endpoints[0]"),
+        ("https://192.0.2.9:2379", "https://192.0.2.9", "etcd.endpoints[0]"),
+        ("https://192.0.2.9:2379", "https://u@192.0.2.9:2379", "etcd.endpoints[0]"),
+        ("https://192.0.2.9:2379", "http://192.0.2.9:2379", "etcd.endpoints[1]"),
+        ("https://192.0.2.9:2379", "https://[2001:db8::9]:2379", "etcd.endpoints[1]"),
+        ("/etc/vpod/ca.pem", "ca.pem", "etcd.ca"),
+        ("cert = \"/etc/vpod/node.pem\"", "", "etcd.cert"),
+        ("key = \"/etc/vpod/node.key\"", "", "etcd.key"),
+        ("user = \"vpod\"", "", "etcd.user"),
+        ("user = \"vpod\"", "user = \"\"", "etcd.user"),
+        ("password_file = \"/etc/vpod/password\"", "", "etcd.password_file"),
+        ("ca = \"/etc/vpod/ca.pem\"", "", "etcd.ca"),
+        ("lease_seconds = 30", "lease_seconds = 1", "etcd.lease_seconds"),
+        ("device = \"eth1\"", "device = \"\"", "tunnel.device"),
+    ];
+    let cases = peers.map(|case| (PEERS, case)).into_iter().chain(etcd.map(|case| (ETCD, case)));
+    for (text, (from, to, key)) in cases {
+        let text = altered(text, from, to);
+        let error = problem(&text);
+        assert!(error.starts_with(&format!("configuration key \"{key}\": ")), "{text}: {error}");
+    }
+    let plain = ETCD.replace("https", "http");
+    assert!(problem(&plain).starts_with("configuration key \"etcd.ca\": "));
+}
+
+#[test]
+fn unknown_keys_about_other_nodes_are_refused() {
+    for text in
+        ["[tunnel]\nvnid = 1", "[[peer]]\ncidr = \"\"", "[etcd]\nurl = \"\"", "[[peers]]\nname = \"b\""]
+    {
+        assert!(problem(text).contains("unknown field"), "{text}");
+    }
+}
+
+#[test]
+fn the_stores_range_is_held_against_the_configuration() {
+    let other = "[[peer]]\nname = \"b\"\naddress = \"192.0.2.2\"\npod_cidrs = [\"10.244.0.0/24\"]\n";
+    let config = load_text(&format!("{other}{ETCD}").replace("node = \"a\"", "")).unwrap();
+    let error = config.clone().with_pod_cidr("10.244.0.0/25".parse().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("peer[0].pod_cidrs[0]"), "{error}");
+    let error = config.clone().with_pod_cidr("10.9.0.0/24".parse().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("pod_cidr"), "{error}");
+    assert_eq!(
+        config.with_pod_cidr("10.244.5.0/24".parse().unwrap()).unwrap().gateway().to_string(),
+        "10.244.5.1"
+    );
+}
+
 #[test]
 fn an_unknown_key_is_refused_with_its_line() {
     let error = problem("node = \"a\"\npod_cird = \"10.0.0.0/24\"\n");

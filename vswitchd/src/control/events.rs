@@ -3,13 +3,14 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use netdev::netlink::AddressMonitor;
+use netdev::netlink::ChangeMonitor;
 use protocol::PortId;
 use protocol::message::PodRef;
-use store::desired::GATEWAY_PORT;
+use store::desired::{FIRST_TUNNEL_PORT, GATEWAY_PORT};
 
 use super::datapath_link::LinkEvent;
 use super::error::chain;
@@ -17,10 +18,13 @@ use super::gateway;
 use super::inventory::Life;
 use super::node::Control;
 use super::pods::{containers, create};
+use super::{cluster, mtu, peers, tunnel};
 
 /// How often namespaces are looked at. Their deletion is not reported by the TAP, whose descriptor
 /// keeps the namespace itself alive.
 const TICK: Duration = Duration::from_secs(1);
+/// Changes of the node's network come in bursts; they are looked at together.
+const SETTLE: Duration = Duration::from_millis(100);
 /// Every so many ticks, containers are looked at.
 const CONTAINER_TICKS: u32 = 5;
 
@@ -43,7 +47,9 @@ fn on_link_event(control: &Control, event: LinkEvent) {
     match event {
         LinkEvent::Connected { epoch, taken_over: false } => {
             control.switch.on_fresh(epoch);
+            control.workers.store(control.config.workers, Ordering::Relaxed);
             control.tell_log_filter();
+            tunnel::follow(control);
             control.sync();
             tracing::info!("datapath started; {} pods attached again", control.inventory.lock().len());
         }
@@ -63,6 +69,13 @@ fn on_link_event(control: &Control, event: LinkEvent) {
             }
         }
         LinkEvent::PortDetached { port: GATEWAY_PORT, cause } => on_gateway_lost(control, &cause),
+        LinkEvent::PortDetached { port, cause } if port >= FIRST_TUNNEL_PORT => {
+            tracing::error!(%port, "the tunnel's sockets failed ({cause}); making them again");
+            drop(control.switch.take_device(port));
+            control.sync();
+            tunnel::follow(control);
+            control.sync();
+        }
         LinkEvent::PortDetached { port, cause } => {
             let owner = control.inventory.lock().owner_of_port(port).cloned();
             if let Some(pod) = owner {
@@ -81,10 +94,10 @@ fn on_gateway_lost(control: &Control, cause: &str) {
 }
 
 fn restore_gateway(control: &Control) {
-    match gateway::open(&control.config, control.pod_mtu, &control.switch) {
+    match gateway::open(&control.config, control.pod_mtu(), &control.switch) {
         Ok(_) => {
             control.sync();
-            if let Some(Err(error)) = control.switch.with_device(GATEWAY_PORT, |tap| tap.set_carrier(true)) {
+            if let Some(Err(error)) = control.switch.with_tap(GATEWAY_PORT, |tap| tap.set_carrier(true)) {
                 tracing::error!("gateway: {}", chain(&error));
             }
         }
@@ -122,6 +135,10 @@ fn on_tick(control: &Control, ticks: u32) {
     if !control.switch.has_device(GATEWAY_PORT) {
         restore_gateway(control);
     }
+    if control.tunnel.lock().problem.is_some() {
+        on_network_change(control);
+    }
+    cluster::publish(control);
     if ticks.is_multiple_of(CONTAINER_TICKS) {
         containers::mend(control);
     }
@@ -139,29 +156,44 @@ fn lost_namespaces(control: &Control) -> Vec<(PodRef, PortId, String)> {
     lost.map(|(pod, entry)| (pod.clone(), entry.record.port, entry.record.netns.clone())).collect()
 }
 
-/// Follows the node's addresses.
-pub(crate) fn follow_addresses(control: &Arc<Control>) -> Result<(), netdev::netlink::NetlinkError> {
-    let mut monitor = AddressMonitor::open()?;
+/// Follows the node's addresses, interfaces and routes.
+pub(crate) fn follow_network(control: &Arc<Control>) -> Result<(), netdev::netlink::NetlinkError> {
+    let mut monitor = ChangeMonitor::open()?;
     let control = Arc::clone(control);
-    let spawned = std::thread::Builder::new().name("addresses".to_owned()).spawn(move || {
+    let spawned = std::thread::Builder::new().name("network".to_owned()).spawn(move || {
         loop {
-            if let Err(error) = monitor.recv() {
-                tracing::error!("node addresses are not followed any more: {}", chain(&error));
+            if let Err(error) = monitor.wait(SETTLE) {
+                tracing::error!("the node's network is not followed any more: {}", chain(&error));
                 return;
             }
-            match gateway::node_addresses(&control.config) {
-                Ok(addresses) => {
-                    if control.switch.set_node_addresses(addresses.clone()) {
-                        tracing::info!(?addresses, "node addresses changed");
-                        control.sync();
-                    }
-                }
-                Err(error) => tracing::error!("node addresses: {}", chain(&error)),
-            }
+            on_network_change(&control);
         }
     });
     if let Err(error) = spawned {
-        tracing::error!("node addresses are not followed: {error}");
+        tracing::error!("the node's network is not followed: {error}");
     }
     Ok(())
+}
+
+/// Looks at all of it again: the kernel tells changes one by one, and may drop some.
+fn on_network_change(control: &Control) {
+    let mut changed = false;
+    match gateway::node_addresses(&control.config) {
+        Ok(addresses) => {
+            if control.switch.set_node_addresses(addresses.clone()) {
+                tracing::info!(?addresses, "node addresses changed");
+                changed = true;
+            }
+        }
+        Err(error) => tracing::error!("node addresses: {}", chain(&error)),
+    }
+    let before = control.switch.tunnel();
+    tunnel::follow(control);
+    changed |= control.switch.tunnel() != before;
+    if changed {
+        peers::apply(control);
+        mtu::follow(control);
+    } else if control.switch.tunnel().is_none() {
+        mtu::follow(control);
+    }
 }

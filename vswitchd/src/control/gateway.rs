@@ -75,7 +75,7 @@ pub(crate) fn open(
         switch.add_device(GATEWAY_PORT, Tap::attach(kind, &options)?);
     }
     configure(config, &mut netlink, ip_mtu)?;
-    let device = switch.with_device(GATEWAY_PORT, |tap| GatewayDevice {
+    let device = switch.with_tap(GATEWAY_PORT, |tap| GatewayDevice {
         device: tap.device_kind(),
         offloads: netdev::Device::offloads(tap),
         ip_mtu,
@@ -137,15 +137,13 @@ pub(crate) fn remove(config: &Config) -> Result<(), GatewayError> {
     }
 }
 
-/// MTU of the interface the default route leads over.
-pub(crate) fn underlay_mtu() -> Result<Option<u32>, NetlinkError> {
+/// Gives the device another MTU; done if it is gone.
+pub(crate) fn set_mtu(config: &Config, ip_mtu: u16) -> Result<(), NetlinkError> {
     let mut netlink = Netlink::open()?;
-    let routes = netlink.routes()?;
-    let Some(default) = routes.iter().find(|r| r.dst.prefix_len() == 0 && matches!(r.dst, IpNet::V4(_)))
-    else {
-        return Ok(None);
-    };
-    Ok(netlink.links()?.into_iter().find(|link| link.index == default.ifindex).map(|link| link.ip_mtu))
+    match netlink.find_link(&config.gateway_device)? {
+        Some(link) => netlink.set_mtu(link.index, ip_mtu.into()),
+        None => Ok(()),
+    }
 }
 
 /// The node's own addresses: those that mean something beyond its links, except the gateway's.

@@ -15,10 +15,10 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use protocol::link::Summary;
-use protocol::object::{Port, PortCounters};
+use protocol::object::{Peer, PeerHealth, Port, PortCounters};
 
 use super::node::Control;
-use super::tables;
+use super::{peers, tables};
 
 /// Why metrics are not served.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,10 @@ struct Snapshot {
     pods: u64,
     addresses_used: u64,
     problems: u64,
+    /// By name.
+    peers: Vec<Peer>,
+    /// False in a cluster with a store that does not answer.
+    store_up: bool,
 }
 
 /// A counter per port: its name, meaning and where it is found.
@@ -69,6 +73,37 @@ const PORT_COUNTERS: [PortMetric; 7] = [
     ("vswitch_port_originated_frames", "Frames the switch made itself and wrote there", |c| c.originated),
 ];
 
+/// A counter per peer.
+type PeerMetric = (&'static str, &'static str, fn(&PeerHealth) -> u64);
+
+const PEER_COUNTERS: [PeerMetric; 4] = [
+    ("vswitch_peer_transmit_packets", "Inner packets sent to another node", |h| h.tx_packets),
+    ("vswitch_peer_transmit_bytes", "Bytes of those, from the inner Ethernet header on", |h| h.tx_bytes),
+    ("vswitch_peer_receive_packets", "Inner packets accepted from another node", |h| h.rx_packets),
+    ("vswitch_peer_receive_bytes", "Bytes of those, from the inner Ethernet header on", |h| h.rx_bytes),
+];
+
+/// A gauge per peer, which is left out for peers of which it is not known.
+type PeerGauge = (&'static str, &'static str, fn(&PeerHealth) -> Option<f64>);
+
+const PEER_GAUGES: [PeerGauge; 4] = [
+    ("vswitch_peer_reachable", "1 if another node answers keep-alives, 0 if not", |h| {
+        h.reachable.map(|up| if up { 1.0 } else { 0.0 })
+    }),
+    ("vswitch_peer_round_trip_seconds", "Round trip of keep-alives, smoothed", |h| {
+        h.rtt_us.map(|us| f64::from(us) / 1e6)
+    }),
+    ("vswitch_peer_loss_ratio", "Keep-alives of the last 100 that went unanswered", |h| {
+        h.loss_percent.map(|percent| f64::from(percent) / 100.0)
+    }),
+    ("vswitch_peer_path_mtu_bytes", "Largest outer packet that is known to arrive", |h| {
+        h.path_mtu.map(f64::from)
+    }),
+];
+
+/// Peers with metrics of their own, the first by name; `vswitch_peers` counts all. Eight series each.
+const MAX_PEER_SERIES: usize = 1000;
+
 impl Snapshot {
     fn take(control: &Control) -> Self {
         let summary = tables::summary(control);
@@ -83,6 +118,8 @@ impl Snapshot {
             pods,
             addresses_used,
             problems: tables::status(control).problems.len() as u64,
+            peers: peers::rows(control).unwrap_or_default(),
+            store_up: control.cluster.as_ref().is_none_or(|cluster| cluster.status().connected),
         }
     }
 }
@@ -105,6 +142,7 @@ impl Collector for Snapshot {
                 ConstCounter::new(drop.frames).encode(family.encode_family(&labels)?)?;
             }
         }
+        self.encode_peers(&mut encoder)?;
         let help = "Entries that left the flow table, by cause";
         let mut family =
             encoder.encode_descriptor("vswitch_flow_evictions", help, None, MetricType::Counter)?;
@@ -129,8 +167,36 @@ impl Collector for Snapshot {
         gauge("vswitch_neighbor_entries", "Entries of the neighbour table", self.summary.neighbors.into())?;
         gauge("vswitch_flow_entries", "Entries of the flow table", self.summary.flows.into())?;
         gauge("vswitch_pods", "Pods on this node", self.pods)?;
+        gauge("vswitch_peers", "Other nodes", self.peers.len() as u64)?;
+        let help = "0 if the cluster has a store that does not answer";
+        gauge("vswitch_cluster_store_up", help, self.store_up.into())?;
         gauge("vswitch_addresses_used", "Addresses of the node's range in use", self.addresses_used)?;
         gauge("vswitch_problems", "What status calls a problem", self.problems)
+    }
+}
+
+impl Snapshot {
+    fn encode_peers(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let peers = || self.peers.iter().take(MAX_PEER_SERIES);
+        if self.peers.is_empty() {
+            return Ok(());
+        }
+        for (name, help, value) in PEER_COUNTERS {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for peer in peers() {
+                let labels = [("peer", peer.name.as_str())];
+                ConstCounter::new(value(&peer.health)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        for (name, help, value) in PEER_GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for peer in peers() {
+                let Some(value) = value(&peer.health) else { continue };
+                let labels = [("peer", peer.name.as_str())];
+                ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
     }
 }
 

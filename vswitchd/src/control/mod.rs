@@ -9,28 +9,37 @@
 
 mod capture;
 mod cgroup;
+mod cluster;
 mod container_logs;
 pub(crate) mod datapath_link;
+mod device;
 pub(crate) mod error;
 mod events;
 mod gateway;
 mod inventory;
 mod lock;
 mod metrics;
+mod mtu;
 mod node;
+mod peers;
 mod pods;
 mod preflight;
 mod purge;
 mod quarantine;
+mod routes;
 mod server;
 mod switch;
 mod tables;
 mod throttle;
+mod tunnel;
+mod underlay;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,9 +56,11 @@ use self::datapath_link::{DatapathLink, LinkEvent, LinkOptions};
 use self::gateway::Origin;
 use self::lock::InstanceLock;
 use self::node::Control;
+use self::peers::Peers;
 use self::server::{Access, Gate};
 use self::switch::Switch;
-use crate::config::{Config, ConfigError, LogFormat};
+use self::tunnel::TunnelState;
+use crate::config::{self, Config, ConfigError, LogFormat};
 use crate::log::Logs;
 
 pub(crate) use purge::purge;
@@ -71,7 +82,8 @@ pub(crate) fn run(
     make_directory(&config.state_dir, 0o700)?;
     make_directory(&config.run_dir, 0o755)?;
     let _lock = InstanceLock::take(&config.lock_path())?;
-    let (control, events) = start(config, logs)?;
+    let mut interrupted = || signals.pending().any(|signal| signal != SIGHUP);
+    let (control, events) = start(config, logs, &mut interrupted)?;
     let follower = Arc::clone(&control);
     thread::Builder::new().name("events".to_owned()).spawn(move || events::follow(&follower, &events))?;
     if let Err(error) = open_to_the_world(&control) {
@@ -96,17 +108,29 @@ pub(crate) fn run(
 }
 
 /// Everything up to a datapath that forwards for all pods.
-fn start(config: Config, logs: Logs) -> anyhow::Result<(Arc<Control>, Receiver<LinkEvent>)> {
+fn start(
+    config: Config,
+    logs: Logs,
+    interrupted: &mut dyn FnMut() -> bool,
+) -> anyhow::Result<(Arc<Control>, Receiver<LinkEvent>)> {
     let store = Store::open(&config.store_path())?;
+    let peers = Peers::load(&store, config.peers.clone(), config.etcd.is_some())?;
+    let vni = config.tunnel.as_ref().map_or(1, |tunnel| tunnel.vni);
+    let (config, cluster) = cluster::join(config, &store, peers.cluster_nodes(vni), interrupted)?;
     let (inventory, unreadable) = pods::recover::load(&config, &store)?;
     for problem in &unreadable {
         tracing::error!("{problem}");
     }
-    let pod_mtu = config.effective_pod_mtu(gateway::underlay_mtu()?);
+    let pod_mtu = config.effective_pod_mtu(underlay_mtu(&config)?);
+    let tunnel = TunnelState { configured: config.tunnel.clone(), problem: None };
     let (sender, events) = crossbeam_channel::unbounded();
     let link = DatapathLink::start(link_options(&config), sender)?;
     let control = Arc::new(Control {
-        pod_mtu,
+        pod_mtu: AtomicU16::new(pod_mtu),
+        workers: AtomicU8::new(config.workers),
+        tunnel: Mutex::new(tunnel),
+        peers: Mutex::new(peers),
+        cluster,
         logs,
         store,
         inventory: Mutex::new(inventory),
@@ -135,6 +159,13 @@ fn start(config: Config, logs: Logs) -> anyhow::Result<(Arc<Control>, Receiver<L
             Err(failure)
         }
     }
+}
+
+fn underlay_mtu(config: &Config) -> anyhow::Result<Option<u32>> {
+    Ok(match &config.tunnel {
+        Some(tunnel) => underlay::find(&tunnel.underlay)?.map(|found| found.ip_mtu.into()),
+        None => underlay::default_mtu()?,
+    })
 }
 
 /// A start that fails leaves a datapath that ran before running, and ends one that it started.
@@ -172,11 +203,11 @@ fn greet(control: &Control, events: &Receiver<LinkEvent>) -> anyhow::Result<()> 
 
 /// A running datapath keeps its workers, whatever is configured now.
 fn note_workers(control: &Control) {
-    let configured = u32::from(control.config.workers);
-    if let Ok(summary) = tables::summary(control)
-        && summary.workers != configured
-    {
-        let running = summary.workers;
+    let configured = control.config.workers;
+    let Ok(summary) = tables::summary(control) else { return };
+    let running = u8::try_from(summary.workers).unwrap_or(configured);
+    control.workers.store(running, Ordering::Relaxed);
+    if running != configured {
         tracing::info!(running, configured, "another number of workers takes effect with the next datapath");
     }
 }
@@ -184,7 +215,7 @@ fn note_workers(control: &Control) {
 /// Gateway, pods, and a datapath that knows them all.
 fn connect(control: &Control) -> anyhow::Result<()> {
     let config = &control.config;
-    let (gateway, origin) = gateway::open(config, control.pod_mtu, &control.switch)?;
+    let (gateway, origin) = gateway::open(config, control.pod_mtu(), &control.switch)?;
     let result = (|| {
         control.switch.set_facts(NodeFacts {
             pod_cidr: config.pod_cidr,
@@ -193,10 +224,15 @@ fn connect(control: &Control) -> anyhow::Result<()> {
             node_addresses: gateway::node_addresses(config)?,
             fdb_ageing_seconds: config.fdb_ageing_seconds,
             gateway,
+            tunnel: None,
+            peers: BTreeMap::new(),
         });
+        open_tunnel(control)?;
+        peers::decide(control);
         pods::recover::reconcile(control);
         control.switch.sync(&control.inventory)?;
         pods::recover::finish(control);
+        mtu::follow(control);
         anyhow::Ok(())
     })();
     if result.is_err() && origin == Origin::Created {
@@ -208,9 +244,26 @@ fn connect(control: &Control) -> anyhow::Result<()> {
     result
 }
 
+/// Peers without a way to them are an error of configuration; a tunnel that nobody needs yet may wait
+/// for its underlay.
+fn open_tunnel(control: &Control) -> anyhow::Result<()> {
+    let result = tunnel::refresh(control);
+    let own = control.own();
+    config::check_peers(&own, &control.config.peers)?;
+    match result {
+        Err(error) if !control.config.peers.is_empty() => Err(error).context("peers cannot be reached"),
+        Err(error) => {
+            tracing::warn!("no tunnel for now: {}", error::chain(&error));
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
 /// Sockets, last of all.
 fn open_to_the_world(control: &Arc<Control>) -> anyhow::Result<()> {
-    events::follow_addresses(control)?;
+    events::follow_network(control)?;
+    cluster::follow(control).context("following the cluster's store")?;
     metrics::serve(control)?;
     server::serve(control, &control.config.read_socket(), Access::ReadOnly)?;
     server::serve(control, &control.config.admin_socket(), Access::Admin)?;
@@ -227,9 +280,13 @@ fn make_directory(path: &Path, mode: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The log filter is the one setting that can change while running.
+/// The log filter, the tunnel and the peers are what can change while running.
 fn on_hangup(control: &Control, reload: &dyn Fn() -> Result<Config, ConfigError>) {
-    let new = match reload() {
+    let reloaded = reload().and_then(|new| {
+        config::check_peers(&control.own(), &new.peers)?;
+        Ok(new)
+    });
+    let new = match reloaded {
         Ok(new) => new,
         Err(error) => {
             tracing::error!("SIGHUP: the configuration stays as it is: {}", error::chain(&error));
@@ -240,7 +297,20 @@ fn on_hangup(control: &Control, reload: &dyn Fn() -> Result<Config, ConfigError>
         Ok(()) => tracing::info!(filter = new.log_filter, "SIGHUP: log filter reloaded"),
         Err(error) => tracing::error!("SIGHUP: {error}"),
     }
-    let unchanged = Config { log_filter: control.config.log_filter.clone(), ..new };
+    control.tunnel.lock().configured.clone_from(&new.tunnel);
+    tunnel::follow(control);
+    tracing::info!(peers = new.peers.len(), "SIGHUP: peers reloaded");
+    peers::replace_static(control, new.peers.clone());
+    mtu::follow(control);
+    let running = &control.config;
+    let unchanged = Config {
+        log_filter: running.log_filter.clone(),
+        tunnel: running.tunnel.clone(),
+        peers: running.peers.clone(),
+        // What the store gave is not in the file.
+        pod_cidr: if new.etcd.is_some() { running.pod_cidr } else { new.pod_cidr },
+        ..new
+    };
     if unchanged != control.config {
         tracing::warn!("SIGHUP: other settings have changed too; they need a restart");
     }
@@ -255,6 +325,9 @@ fn stop(control: &Control) {
     }
     if !control.gate.close(DRAIN_LIMIT) {
         tracing::warn!("changes under way did not finish; the next start completes or undoes them");
+    }
+    if let Some(cluster) = &control.cluster {
+        cluster.leave();
     }
     control.switch.link().stop();
     tracing::info!("stopped");

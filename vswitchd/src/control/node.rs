@@ -2,26 +2,37 @@
 
 use std::path::PathBuf;
 use std::process::Child;
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use protocol::link::ToDatapath;
 use protocol::message::PodRef;
 use protocol::object::Timestamp;
+use store::peers::Own;
 use store::record::PodRecord;
 use store::{Store, StoreError, Transaction};
 
+use super::cluster::Cluster;
 use super::inventory::Inventory;
+use super::peers::Peers;
 use super::server::Gate;
 use super::switch::Switch;
+use super::tunnel::TunnelState;
 use crate::config::Config;
 use crate::log::{FilterError, Logs};
 
 /// The control process.
 pub(crate) struct Control {
     pub(crate) config: Config,
-    /// MTU of new pods.
-    pub(crate) pod_mtu: u16,
+    /// MTU of pods; follows the underlay's unless configured.
+    pub(crate) pod_mtu: AtomicU16,
+    /// Threads of the running datapath.
+    pub(crate) workers: AtomicU8,
+    pub(crate) tunnel: Mutex<TunnelState>,
+    pub(crate) peers: Mutex<Peers>,
+    /// In a cluster with a store.
+    pub(crate) cluster: Option<Cluster>,
     pub(crate) logs: Logs,
     pub(crate) store: Store,
     pub(crate) inventory: Mutex<Inventory>,
@@ -47,6 +58,28 @@ impl Control {
     /// Monotonic time since start, as the address allocator wants it.
     pub(crate) fn now(&self) -> Duration {
         self.clock.elapsed()
+    }
+
+    /// MTU of pods.
+    pub(crate) fn pod_mtu(&self) -> u16 {
+        self.pod_mtu.load(Ordering::Relaxed)
+    }
+
+    /// MTU of pods from now on; returns what it was.
+    pub(crate) fn set_pod_mtu(&self, ip_mtu: u16) -> u16 {
+        self.pod_mtu.swap(ip_mtu, Ordering::Relaxed)
+    }
+
+    /// Threads of the running datapath.
+    pub(crate) fn workers(&self) -> u8 {
+        self.workers.load(Ordering::Relaxed)
+    }
+
+    /// What peers must not contradict, as it is just now.
+    pub(crate) fn own(&self) -> Own {
+        let own = self.config.own();
+        let address = self.switch.tunnel().map(|tunnel| tunnel.address).or(own.address);
+        Own { address, node_addresses: self.switch.node_addresses(), ..own }
     }
 
     /// Name of a pod's network namespace.

@@ -16,7 +16,7 @@ use super::cgroup::PodCgroup;
 use super::error::chain;
 use super::lock::InstanceLock;
 use super::pods::{containers, files, network};
-use super::{gateway, preflight};
+use super::{cluster, gateway, preflight};
 use crate::config::Config;
 
 /// Threads that remove pods.
@@ -32,6 +32,7 @@ pub(crate) fn purge(config: &Config) -> anyhow::Result<()> {
     }
     fs::create_dir_all(&config.run_dir).with_context(|| format!("directory {}", config.run_dir.display()))?;
     let lock = InstanceLock::take(&config.lock_path())?;
+    let config = &as_last_run(config)?;
     let mut errors = Vec::new();
     if let Err(error) = stop_datapath(&config.datapath_socket()) {
         errors.push(format!("datapath process: {error}"));
@@ -58,6 +59,17 @@ pub(crate) fn purge(config: &Config) -> anyhow::Result<()> {
     }
     lock.remove(&config.lock_path()).with_context(|| format!("{}", config.lock_path().display()))?;
     remove_if_empty(&config.run_dir)
+}
+
+/// In a cluster with a store, the Pod CIDR is the one that was given last.
+fn as_last_run(config: &Config) -> anyhow::Result<Config> {
+    if config.etcd.is_none() || !config.store_path().exists() {
+        return Ok(config.clone());
+    }
+    match cluster::last_pod_cidr(config, &Store::open(&config.store_path())?)? {
+        Some(pod_cidr) => Ok(config.clone().with_pod_cidr(pod_cidr)?),
+        None => Ok(config.clone()),
+    }
 }
 
 fn remove_gateway(config: &Config) -> anyhow::Result<()> {

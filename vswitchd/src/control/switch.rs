@@ -6,17 +6,18 @@
 //! brings everything back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use netdev::Tap;
+use netdev::{Tap, UdpTunnel};
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use protocol::PortId;
-use protocol::link::{ConfigDelta, Epoch, FromDatapath, PortConfig, ToDatapath};
-use store::desired::{Configuration, NodeFacts, desired, diff};
+use protocol::link::{ConfigDelta, Epoch, FromDatapath, PeerConfig, PortConfig, ToDatapath, TunnelConfig};
+use protocol::{PeerId, PortId};
+use store::desired::{Configuration, NodeFacts, TunnelFacts, desired, diff};
 use store::record::PodRecord;
 
 use super::datapath_link::{DatapathLink, LinkError};
+use super::device::Held;
 use super::inventory::{Inventory, Life};
 use super::quarantine::Quarantine;
 
@@ -49,7 +50,7 @@ struct Active {
     connected: bool,
     epoch: Epoch,
     configuration: Configuration,
-    devices: BTreeMap<PortId, Tap>,
+    devices: BTreeMap<PortId, Held>,
     /// Ports whose descriptor here is not the one the datapath has.
     replaced: BTreeSet<PortId>,
     facts: Option<NodeFacts>,
@@ -86,18 +87,45 @@ impl Switch {
         self.active.lock().facts.as_ref().map(|facts| facts.node_addresses.clone()).unwrap_or_default()
     }
 
-    /// Keeps a descriptor for `port`.
-    pub(crate) fn add_device(&self, port: PortId, tap: Tap) {
+    /// Other nodes, from the next sync on.
+    pub(crate) fn set_peers(&self, peers: BTreeMap<PeerId, PeerConfig>) {
+        if let Some(facts) = self.active.lock().facts.as_mut() {
+            facts.peers = peers;
+        }
+    }
+
+    /// The node's end of the tunnel, from the next sync on.
+    pub(crate) fn set_tunnel(&self, tunnel: Option<TunnelFacts>) {
+        if let Some(facts) = self.active.lock().facts.as_mut() {
+            facts.tunnel = tunnel;
+        }
+    }
+
+    /// The node's end of the tunnel.
+    pub(crate) fn tunnel(&self) -> Option<TunnelConfig> {
+        let active = self.active.lock();
+        active.facts.as_ref()?.tunnel.as_ref().map(|tunnel| tunnel.config.clone())
+    }
+
+    /// The gateway TAP's MTU, from the next sync on; true if it differs from before.
+    pub(crate) fn set_gateway_mtu(&self, ip_mtu: u16) -> bool {
+        let mut active = self.active.lock();
+        let Some(facts) = active.facts.as_mut() else { return false };
+        std::mem::replace(&mut facts.gateway.ip_mtu, ip_mtu) != ip_mtu
+    }
+
+    /// Keeps the descriptors of `port`.
+    pub(crate) fn add_device(&self, port: PortId, device: impl Into<Held>) {
         let mut active = self.active.lock();
         if active.configuration.ports.contains_key(&port) {
             active.replaced.insert(port);
         }
-        active.devices.insert(port, tap);
+        active.devices.insert(port, device.into());
     }
 
-    /// Gives up the descriptor of `port`; the caller closes it, and syncs first if the datapath is
+    /// Gives up the descriptors of `port`; the caller closes it, and syncs first if the datapath is
     /// to let go of it too.
-    pub(crate) fn take_device(&self, port: PortId) -> Option<Tap> {
+    pub(crate) fn take_device(&self, port: PortId) -> Option<Held> {
         let mut active = self.active.lock();
         active.quarantine.forget(port);
         active.devices.remove(&port)
@@ -107,9 +135,14 @@ impl Switch {
         self.active.lock().devices.contains_key(&port)
     }
 
-    /// Calls `with` on the descriptor of `port`, if there is one.
-    pub(crate) fn with_device<R>(&self, port: PortId, with: impl FnOnce(&Tap) -> R) -> Option<R> {
-        self.active.lock().devices.get(&port).map(with)
+    /// Calls `with` on the TAP of `port`, if it has one.
+    pub(crate) fn with_tap<R>(&self, port: PortId, with: impl FnOnce(&Tap) -> R) -> Option<R> {
+        self.active.lock().devices.get(&port).and_then(Held::tap).map(with)
+    }
+
+    /// Calls `with` on the sockets of `port`, if it has some.
+    pub(crate) fn with_tunnel<R>(&self, port: PortId, with: impl FnOnce(&UdpTunnel) -> R) -> Option<R> {
+        self.active.lock().devices.get(&port).and_then(Held::tunnel).map(with)
     }
 
     /// Ports that are not read because their frames crash the datapath.
@@ -145,32 +178,53 @@ impl Switch {
         let FromDatapath::Summary(summary) = self.link.request(ToDatapath::Summary, &[])?.0 else {
             return Err(SwitchError::Answer("no summary".to_owned()));
         };
+        let ports = self.exported()?;
+        let peers = self.peer_ids()?;
+        active.epoch = summary.epoch;
+        // Its node settings, and those of its peers, are not told, so they are sent again.
+        active.configuration = Configuration::default();
+        active.configuration.peers = peers.into_iter().map(|id| (id, None)).collect();
+        for (config, device) in ports {
+            active.devices.entry(config.id).or_insert(device);
+            active.configuration.ports.insert(config.id, config);
+        }
+        active.interrupted = false;
+        Ok(())
+    }
+
+    /// The ports of the datapath with duplicates of their descriptors.
+    fn exported(&self) -> Result<Vec<(PortConfig, Held)>, SwitchError> {
         let mut ports = Vec::new();
         let mut after = None;
         loop {
             let (answer, fds) = self.link.request(ToDatapath::ExportPorts { after }, &[])?;
             let FromDatapath::Ports(page) = answer else { return Err(unexpected(answer)) };
-            if page.len() != fds.len() {
-                return Err(SwitchError::Answer(format!(
-                    "{} ports with {} descriptors",
-                    page.len(),
-                    fds.len()
-                )));
-            }
-            let Some(last) = page.last() else { break };
+            let Some(last) = page.last() else { return Ok(ports) };
             after = Some(last.id);
-            ports.extend(page.into_iter().zip(fds));
+            let mut fds = fds.into_iter();
+            for config in page {
+                let its = fds.by_ref().take(config.device.descriptors()).collect();
+                let odd = || SwitchError::Answer(format!("port {} without its descriptors", config.id));
+                let device = Held::from_fds(&config, its).ok_or_else(odd)?;
+                ports.push((config, device));
+            }
+            if fds.next().is_some() {
+                return Err(SwitchError::Answer("more descriptors than its ports have".to_owned()));
+            }
         }
-        active.epoch = summary.epoch;
-        // Its node settings are not told, so they are sent again.
-        active.configuration = Configuration::default();
-        for (config, fd) in ports {
-            let device = || Tap::from_fd(config.device, fd, config.offloads);
-            active.devices.entry(config.id).or_insert_with(device);
-            active.configuration.ports.insert(config.id, config);
+    }
+
+    /// The numbers of the peers that the datapath has.
+    fn peer_ids(&self) -> Result<Vec<PeerId>, SwitchError> {
+        let mut ids = Vec::new();
+        let mut after = None;
+        loop {
+            let (answer, _) = self.link.request(ToDatapath::Peers { after }, &[])?;
+            let FromDatapath::Peers(page) = answer else { return Err(unexpected(answer)) };
+            let Some((last, _)) = page.last() else { return Ok(ids) };
+            after = Some(*last);
+            ids.extend(page.into_iter().map(|(id, _)| id));
         }
-        active.interrupted = false;
-        Ok(())
     }
 
     /// Makes the datapath forget deltas that wait for a commit which never came, because their sender
@@ -245,7 +299,7 @@ impl Switch {
     fn send(&self, active: &mut Active, delta: ConfigDelta) -> Result<(), SwitchError> {
         let commit = delta.commit;
         let fds: Vec<BorrowedFd<'_>> =
-            delta.attach.iter().filter_map(|port| active.devices.get(&port.id)).map(AsFd::as_fd).collect();
+            delta.attach.iter().filter_map(|port| active.devices.get(&port.id)).flat_map(Held::fds).collect();
         match self.link.request(ToDatapath::Apply(delta), &fds)?.0 {
             FromDatapath::Applied { epoch } => {
                 if commit {

@@ -2,13 +2,16 @@
 
 use protocol::PortId;
 use protocol::link::{FromDatapath, Summary, ToDatapath};
-use protocol::message::{DatapathStatus, ITEMS_PER_RESPONSE, Items, Kind, Status};
+use protocol::message::{DatapathStatus, ITEMS_PER_RESPONSE, Items, Kind, Status, TunnelStatus};
 use protocol::name::Namespace;
 use protocol::object::{DropEntry, FdbEntry, Flow, NeighborEntry, Node, Port, PortCounters};
 
+use store::desired::{FIRST_TUNNEL_PORT, GATEWAY_PORT};
+
+use super::cluster::Cluster;
 use super::node::Control;
-use super::pods;
 use super::switch::{SwitchError, unexpected};
+use super::{peers, pods, routes};
 
 /// Rows of a kind, in pages of at most [`ITEMS_PER_RESPONSE`].
 pub(crate) fn list(
@@ -18,12 +21,14 @@ pub(crate) fn list(
 ) -> Result<Vec<Items>, SwitchError> {
     Ok(match kind {
         Kind::Pods => paged(pods::list(control, namespace), Items::Pods),
-        Kind::Nodes => paged(vec![node(control)], Items::Nodes),
+        Kind::Nodes => paged(nodes(control)?, Items::Nodes),
         Kind::Fdb => paged(fdb(control)?, Items::Fdb),
         Kind::Neighbors => paged(neighbors(control)?, Items::Neighbors),
         Kind::Flows => paged(flows(control)?, Items::Flows),
         Kind::Ports => paged(ports(control)?, Items::Ports),
         Kind::Drops => paged(drops(control)?, Items::Drops),
+        Kind::Peers => paged(peers::rows(control)?, Items::Peers),
+        Kind::Routes => paged(routes::rows(control)?, Items::Routes),
     })
 }
 
@@ -155,14 +160,59 @@ pub(crate) fn node(control: &Control) -> Node {
         addresses: control.switch.node_addresses(),
         pod_cidr: config.pod_cidr,
         gateway: config.gateway(),
-        pod_mtu: control.pod_mtu,
-        pods: u32::try_from(control.inventory.lock().len()).unwrap_or(u32::MAX),
-        ready: control.switch.link().status().pid.is_some() && control.switch_problem.lock().is_none(),
+        pod_mtu: Some(control.pod_mtu()),
+        pods: Some(saturated(control.inventory.lock().len())),
+        ready: Some(control.switch.link().status().pid.is_some() && control.switch_problem.lock().is_none()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: nix::sys::utsname::uname()
             .map(|name| name.release().to_string_lossy().into_owned())
             .unwrap_or_default(),
     }
+}
+
+/// This node, and those it knows of.
+fn nodes(control: &Control) -> Result<Vec<Node>, SwitchError> {
+    let mut health = peers::health(control)?;
+    let peers = control.peers.lock();
+    let others = peers.known().filter_map(|peer| {
+        let pod_cidr = *peer.spec.pod_cidrs.first()?;
+        let said = control.cluster.as_ref().and_then(|cluster| cluster.node(&peer.spec.name));
+        Some(Node {
+            name: peer.spec.name.clone(),
+            addresses: peer.spec.node_addresses.clone(),
+            pod_cidr,
+            gateway: store::ipam::Ipam::new(pod_cidr).gateway(),
+            pod_mtu: said.as_ref().map(|said| said.spec.ip_mtu).filter(|mtu| *mtu > 0),
+            pods: None,
+            ready: health.remove(&peer.id).and_then(|health| health.reachable),
+            version: said.map(|said| said.spec.version).unwrap_or_default(),
+            kernel: String::new(),
+        })
+    });
+    let mut nodes: Vec<Node> = others.collect();
+    drop(peers);
+    nodes.push(node(control));
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(nodes)
+}
+
+fn tunnel_status(control: &Control) -> Option<TunnelStatus> {
+    let tunnel = control.switch.tunnel()?;
+    let peers = peers::rows(control).unwrap_or_default();
+    let count = |state| saturated(peers.iter().filter(|peer| peer.health.reachable == state).count());
+    Some(TunnelStatus {
+        address: tunnel.address.into(),
+        udp_port: tunnel.udp_port,
+        vni: tunnel.vni,
+        underlay_mtu: tunnel.underlay_mtu,
+        peers: saturated(peers.len()),
+        peers_up: count(Some(true)),
+        peers_unknown: count(None),
+    })
+}
+
+fn saturated(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// What `vpodctl status` shows.
@@ -194,6 +244,8 @@ pub(crate) fn status(control: &Control) -> Status {
         control_started: control.started,
         datapath,
         datapath_restarts: link.restarts,
+        tunnel: tunnel_status(control),
+        cluster: control.cluster.as_ref().map(Cluster::status),
         state_dir: control.config.state_dir.display().to_string(),
         log_filter: control.logs.filter(),
         problems,
@@ -212,7 +264,16 @@ fn problems(control: &Control) -> Vec<String> {
     let mut problems: Vec<String> = control.unreadable.clone();
     problems.extend(control.store_problem.lock().clone());
     problems.extend(control.switch_problem.lock().clone());
+    problems.extend(control.tunnel.lock().problem.as_ref().map(|problem| format!("no tunnel: {problem}")));
+    problems.extend(control.cluster.iter().flat_map(Cluster::problems));
+    problems.extend(control.peers.lock().problems().iter().cloned());
     let quarantined = control.switch.quarantined();
+    if quarantined.range(FIRST_TUNNEL_PORT..).next().is_some() {
+        problems.push(
+            "the tunnel is quarantined: packets of other nodes crashed the datapath twice within a minute; restart vswitchd"
+                .to_owned(),
+        );
+    }
     let inventory = control.inventory.lock();
     for (pod, entry) in inventory.iter() {
         if let Some(failure) = &entry.failure {
@@ -226,7 +287,7 @@ fn problems(control: &Control) -> Vec<String> {
     }
     // The switch is never asked with the inventory locked: it takes the locks the other way round.
     drop(inventory);
-    if !control.switch.has_device(store::desired::GATEWAY_PORT) {
+    if !control.switch.has_device(GATEWAY_PORT) {
         problems.push(format!(
             "the gateway device {} is missing: this node does not reach its pods",
             control.config.gateway_device

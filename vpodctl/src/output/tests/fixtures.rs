@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use protocol::message::{DatapathStatus, Status};
+use protocol::message::{ClusterStatus, DatapathStatus, Status, TunnelStatus};
 use protocol::object::{
     Container, ContainerState, ContainerStatus, DropCount, DropEntry, Exit, FdbEntry, Flow, NeighborEntry,
-    Node, ObjectMeta, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters, PortKind, PortState, Resources,
-    RestartPolicy, Timestamp,
+    Node, ObjectMeta, Peer, PeerHealth, PeerOrigin, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters,
+    PortKind, PortState, Resources, RestartPolicy, Route, RouteVia, Timestamp,
 };
 use protocol::{Mac, Offloads, PortId};
 
@@ -98,12 +98,69 @@ pub(super) fn node() -> Node {
         addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         pod_cidr: "10.244.0.0/24".parse().unwrap(),
         gateway: "10.244.0.1".parse().unwrap(),
-        pod_mtu: 1450,
-        pods: 8,
-        ready: true,
+        pod_mtu: Some(1450),
+        pods: Some(8),
+        ready: Some(true),
         version: "0.1.0".to_owned(),
         kernel: "6.1.0-18-amd64".to_owned(),
     }
+}
+
+/// This node, one that answers, one that does not, and one that is not asked.
+pub(super) fn nodes() -> Vec<Node> {
+    let other = |number: u8, ready| Node {
+        name: format!("node-{number}"),
+        addresses: vec![format!("192.0.2.{number}").parse().unwrap()],
+        pod_cidr: format!("10.244.{number}.0/24").parse().unwrap(),
+        gateway: format!("10.244.{number}.1").parse().unwrap(),
+        pod_mtu: None,
+        pods: None,
+        ready,
+        version: String::new(),
+        kernel: String::new(),
+    };
+    vec![node(), other(2, Some(true)), other(3, Some(false)), other(4, None)]
+}
+
+pub(super) fn peers() -> Vec<Peer> {
+    let peer = |number: u8, origin, health| Peer {
+        name: format!("node-{number}"),
+        address: format!("192.0.2.{number}").parse().unwrap(),
+        udp_port: 4789,
+        pod_cidrs: vec![format!("10.244.{number}.0/24").parse().unwrap()],
+        origin,
+        pod_mtu: 1450,
+        health,
+    };
+    let well = PeerHealth {
+        reachable: Some(true),
+        last_seen_ms: Some(340),
+        rtt_us: Some(1042),
+        loss_percent: Some(0),
+        path_mtu: Some(1500),
+        tx_packets: 1000,
+        tx_bytes: 1_400_000,
+        rx_packets: 900,
+        rx_bytes: 60_000,
+    };
+    let away =
+        PeerHealth { reachable: Some(false), last_seen_ms: Some(61_250), loss_percent: Some(100), ..well };
+    let plain = PeerHealth { tx_packets: 3, tx_bytes: 294, ..PeerHealth::default() };
+    let mut several = peer(4, PeerOrigin::Static, plain);
+    several.pod_cidrs.push("10.244.40.0/24".parse().unwrap());
+    vec![peer(2, PeerOrigin::Cluster, well), peer(3, PeerOrigin::Cluster, away), several]
+}
+
+pub(super) fn routes() -> Vec<Route> {
+    let route = |destination: &str, via| Route { destination: destination.parse().unwrap(), via, mtu: 1450 };
+    let peer = || RouteVia::Peer { name: "node-2".to_owned(), address: "192.0.2.2".parse().unwrap() };
+    vec![
+        route("10.244.0.1/32", RouteVia::Gateway),
+        route("192.0.2.2/32", peer()),
+        route("10.244.0.0/24", RouteVia::Local),
+        route("10.244.2.0/24", peer()),
+        route("10.244.0.0/16", RouteVia::Unreachable),
+    ]
 }
 
 pub(super) fn ports() -> Vec<Port> {
@@ -220,6 +277,21 @@ pub(super) fn status() -> Status {
             dropped: 1,
         }),
         datapath_restarts: 2,
+        tunnel: Some(TunnelStatus {
+            address: "192.0.2.1".parse().unwrap(),
+            udp_port: 4789,
+            vni: 1,
+            underlay_mtu: 1500,
+            peers: 4,
+            peers_up: 2,
+            peers_unknown: 1,
+        }),
+        cluster: Some(ClusterStatus {
+            endpoints: vec!["https://192.0.2.9:2379".to_owned(), "https://192.0.2.10:2379".to_owned()],
+            connected: false,
+            since: ago(90),
+            message: Some("connection refused".to_owned()),
+        }),
         state_dir: "/var/lib/vswitchd".to_owned(),
         log_filter: "info".to_owned(),
         problems: Vec::new(),

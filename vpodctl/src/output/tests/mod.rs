@@ -3,12 +3,12 @@
 mod fixtures;
 
 use insta::assert_snapshot;
-use protocol::object::{DropEntry, FdbEntry, Flow, NeighborEntry, Node, Pod, Port};
+use protocol::object::{DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, PeerHealth, Pod, Port};
 
 use super::table::View;
 use super::{Format, Resource, render};
 use crate::pod::describe::describe;
-use crate::{daemon, node, port};
+use crate::{daemon, node, peer, port};
 use fixtures::NOW;
 
 const PLAIN: View = View { wide: false, all_namespaces: false, no_headers: false };
@@ -94,6 +94,37 @@ fn switch_tables_have_a_column_per_question() {
 }
 
 #[test]
+fn other_nodes_have_tables_documents_and_descriptions() {
+    let (nodes, peers, routes) = (fixtures::nodes(), fixtures::peers(), fixtures::routes());
+    let texts = [
+        text(&nodes, Format::Wide, WIDE),
+        text(&nodes[2..3], Format::Json, PLAIN),
+        text(&peers, Format::Table, PLAIN),
+        text(&peers, Format::Wide, WIDE),
+        text(&peers[..1], Format::Json, PLAIN),
+        text(&peers[2..], Format::Json, PLAIN),
+        text(&peers, Format::Name, PLAIN),
+        text(&routes, Format::Table, PLAIN),
+        text(&routes[2..4], Format::Json, PLAIN),
+        node::describe(&nodes[3]),
+        peer::describe(&peers[0]),
+        peer::describe(&peers[1]),
+        peer::describe(&peers[2]),
+    ];
+    assert_snapshot!("other_nodes", texts.join("\n"));
+}
+
+#[test]
+fn a_peer_that_only_counts_is_no_news() {
+    let peer = &fixtures::peers()[0];
+    let health = |health| Peer { health, ..peer.clone() };
+    let busy = health(PeerHealth { tx_packets: 2000, rtt_us: Some(7), last_seen_ms: Some(1), ..peer.health });
+    let away = health(PeerHealth { reachable: Some(false), ..peer.health });
+    let smaller = Peer { pod_mtu: 1350, ..peer.clone() };
+    assert!(!busy.differs(peer) && away.differs(peer) && smaller.differs(peer));
+}
+
+#[test]
 fn switch_objects_have_documents_and_names() {
     let documents = [
         text(&[fixtures::node()], Format::Json, PLAIN),
@@ -125,6 +156,8 @@ fn descriptions_and_status_are_complete() {
     let status = fixtures::status();
     let away = protocol::message::Status {
         datapath: None,
+        tunnel: None,
+        cluster: None,
         problems: vec!["the datapath is being started".to_owned(), "the disk is full".to_owned()],
         ..fixtures::status()
     };

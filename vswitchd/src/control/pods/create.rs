@@ -144,7 +144,7 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
         provisioning: Provisioning::Pending,
         netns: control.netns_name(&pod),
         port,
-        ip_mtu: control.pod_mtu,
+        ip_mtu: control.pod_mtu(),
         device: DeviceKind::VnetTap,
         offloads: Offloads::NONE,
     };
@@ -177,7 +177,7 @@ const fn ipam_code(error: &IpamError) -> ErrorCode {
 }
 
 /// From the kernel's generator: RFC 9562 version 4.
-fn new_uid() -> std::io::Result<String> {
+pub(crate) fn new_uid() -> std::io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().to_owned())
 }
 
@@ -211,7 +211,7 @@ fn build(control: &Control, pod: &PodRef, record: &mut PodRecord, netns: &mut Ne
     control.switch.sync(&control.inventory).map_err(|e| api(ErrorCode::Unavailable, &object, &e))?;
     control
         .switch
-        .with_device(record.port, |tap| tap.set_carrier(true))
+        .with_tap(record.port, |tap| tap.set_carrier(true))
         .transpose()
         .map_err(|e| internal(&e))?;
 

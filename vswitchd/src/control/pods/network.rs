@@ -120,6 +120,22 @@ fn default_route(gateway: IpAddr) -> IpNet {
     }
 }
 
+/// Gives `eth0` another MTU; done if it, or the namespace, is gone.
+pub(crate) fn set_mtu(name: &str, ip_mtu: u16) -> Result<(), NetworkError> {
+    let netns = match netns::open(name) {
+        Ok(netns) => netns,
+        Err(netns::NetnsError::NotFound { .. } | netns::NetnsError::NotANamespace { .. }) => return Ok(()),
+        Err(other) => return Err(other.into()),
+    };
+    netns.run(|| {
+        let mut netlink = Netlink::open()?;
+        match netlink.find_link(DEVICE)? {
+            Some(link) => Ok(netlink.set_mtu(link.index, ip_mtu.into())?),
+            None => Ok(()),
+        }
+    })?
+}
+
 /// Removes `eth0`, for when no descriptor of it is left here; done if it, or the namespace, is gone.
 pub(crate) fn delete_device(name: &str) -> Result<(), NetworkError> {
     let netns = match netns::open(name) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use protocol::message::PodRef;
 use protocol::object::Timestamp;
+use store::desired::FIRST_TUNNEL_PORT;
 use store::ipam::Ipam;
 use store::record::{CoolingRecord, PodRecord, Provisioning};
 use store::{Key, Kind, Store, StoreError, Transaction};
@@ -22,17 +23,29 @@ pub(crate) fn load(config: &Config, store: &Store) -> Result<(Inventory, Vec<Str
     let mut inventory = Inventory::new(Ipam::new(config.pod_cidr));
     let mut problems = Vec::new();
     let mut half_made = Vec::new();
+    let mut displaced = Vec::new();
     for (key, record) in store.list::<PodRecord>(Kind::Pod)? {
         match record {
             Ok(versioned) => {
                 let mut record = versioned.value;
                 record.metadata.resource_version = versioned.revision;
                 match record.provisioning {
+                    Provisioning::Ready if record.port >= FIRST_TUNNEL_PORT => displaced.push(record),
                     Provisioning::Ready => adopt(&mut inventory, record, &mut problems),
                     Provisioning::Pending => half_made.push(record),
                 }
             }
             Err(error) => problems.push(format!("{key}: {error}")),
+        }
+    }
+    // An earlier release gave such numbers to pods.
+    for mut record in displaced {
+        match inventory.free_port() {
+            Some(free) => {
+                record.port = free;
+                adopt(&mut inventory, record, &mut problems);
+            }
+            None => problems.push(format!("pod {}: no port of the switch is free", reference(&record))),
         }
     }
     // After the others: an address or port number that was given to one of them since is theirs, and
@@ -159,7 +172,7 @@ fn restore(control: &Control, pod: &PodRef, record: &PodRecord) -> Result<(), St
 pub(crate) fn finish(control: &Control) {
     let ports: Vec<_> = control.inventory.lock().iter().map(|(_, entry)| entry.record.port).collect();
     for port in ports.into_iter().chain([store::desired::GATEWAY_PORT]) {
-        if let Some(Err(error)) = control.switch.with_device(port, |tap| tap.set_carrier(true)) {
+        if let Some(Err(error)) = control.switch.with_tap(port, |tap| tap.set_carrier(true)) {
             tracing::error!(%port, "carrier: {}", chain(&error));
         }
     }

@@ -9,6 +9,7 @@ use std::io;
 use store::record::PodRecord;
 
 use super::super::cgroup::PodCgroup;
+use super::super::device::Held;
 use super::super::error::chain;
 use super::super::node::Control;
 use super::{containers, files, network};
@@ -50,7 +51,7 @@ fn detach(control: &Control, record: &PodRecord) -> Result<(), String> {
     if let Err(error) = control.switch.sync(&control.inventory) {
         tracing::warn!(port = %record.port, "detaching: {}", chain(&error));
     }
-    let gone = device.is_some_and(|tap| tap.set_persistent(false).is_ok());
+    let gone = device.as_ref().and_then(Held::tap).is_some_and(|tap| tap.set_persistent(false).is_ok());
     if gone && !netdev::netns::path_of(&record.netns).exists() {
         return Ok(());
     }

@@ -67,6 +67,8 @@ fn halves(items: Items) -> Option<(Items, Items)> {
         Items::Flows(rows) => split(rows, Items::Flows),
         Items::Ports(rows) => split(rows, Items::Ports),
         Items::Drops(rows) => split(rows, Items::Drops),
+        Items::Peers(rows) => split(rows, Items::Peers),
+        Items::Routes(rows) => split(rows, Items::Routes),
     }
 }
 

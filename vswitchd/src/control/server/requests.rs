@@ -8,7 +8,7 @@ use protocol::message::{AdminRequest, ApiError, ErrorCode, ReadRequest, Response
 use super::super::error::chain;
 use super::super::node::Control;
 use super::super::pods::{self, containers, create, delete};
-use super::super::{capture, container_logs, metrics, tables};
+use super::super::{capture, cluster, container_logs, metrics, tables};
 use super::connection::Client;
 
 /// Answers one request.
@@ -36,6 +36,9 @@ pub(super) fn answer(
         }
         AdminRequest::EnterPod(pod) => change(control, client, "exec", &pod, || {
             containers::usable(control, &pod).map(|record| Response::Entry(pods::entry(&record)))
+        }),
+        AdminRequest::DeleteNode(name) => change(control, client, "delete-node", &name, || {
+            cluster::delete_node(control, name.as_str()).map(|()| Response::Done)
         }),
         AdminRequest::SetLogFilter(filter) => change(control, client, "set-log-filter", &filter, || {
             control
