@@ -62,7 +62,9 @@ impl Spin {
     }
 
     fn on_found(&mut self) -> Idle {
-        if self.spinning {
+        // A frame that was there at the first look was not brought by spinning: on the same core, the
+        // receiver of the last one has run in between and answered.
+        if self.spinning && self.since.is_some() {
             self.penalty = MIN_PENALTY;
         }
         self.since = None;
@@ -141,10 +143,25 @@ mod tests {
         }
         assert!(slept <= MAX_PENALTY);
         for _ in 0..100 {
+            assert_eq!(spin.on_idle(false, at(now)), Idle::Spin);
             now += 10_000;
             assert_eq!(spin.on_idle(true, at(now)), Idle::Spin, "found while spinning");
         }
         assert_eq!(spin.penalty, MIN_PENALTY);
+    }
+
+    #[test]
+    fn a_frame_at_the_first_look_says_nothing_about_spinning() {
+        let mut spin = Spin::new();
+        let at = Instant::from_nanos;
+        assert_eq!(spin.on_idle(true, at(0)), Idle::Spin);
+        assert_eq!(spin.on_idle(false, at(1)), Idle::Spin);
+        assert_eq!(spin.on_idle(false, at(100_000)), Idle::Sleep);
+        let penalty = spin.penalty;
+        for now in 0..2 * u64::from(MIN_PENALTY) {
+            let _ = spin.on_idle(true, at(200_000 + now));
+        }
+        assert_eq!(spin.penalty, penalty);
     }
 
     #[test]

@@ -36,7 +36,7 @@ use super::link_server::EventSender;
 use super::peers::{Message, Peers};
 use super::ports::Ports;
 use super::ready::{Budget, ReadyList};
-use super::rest::{Load, REST, Rest};
+use super::rest::{Load, Rest};
 use super::spin::{Idle, Spin};
 use super::{Clock, crash, requests};
 
@@ -197,7 +197,7 @@ impl Worker {
             let now = self.clock.now();
             latest = Some(now);
             budget.spend(self.batch.len(), self.batch.bytes());
-            self.rest.on_batch(self.batch.len(), self.batch.bytes());
+            self.rest.on_batch(port, self.batch.len(), self.batch.bytes(), now);
             self.switch.process(&mut self.batch, now, &mut self.ports);
             self.batch.recycle(&mut self.pool);
             if self.peers.exist() {
@@ -289,13 +289,13 @@ impl Worker {
     /// How long the next poll may wait, when this turn's found events or did not.
     fn next_timeout(&mut self, found: bool, now: Instant, deadline: Option<Duration>) -> Option<Duration> {
         if !self.ready.is_empty() || !self.commands.is_empty() || self.peers.wait_to_be_heard() {
-            if self.rest.on_backlog(now) {
-                std::thread::sleep(REST);
+            if let Some(rest) = self.rest.on_backlog(now) {
+                std::thread::sleep(rest);
             }
             return Some(Duration::ZERO);
         }
-        if self.rest.on_empty(now) {
-            std::thread::sleep(REST);
+        if let Some(rest) = self.rest.on_empty(now) {
+            std::thread::sleep(rest);
             return Some(Duration::ZERO);
         }
         match self.spin.on_idle(found, now) {
