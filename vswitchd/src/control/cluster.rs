@@ -36,6 +36,8 @@ use crate::config::{self, Config};
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// A cause that stays is said this often.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
+/// For the last word to the store.
+const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 /// Changes that come together are applied together.
 const SETTLE: Duration = Duration::from_millis(20);
 /// Changes on their way from the mirror.
@@ -395,10 +397,18 @@ impl Cluster {
         problems
     }
 
-    /// Ends the lease, so that others see at once that this node is gone.
+    /// Ends the lease, so that others see at once that this node is gone. A store that is away is not
+    /// waited for: the lease ends by itself.
     pub(crate) fn leave(&self) {
-        if let Some(registration) = self.registration.lock().take() {
+        let Some(registration) = self.registration.lock().take() else { return };
+        let (done, ended) = crossbeam_channel::bounded::<()>(0);
+        let leaving = std::thread::Builder::new().name("leave".to_owned()).spawn(move || {
             registration.stop();
+            drop(done);
+        });
+        if leaving.is_ok() {
+            // Becomes disconnected when it is done.
+            let _ = ended.recv_timeout(LEAVE_LIMIT);
         }
     }
 }
