@@ -77,7 +77,7 @@ fn processing_allocates_nothing() {
         h.wait(Duration::from_millis(20));
         let before = allocations::so_far();
         h.switch.process(&mut batch, h.now, &mut egress);
-        h.switch.on_deadline(h.now);
+        h.switch.on_deadline(h.now, &mut egress);
         while let Some(learned) = h.switch.take_learned(h.now) {
             other_worker.switch.learn_remote(&learned, h.now);
         }
