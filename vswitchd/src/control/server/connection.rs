@@ -67,6 +67,7 @@ fn halves(items: Items) -> Option<(Items, Items)> {
         Items::Flows(rows) => split(rows, Items::Flows),
         Items::Ports(rows) => split(rows, Items::Ports),
         Items::Drops(rows) => split(rows, Items::Drops),
+        Items::Peers(_) | Items::Routes(_) => None,
     }
 }
 
