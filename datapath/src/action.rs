@@ -43,7 +43,10 @@ impl Forward {
 
     /// At layer 3.
     pub(crate) const fn routed(egress: PortId, destination: Mac, source: Mac, counts_hop: bool) -> Self {
-        Self { egress, rewrite: Some(Rewrite { destination, source, peer: None, counts_hop, translation: None }) }
+        Self {
+            egress,
+            rewrite: Some(Rewrite { destination, source, peer: None, counts_hop, translation: None }),
+        }
     }
 
     /// To another node, by the tunnel port `egress`.

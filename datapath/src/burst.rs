@@ -47,7 +47,8 @@ impl Switch {
         let Some(mut merge) = self.begin(head, seen) else { return burst };
         for ((_, next), next_seen) in next.iter().zip(next_seen) {
             let (Ok(received), Ok(next_received)) = (&seen.received, &next_seen.received) else { break };
-            if !is_same_flow(seen, next_seen) || !merge.append(head, received, next.ethernet(), next_received) {
+            if !is_same_flow(seen, next_seen) || !merge.append(head, received, next.ethernet(), next_received)
+            {
                 break;
             }
             burst.frames += 1;

@@ -238,7 +238,11 @@ impl Desired {
             .collect();
         for peer in self.peers.values().map(AsRef::as_ref) {
             let address = peer.address;
-            if address.is_unspecified() || address.is_multicast() || address.is_broadcast() || peer.udp_port == 0 {
+            if address.is_unspecified()
+                || address.is_multicast()
+                || address.is_broadcast()
+                || peer.udp_port == 0
+            {
                 return bad(peer, format!("{address}:{} is not where a node receives", peer.udp_port));
             }
             if own.and_then(|node| node.tunnel.as_ref()).is_some_and(|tunnel| tunnel.address == address) {
@@ -254,7 +258,9 @@ impl Desired {
             for net in peer.pod_cidrs.iter().copied().chain(nodes) {
                 match v4(net) {
                     Some(net) => owned.push((net, Some(peer))),
-                    None => return bad(peer, format!("{net} is not IPv4, which is all this version forwards")),
+                    None => {
+                        return bad(peer, format!("{net} is not IPv4, which is all this version forwards"));
+                    }
                 }
             }
         }

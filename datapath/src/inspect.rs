@@ -6,9 +6,9 @@
 use std::net::IpAddr;
 
 use etherparse::IpNumber;
-use protocol::{PeerId, PortId};
 use protocol::link::Summary;
 use protocol::object::{FdbEntry, Flow, NeighborEntry, PeerHealth};
+use protocol::{PeerId, PortId};
 
 use crate::l2::fdb::Station;
 use crate::switch::Switch;

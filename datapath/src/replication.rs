@@ -40,12 +40,25 @@ pub struct Learned {
 /// Where a station or an address is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Known {
-    Station { mac: Mac, port: PortId },
-    Neighbor { ip: IpAddr, mac: Mac, port: PortId },
+    Station {
+        mac: Mac,
+        port: PortId,
+    },
+    Neighbor {
+        ip: IpAddr,
+        mac: Mac,
+        port: PortId,
+    },
     /// A peer answered a keep-alive, which another worker may wait for.
-    Answer { peer: PeerId, nonce: u64 },
+    Answer {
+        peer: PeerId,
+        nonce: u64,
+    },
     /// How large packets to a peer may be.
-    PathMtu { peer: PeerId, mtu: u16 },
+    PathMtu {
+        peer: PeerId,
+        mtu: u16,
+    },
 }
 
 impl Known {

@@ -103,8 +103,7 @@ impl SlowPath {
 
     /// Whether the source is a learned station, then known to be here.
     fn learn_source(&mut self, port: &PortConfig, packet: &Packet, now: Instant) -> Verdict<bool> {
-        let learns =
-            !port.port_security && packet.source != port.mac && port.kind != PortKind::Tunnel;
+        let learns = !port.port_security && packet.source != port.mac && port.kind != PortKind::Tunnel;
         if learns {
             let news = self.fdb.learn(packet.source, port.id, now)?;
             self.outbox.push(news, Known::Station { mac: packet.source, port: port.id });

@@ -75,7 +75,8 @@ impl Seen {
     fn classify(ingress: PortId, frame: &mut Frame, ports: &Ports, flows: &FlowTable) -> Self {
         let (bytes, packets) = (frame.received_bytes(), frame.packets());
         let received = read(ingress, frame, ports);
-        let probe = received.as_ref().ok().and_then(|received| flows.probe(ingress, frame.peer(), &received.packet));
+        let probe =
+            received.as_ref().ok().and_then(|received| flows.probe(ingress, frame.peer(), &received.packet));
         Self { bytes, packets, received, probe }
     }
 }

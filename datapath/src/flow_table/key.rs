@@ -49,7 +49,9 @@ impl FlowKey {
             packet.source.to_u64() << 16 | u64::from(ingress.0),
             packet.destination.to_u64() << 16 | u64::from(ip.protocol) << 8,
             u64::from(ip.source.to_bits()) << 32 | u64::from(ip.destination.to_bits()),
-            u64::from(source_port) << 48 | u64::from(destination_port) << 32 | peer.map_or(0, |id| u64::from(id.0) + 1),
+            u64::from(source_port) << 48
+                | u64::from(destination_port) << 32
+                | peer.map_or(0, |id| u64::from(id.0) + 1),
         ]))
     }
 

@@ -51,8 +51,8 @@ use std::time::Duration;
 
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
-use protocol::{PeerId, PortId};
 use protocol::link::FlowEvictions;
+use protocol::{PeerId, PortId};
 
 use crate::action::Forward;
 use crate::burst::Burst;

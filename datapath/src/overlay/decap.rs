@@ -11,6 +11,7 @@
 use protocol::{PeerId, PortId};
 
 use super::{Datagram, ecn, keep_alive, mss, vxlan};
+use crate::Egress;
 use crate::batch::Batch;
 use crate::frame::Frame;
 use crate::offload::merge::Merge;
@@ -21,7 +22,6 @@ use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::vnet::{Checksum, Offload};
 use crate::wire::{Body, Packet, ethernet};
-use crate::Egress;
 
 /// What was in a datagram.
 enum Inner<'a> {

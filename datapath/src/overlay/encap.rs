@@ -79,8 +79,11 @@ impl Switch {
             let id = overlay.peers.with_pods(overlay.bum_from % count)?;
             overlay.bum_from = (overlay.bum_from + 1) % count;
             let fits = overlay.peers.get(id).is_some_and(|peer| ip_len <= usize::from(peer.ip_mtu()));
-            let sent =
-                if fits { overlay.send(id, to, frame, received, egress) } else { Err(DropReason::FrameTooBig) };
+            let sent = if fits {
+                overlay.send(id, to, frame, received, egress)
+            } else {
+                Err(DropReason::FrameTooBig)
+            };
             if verdict.is_none_or(|verdict: Verdict| verdict.is_err()) {
                 verdict = Some(sent);
             }
@@ -186,6 +189,7 @@ fn entropy(seed: u64, ip: &Ipv4) -> u32 {
     };
     let addresses = u64::from(ip.source.to_bits()) << 32 | u64::from(ip.destination.to_bits());
     let mixed = (addresses ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mixed = (mixed ^ mixed >> 32 ^ ports << 8 ^ u64::from(ip.protocol)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    let mixed =
+        (mixed ^ mixed >> 32 ^ ports << 8 ^ u64::from(ip.protocol)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     (mixed >> 32) as u32
 }

@@ -65,7 +65,13 @@ impl Round {
 
     /// Sizes of the probes that were not answered.
     fn lost(&self) -> impl Iterator<Item = u16> {
-        self.sizes.iter().enumerate().take(self.len).skip(1).filter(|(n, _)| !self.is_answered(*n)).map(|(_, s)| *s)
+        self.sizes
+            .iter()
+            .enumerate()
+            .take(self.len)
+            .skip(1)
+            .filter(|(n, _)| !self.is_answered(*n))
+            .map(|(_, s)| *s)
     }
 }
 

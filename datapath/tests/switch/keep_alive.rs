@@ -74,9 +74,9 @@ fn partition_is_reported_after_three_seconds_and_heals() {
     let mut world = World::new();
     world.run(Duration::from_secs(5));
     world.cut = true;
-    world.run(Duration::from_secs(2));
+    world.run(Duration::from_millis(1500));
     assert_eq!(world.health().reachable, Some(true));
-    world.run(Duration::from_secs(2));
+    world.run(Duration::from_millis(2500));
     let health = world.health();
     assert_eq!(health.reachable, Some(false));
     assert!(health.loss_percent.unwrap() > 20);
@@ -159,8 +159,7 @@ fn answer_heard_by_another_worker_counts() {
     let mut second = harness_a();
     let configure = |h: &mut Harness| {
         let attach = [standard_ports(), vec![tunnel_port()]].concat();
-        let node =
-            Some(protocol::link::NodeConfig { tunnel: Some(tunnel_config(NODE_IP)), ..node() });
+        let node = Some(protocol::link::NodeConfig { tunnel: Some(tunnel_config(NODE_IP)), ..node() });
         h.apply(ConfigDelta { node, attach, peers: vec![node_b()], ..ConfigDelta::default() });
     };
     first.switch = datapath::Switch::new(options(0));

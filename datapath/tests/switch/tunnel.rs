@@ -103,7 +103,8 @@ fn burst_of_small_frames_leaves_as_one_train() {
     only_train(&mut h);
     h.send_batch(&[frame(1), frame(2), frame(3)]);
     let train = only_train(&mut h);
-    let payloads: Vec<_> = train.datagrams.iter().map(|d| decode(inner(d)).payload.slice().to_vec()).collect();
+    let payloads: Vec<_> =
+        train.datagrams.iter().map(|d| decode(inner(d)).payload.slice().to_vec()).collect();
     assert_eq!(payloads, [[1; 40], [2; 40], [3; 40]]);
 }
 
@@ -383,7 +384,11 @@ fn router_has_the_addresses_of_other_nodes_pods() {
     let answer = ArpFrame::reply(router_mac(), C_IP, pod_mac(A_IP), A_IP).bytes();
     assert_eq!(ethernet(&sent[0].1), answer);
     // What nobody has nobody answers for.
-    h.assert_dropped(A, &ArpFrame::request(pod_mac(A_IP), A_IP, [10, 244, 9, 9]).bytes(), "arp_unknown_target");
+    h.assert_dropped(
+        A,
+        &ArpFrame::request(pod_mac(A_IP), A_IP, [10, 244, 9, 9]).bytes(),
+        "arp_unknown_target",
+    );
 }
 
 #[test]
@@ -435,7 +440,13 @@ fn peer_that_is_forgotten_is_unknown_at_once() {
     h.deltas();
     h.send(A, &udp(routed(A_IP, C_IP), 5, 6, b"x"));
     h.assert_deltas([(A, Delta::refused_with_error("no_route"))]);
-    assert_refused(&mut h, NODE_B_IP, 0, &vxlan(VNI, &udp(from_peer(C_IP, A_IP), 5, 6, b"x")), "unknown_peer");
+    assert_refused(
+        &mut h,
+        NODE_B_IP,
+        0,
+        &vxlan(VNI, &udp(from_peer(C_IP, A_IP), 5, 6, b"x")),
+        "unknown_peer",
+    );
 }
 
 #[test]
@@ -480,7 +491,8 @@ fn worker_uses_the_tunnel_port_that_is_its_own() {
     let second = PortConfig { id: PortId(TUNNEL.0 - 1), name: "tunnel-1".to_owned(), ..tunnel_port() };
     for worker in 0..2 {
         let options = datapath::SwitchOptions { worker, ..datapath::SwitchOptions::default() };
-        let mut h = Harness { switch: datapath::Switch::new(options), ..harness_a() };
+        let mut h = Harness::bare(Limits::default());
+        h.switch = datapath::Switch::new(options);
         let attach = [standard_ports(), vec![tunnel_port(), second.clone()]].concat();
         let node = Some(protocol::link::NodeConfig { tunnel: Some(tunnel_config(NODE_IP)), ..node() });
         h.apply(ConfigDelta { node, attach, peers: vec![node_b()], ..ConfigDelta::default() });

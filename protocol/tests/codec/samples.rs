@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use protocol::link::{
-    ConfigDelta, DeviceKind, Envelope, FlowEvictions, FromDatapath, NodeConfig, PortConfig, Summary,
-    ToDatapath,
+    ConfigDelta, DeviceKind, Envelope, FlowEvictions, FromDatapath, NodeConfig, PeerConfig, PortConfig,
+    Summary, ToDatapath, TunnelConfig,
 };
 use protocol::message::{
     AdminRequest, ApiError, CreatePod, DatapathStatus, ErrorCode, Items, Kind, PodEntry, PodRef, ReadRequest,
@@ -12,10 +12,10 @@ use protocol::message::{
 };
 use protocol::object::{
     Container, ContainerState, ContainerStatus, DropCount, DropEntry, Exit, FdbEntry, Flow, NeighborEntry,
-    Node, ObjectMeta, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters, PortKind, PortState, Resources,
-    RestartPolicy, Timestamp,
+    Node, ObjectMeta, PeerHealth, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters, PortKind, PortState,
+    Resources, RestartPolicy, Timestamp,
 };
-use protocol::{Mac, Offloads, PortId};
+use protocol::{Mac, Offloads, PeerId, PortId};
 
 const MAC: Mac = Mac([0x0a, 0x58, 10, 244, 0, 2]);
 
@@ -287,7 +287,7 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
         router_mac: Mac([0x0a, 0x58, 10, 244, 0, 1]),
         node_addresses: vec!["192.0.2.1".parse().unwrap()],
         fdb_ageing_seconds: 300,
-        tunnel: None,
+        tunnel: Some(tunnel_config()),
     };
     let delta = ConfigDelta {
         epoch: 8,
@@ -299,8 +299,8 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
             state: PortState::Quarantined,
             ..port_config()
         }],
-        forget_peers: vec![],
-        peers: vec![],
+        forget_peers: vec![PeerId(6)],
+        peers: vec![peer_config()],
         commit: true,
     };
     let bodies = [
@@ -310,12 +310,51 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
         ("link ask fdb", ToDatapath::Fdb { cursor: 0 }),
         ("link ask neighbors", ToDatapath::Neighbors { cursor: 256 }),
         ("link ask flows", ToDatapath::Flows { cursor: 70_000 }),
+        ("link ask peers", ToDatapath::Peers { after: Some(PeerId(7)) }),
         ("link ask summary", ToDatapath::Summary),
         ("link start capture", ToDatapath::StartCapture { port: PortId(4), snaplen: 96 }),
         ("link shutdown", ToDatapath::Shutdown),
         ("link set log filter", ToDatapath::SetLogFilter("debug".to_owned())),
     ];
     bodies.into_iter().map(|(name, body)| (name, Envelope { id: 300, body })).collect()
+}
+
+fn peer_config() -> PeerConfig {
+    PeerConfig {
+        id: PeerId(7),
+        name: "node-b".to_owned(),
+        address: [192, 0, 2, 3].into(),
+        udp_port: 4789,
+        pod_cidrs: vec!["10.244.1.0/24".parse().unwrap()],
+        node_addresses: vec!["192.0.2.3".parse().unwrap()],
+        router_mac: Mac([14, 88, 10, 244, 1, 1]),
+        keep_alive: true,
+        has_pods: false,
+    }
+}
+
+fn tunnel_config() -> TunnelConfig {
+    TunnelConfig {
+        vni: 1,
+        address: [192, 0, 2, 2].into(),
+        udp_port: 4789,
+        underlay_mtu: 1500,
+        clamp_mss: false,
+    }
+}
+
+fn peer_health() -> PeerHealth {
+    PeerHealth {
+        reachable: Some(true),
+        last_seen_ms: Some(12),
+        rtt_us: Some(250),
+        loss_percent: Some(0),
+        path_mtu: Some(1500),
+        tx_packets: 3,
+        tx_bytes: 300,
+        rx_packets: 4,
+        rx_bytes: 400,
+    }
 }
 
 fn from_datapath() -> Vec<(&'static str, Envelope<FromDatapath>)> {
@@ -341,6 +380,7 @@ fn from_datapath() -> Vec<(&'static str, Envelope<FromDatapath>)> {
         ("link fdb", FromDatapath::Fdb { rows: vec![fdb()], next: Some(256) }),
         ("link neighbors", FromDatapath::Neighbors { rows: vec![neighbor()], next: None }),
         ("link flows", FromDatapath::Flows { rows: vec![flow()], next: None }),
+        ("link peers", FromDatapath::Peers(vec![(PeerId(8), peer_health())])),
         ("link summary", FromDatapath::Summary(summary)),
         ("link done", FromDatapath::Done),
         ("link port detached", FromDatapath::PortDetached { port: PortId(4), cause: "EBADFD".to_owned() }),

@@ -102,7 +102,7 @@ fn outage_says_nothing_about_sizes() {
     world.rounds(60);
     assert_eq!(world.mtu(), Some(1500));
     assert_eq!(world.path.is_reachable(world.now), Some(false));
-    assert_eq!(world.path.loss_percent(), Some(84));
+    assert_eq!(world.path.loss_percent(), Some(85));
     world.rounds(1);
     assert_eq!(world.path.is_reachable(world.now), Some(true));
 }
