@@ -80,7 +80,12 @@ impl Ports {
     ///
     /// # Errors
     /// It cannot be polled, but it is there.
-    pub(super) fn insert(&mut self, registry: &Registry, port: PortId, bearer: Arc<Bearer>) -> std::io::Result<()> {
+    pub(super) fn insert(
+        &mut self,
+        registry: &Registry,
+        port: PortId,
+        bearer: Arc<Bearer>,
+    ) -> std::io::Result<()> {
         self.remove(registry, port);
         let Some(slot) = self.bearers.get_mut(port.index()) else {
             return Err(std::io::ErrorKind::InvalidInput.into());

@@ -91,9 +91,7 @@ impl Workers {
             }
             Command::Summary => Ok(sum_summaries(&self.ask_all(|| Command::Summary)?)),
             Command::Flows { cursor, max } => self.flows(cursor, max),
-            Command::Peers { after, max } => {
-                Ok(join_peers(self.ask_all(|| Command::Peers { after, max })?))
-            }
+            Command::Peers { after, max } => Ok(join_peers(self.ask_all(|| Command::Peers { after, max })?)),
             Command::StartCapture { port, .. } => self.handle(share::owner(port, self.count()))?.ask(command),
             Command::ExportPorts { .. } | Command::Fdb { .. } | Command::Neighbors { .. } => {
                 self.handle(0)?.ask(command)
