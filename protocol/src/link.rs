@@ -40,6 +40,7 @@ pub struct Envelope<T> {
 pub type Epoch = u64;
 
 /// What control says.
+#[expect(clippy::large_enum_variant, reason = "one exists at a time, on its way into or out of bytes")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToDatapath {
     /// Change the configuration. Carries the descriptors of each entry of `attach`, in order
