@@ -178,7 +178,6 @@ fn write(to: &mut Port, train: &Train<'_>, packets: u64, bytes: usize, egress: &
 
 /// The same for all packets of a flow, and for all fragments of a datagram, of which only the first has
 /// ports.
-#[expect(clippy::cast_possible_truncation, reason = "the upper half of a product is its best")]
 fn entropy(seed: u64, ip: &Ipv4) -> u32 {
     let ports = match (ip.fragment, ip.l4) {
         (

@@ -184,7 +184,7 @@ impl Switch {
                 let _ = overlay.send_message(to, id, Message::Request { nonce }, size.into(), egress);
             }
             // Now and then although nothing changed: telling may fail.
-            if let Some(mtu) = mtu.filter(|_| mtu != before || nonce % 8 == 0) {
+            if let Some(mtu) = mtu.filter(|_| mtu != before || nonce.is_multiple_of(8)) {
                 self.slow_path.outbox.push(News::Fresh, Known::PathMtu { peer: id, mtu });
             }
         }
@@ -243,7 +243,8 @@ mod tests {
             assert_eq!(Message::parse(&frame), Ok(message));
             for len in 0..LEN {
                 assert_eq!(Message::parse(&frame[..len]), Err(DropReason::KeepAliveInvalid));
-                assert_eq!(message.write(&mut frame.clone()[..len], to, from), None);
+                let mut short = frame;
+                assert_eq!(message.write(&mut short[..len], to, from), None);
             }
             for (at, value) in [(14, 2), (15, 0), (15, 3)] {
                 let mut other = frame;

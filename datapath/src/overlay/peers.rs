@@ -4,12 +4,12 @@
 //! routes, by inner address. None of these gets slower with many peers. A row survives a change of
 //! configuration together with what was found out about its path, if the outer address stayed.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
+use hashbrown::HashMap;
 use ipnet::IpNet;
 use protocol::PeerId;
 use protocol::link::PeerConfig;

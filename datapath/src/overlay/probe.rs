@@ -265,9 +265,10 @@ impl Path {
                 round.add(self.max);
             }
             Phase::Searching { .. } => {
-                let (from, range) = (u32::from(self.arrives), self.fails - u32::from(self.arrives));
-                for step in 1..=SIZES as u32 {
-                    let size = from + range * step / (SIZES as u32 + 1);
+                let from = usize::from(self.arrives);
+                let range = usize::try_from(self.fails).unwrap_or_default().saturating_sub(from);
+                for step in 1..=SIZES {
+                    let size = from + range * step / (SIZES + 1);
                     if size > from {
                         round.add(u16::try_from(size).unwrap_or(self.max));
                     }

@@ -182,7 +182,7 @@ fn what_is_not_a_peers_packet_is_dropped_by_name() {
     let frame = udp(from_peer(C_IP, A_IP), 5, 6, b"x");
     let good = vxlan(VNI, &frame);
     // Cached first, so that no refusal rests on a miss.
-    assert_eq!(h.receive(TUNNEL, NODE_B_IP, 0, &[good.clone()]).len(), 1);
+    assert_eq!(h.receive(TUNNEL, NODE_B_IP, 0, std::slice::from_ref(&good)).len(), 1);
 
     assert_refused(&mut h, [192, 0, 2, 99], 0, &good, "unknown_peer");
     assert_refused(&mut h, NODE_IP, 0, &good, "unknown_peer");
@@ -227,7 +227,7 @@ fn one_peer_cannot_use_what_belongs_to_another_even_where_the_flow_is_known() {
     };
     h.apply(ConfigDelta { peers: vec![other], ..ConfigDelta::default() });
     let datagram = vxlan(VNI, &udp(from_peer(C_IP, A_IP), 5, 6, b"x"));
-    assert_eq!(h.receive(TUNNEL, NODE_B_IP, 0, &[datagram.clone()]).len(), 1);
+    assert_eq!(h.receive(TUNNEL, NODE_B_IP, 0, std::slice::from_ref(&datagram)).len(), 1);
     assert_refused(&mut h, [192, 0, 2, 4], 0, &datagram, "source_not_of_peer");
 }
 

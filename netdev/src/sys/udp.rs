@@ -19,7 +19,7 @@ const CONTROL_IN_WORDS: usize = 9;
 #[expect(clippy::cast_possible_truncation, reason = "sixteen")]
 const NAME_LEN: libc::socklen_t = size_of::<libc::sockaddr_in>() as libc::socklen_t;
 /// As addresses have it.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "two")]
+#[expect(clippy::cast_possible_truncation, reason = "two")]
 const FAMILY: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
 
 /// A datagram, or as many as `segment_size` cuts it into.

@@ -76,8 +76,7 @@ impl Node {
         let bed = Bed::in_subnet(number, 1);
         let link = Link::start_with_workers(&bed, workers);
         let other = 1 - number;
-        let options =
-            UdpTunnelOptions { address: underlay(number), port: UDP_PORT, reuse_port: workers > 1 };
+        let options = UdpTunnelOptions { address: underlay(number), port: UDP_PORT, reuse_port: workers > 1 };
         let bind = || (0..workers).map(|_| UdpTunnel::bind(&options).unwrap()).collect::<Vec<_>>();
         let tunnels = underlay_of.netns[usize::from(number)].run(bind).unwrap();
         let delta = bed.delta(1);
@@ -140,7 +139,8 @@ impl Node {
     /// Everything that came in was forwarded or dropped by name; gives the names.
     #[track_caller]
     fn assert_conservation(&self) -> Vec<String> {
-        let FromDatapath::Counters(rows) = self.link.request(ToDatapath::Counters { after: None }, &[]).0 else {
+        let FromDatapath::Counters(rows) = self.link.request(ToDatapath::Counters { after: None }, &[]).0
+        else {
             panic!("no counters");
         };
         for (port, counters) in &rows {
