@@ -1,6 +1,8 @@
 //! What the slow path decides; [`Forward`] is also what the flow table remembers.
 
-use protocol::{Mac, PortId};
+use std::num::NonZeroU16;
+
+use protocol::{Mac, PeerId, PortId};
 
 use crate::l2::flood::Flood;
 use crate::rewrite::Rewrite;
@@ -30,6 +32,9 @@ pub(crate) struct Forward {
     pub(crate) rewrite: Option<Rewrite>,
 }
 
+/// A flow's slot has room for no more.
+const _: () = assert!(size_of::<Forward>() == 40);
+
 impl Forward {
     /// At layer 2.
     pub(crate) const fn switched(egress: PortId) -> Self {
@@ -38,7 +43,29 @@ impl Forward {
 
     /// At layer 3.
     pub(crate) const fn routed(egress: PortId, destination: Mac, source: Mac, counts_hop: bool) -> Self {
-        Self { egress, rewrite: Some(Rewrite { destination, source, counts_hop, translation: None }) }
+        Self {
+            egress,
+            rewrite: Some(Rewrite { destination, source, peer: None, counts_hop, translation: None }),
+        }
+    }
+
+    /// To another node, by the tunnel port `egress`.
+    pub(crate) fn tunnelled(
+        egress: PortId,
+        peer: PeerId,
+        destination: Mac,
+        source: Mac,
+        counts_hop: bool,
+    ) -> Self {
+        const { assert!(PeerId::MAX_PEERS < 1 << 16) };
+        let number = u16::try_from(peer.0 + 1).ok().and_then(NonZeroU16::new);
+        let rewrite = Rewrite { destination, source, peer: number, counts_hop, translation: None };
+        Self { egress, rewrite: Some(rewrite) }
+    }
+
+    /// The node it goes to, if it leaves this one.
+    pub(crate) fn peer(&self) -> Option<PeerId> {
+        self.rewrite?.peer.map(|number| PeerId(u32::from(number.get()) - 1))
     }
 
     /// Whether the station `mac` behind `port` would get it.

@@ -6,10 +6,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use protocol::PeerId;
 use protocol::link::PortConfig;
 use protocol::object::PortKind;
 
 use crate::l2::fdb::Station;
+use crate::l3::route::Target;
 use crate::slow_path::SlowPath;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ipv4::{Ipv4, Options};
@@ -22,7 +24,7 @@ const DHCP_CLIENT: u16 = 68;
 
 impl SlowPath {
     /// Lets a frame in, or says why not.
-    pub(crate) fn admit(&self, port: &PortConfig, packet: &Packet) -> Verdict {
+    pub(crate) fn admit(&self, port: &PortConfig, peer: Option<PeerId>, packet: &Packet) -> Verdict {
         if ethernet::is_reserved_group(packet.destination) {
             return Err(DropReason::ReservedMulticast);
         }
@@ -32,10 +34,14 @@ impl SlowPath {
             Body::Arp(_) => Ok(()),
             Body::Ipv4(ip) => {
                 self.admit_addresses(packet, ip)?;
-                if !self.may_use(port, ip.source) {
-                    return Err(DropReason::SpoofedIp);
+                if !self.may_use(port, peer, ip.source) {
+                    return Err(match port.kind {
+                        PortKind::Pod | PortKind::Gateway => DropReason::SpoofedIp,
+                        PortKind::Tunnel => DropReason::SourceNotOfPeer,
+                    });
                 }
-                admit_message(port, ip)
+                admit_message(port, ip)?;
+                self.admit_to_tunnel(port, ip)
             }
         }
     }
@@ -74,15 +80,43 @@ impl SlowPath {
         }
     }
 
+    /// The tunnel trusts outer addresses, so pods must not be able to write what seems to come from a
+    /// node (RFC 7348 §7).
+    fn admit_to_tunnel(&self, port: &PortConfig, ip: &Ipv4) -> Verdict {
+        match (port.kind, ip.l4) {
+            (PortKind::Pod, L4::Udp { destination_port, .. })
+                if self.overlay.is_tunnel_end(
+                    ip.destination,
+                    destination_port,
+                    self.routes.lookup(ip.destination),
+                ) =>
+            {
+                Err(DropReason::TunnelPortProtected)
+            }
+            (
+                PortKind::Pod | PortKind::Gateway | PortKind::Tunnel,
+                L4::Tcp { .. } | L4::Udp { .. } | L4::Icmp { .. } | L4::Headless | L4::Other,
+            ) => Ok(()),
+        }
+    }
+
     /// Multicast, limited or directed broadcast.
     fn is_group(&self, ip: Ipv4Addr) -> bool {
         ip.is_multicast() || ip.is_broadcast() || self.node.as_ref().is_some_and(|node| node.is_broadcast(ip))
     }
 
-    /// Whether a station behind `port` may have this address.
-    pub(crate) fn may_use(&self, port: &PortConfig, ip: Ipv4Addr) -> bool {
+    /// Whether a station behind `port`, or behind `peer` if that is a tunnel, may have this address.
+    pub(crate) fn may_use(&self, port: &PortConfig, peer: Option<PeerId>, ip: Ipv4Addr) -> bool {
         if is_martian_source(ip) {
             return false;
+        }
+        // The routes are the one list of what belongs to whom.
+        let owner = match self.routes.lookup(ip) {
+            Some(Target::Peer(owner)) => Some(owner),
+            Some(Target::Port(_) | Target::Router | Target::Node | Target::Connected) | None => None,
+        };
+        if port.kind == PortKind::Tunnel {
+            return peer.is_some() && owner == peer;
         }
         let address = IpAddr::V4(ip);
         if port.port_security {
@@ -97,9 +131,10 @@ impl SlowPath {
             PortKind::Gateway => !node.is_edge_of_pod_cidr(ip),
             PortKind::Tunnel => false,
             PortKind::Pod => {
+                let is_remote = owner.is_some() || self.overlay.peers.by_address(ip).is_some();
                 let elsewhere = node.cluster_cidr.contains(&ip) && !node.pod_cidr.contains(&ip);
                 let is_nodes = ip == node.gateway_ip || node.addresses.contains(&ip);
-                !elsewhere && !is_nodes && !node.is_edge_of_pod_cidr(ip)
+                !is_remote && !elsewhere && !is_nodes && !node.is_edge_of_pod_cidr(ip)
             }
         }
     }

@@ -37,7 +37,10 @@ impl Translator {
         let received = Received::read(frame).ok().filter(|r| matches!(r.packet.body, Body::Ipv4(_)))?;
         let translation = Some(Translation::new(&tuple(from), tuple(to)));
         let (destination, source) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
-        Some(Self { rewrite: Rewrite { destination, source, counts_hop: true, translation }, received })
+        Some(Self {
+            rewrite: Rewrite { destination, source, peer: None, counts_hop: true, translation },
+            received,
+        })
     }
 
     /// Rewrites a frame of the flow.

@@ -47,7 +47,8 @@ impl Switch {
         let Some(mut merge) = self.begin(head, seen) else { return burst };
         for ((_, next), next_seen) in next.iter().zip(next_seen) {
             let (Ok(received), Ok(next_received)) = (&seen.received, &next_seen.received) else { break };
-            if !is_same_flow(seen, next_seen) || !merge.append(head, received, next, next_received) {
+            if !is_same_flow(seen, next_seen) || !merge.append(head, received, next.ethernet(), next_received)
+            {
                 break;
             }
             burst.frames += 1;
@@ -64,8 +65,11 @@ impl Switch {
         let merge = Merge::start(head, received)?;
         let (_, forward) = self.flows.lookup(probe)?;
         let to = self.ports.get(forward.egress)?;
-        let pays =
-            does_segments(&to.config, merge.segments()) && is_forwarded(&forward, received, to.ip_mtu());
+        let ip_mtu = match forward.peer() {
+            Some(peer) => self.slow_path.overlay.peers.get(peer)?.ip_mtu().into(),
+            None => to.ip_mtu(),
+        };
+        let pays = does_segments(&to.config, merge.segments()) && is_forwarded(&forward, received, ip_mtu);
         pays.then_some(merge)
     }
 }

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use protocol::link::{ConfigDelta, Epoch, NodeConfig, PortConfig};
+use ipnet::{IpNet, Ipv4Net};
+use protocol::link::{ConfigDelta, Epoch, NodeConfig, PeerConfig, PortConfig};
 use protocol::object::PortKind;
-use protocol::{Mac, PortId};
+use protocol::{Mac, PeerId, PortId};
+
+use crate::overlay::OVERHEAD;
 
 /// Smallest IP MTU a link may have (RFC 791 §3.2).
 const MIN_IP_MTU: u16 = 68;
@@ -102,6 +106,28 @@ pub enum ConfigError {
         /// The MTU.
         ip_mtu: u16,
     },
+    /// A number no table has room for.
+    #[error("peer {0} is beyond the last peer number {max}", max = PeerId::MAX_PEERS - 1)]
+    PeerOutOfRange(PeerId),
+    /// Removal of a peer that does not exist.
+    #[error("there is no peer {0}")]
+    UnknownPeer(PeerId),
+    /// A peer that could not be reached, or not told from another.
+    #[error("peer {peer} ({name}): {problem}")]
+    BadPeer {
+        /// The number.
+        peer: PeerId,
+        /// Its node's name.
+        name: String,
+        /// What is wrong, naming the object.
+        problem: String,
+    },
+    /// A network identifier of more than 24 bits.
+    #[error("tunnel: {0} is not a VXLAN network identifier, which has 24 bits")]
+    BadVni(u32),
+    /// An underlay that carries no packet.
+    #[error("tunnel: an underlay MTU of {0} leaves no room for packets of pods")]
+    UnderlayTooSmall(u16),
     /// The node's ranges do not nest.
     #[error("node: {inner} does not lie in {outer}")]
     OutsideRange {
@@ -117,6 +143,8 @@ pub enum ConfigError {
 pub(crate) struct Desired {
     pub(crate) node: Option<NodeConfig>,
     pub(crate) ports: BTreeMap<PortId, PortConfig>,
+    /// Shared with the active configuration: there may be thousands.
+    pub(crate) peers: BTreeMap<PeerId, Arc<PeerConfig>>,
     /// Numbers whose device is new since the active configuration: nothing remembered about the
     /// old bearer may be used.
     pub(crate) fresh: Vec<PortId>,
@@ -139,6 +167,15 @@ impl Desired {
         }
         for port in &delta.update {
             self.update(port)?;
+        }
+        for &peer in &delta.forget_peers {
+            self.peers.remove(&peer).ok_or(ConfigError::UnknownPeer(peer))?;
+        }
+        for peer in &delta.peers {
+            if peer.id.0 >= PeerId::MAX_PEERS {
+                return Err(ConfigError::PeerOutOfRange(peer.id));
+            }
+            self.peers.insert(peer.id, Arc::new(peer.clone()));
         }
         Ok(())
     }
@@ -169,7 +206,78 @@ impl Desired {
         self.check_node()?;
         self.check_ports()?;
         self.check_macs()?;
-        self.check_addresses()
+        self.check_addresses()?;
+        self.check_tunnel()?;
+        self.check_peers()
+    }
+
+    fn check_tunnel(&self) -> Result<(), ConfigError> {
+        let Some(tunnel) = self.node.as_ref().and_then(|node| node.tunnel.as_ref()) else { return Ok(()) };
+        if tunnel.vni >= 1 << 24 {
+            return Err(ConfigError::BadVni(tunnel.vni));
+        }
+        if tunnel.underlay_mtu < MIN_IP_MTU + OVERHEAD {
+            return Err(ConfigError::UnderlayTooSmall(tunnel.underlay_mtu));
+        }
+        Ok(())
+    }
+
+    /// One outer address each, and no range or address that is somebody else's.
+    fn check_peers(&self) -> Result<(), ConfigError> {
+        let bad = |peer: &PeerConfig, problem| {
+            Err(ConfigError::BadPeer { peer: peer.id, name: peer.name.clone(), problem })
+        };
+        let mut addresses = BTreeMap::new();
+        let own = self.node.as_ref();
+        let mut owned: Vec<(Ipv4Net, Option<&PeerConfig>)> = own
+            .into_iter()
+            .flat_map(|node| {
+                std::iter::once(node.pod_cidr).chain(node.node_addresses.iter().copied().map(IpNet::from))
+            })
+            .filter_map(|net| v4(net).map(|net| (net, None)))
+            .collect();
+        for peer in self.peers.values().map(AsRef::as_ref) {
+            let address = peer.address;
+            if address.is_unspecified()
+                || address.is_multicast()
+                || address.is_broadcast()
+                || peer.udp_port == 0
+            {
+                return bad(peer, format!("{address}:{} is not where a node receives", peer.udp_port));
+            }
+            if own.and_then(|node| node.tunnel.as_ref()).is_some_and(|tunnel| tunnel.address == address) {
+                return bad(peer, format!("{address} is this node's own address"));
+            }
+            if let Some(other) = addresses.insert(address, peer.id) {
+                return bad(peer, format!("address {address} already belongs to peer {other}"));
+            }
+            if !peer.router_mac.is_valid_source() {
+                return bad(peer, format!("{} is not the address of a station", peer.router_mac));
+            }
+            let nodes = peer.node_addresses.iter().copied().map(IpNet::from);
+            for net in peer.pod_cidrs.iter().copied().chain(nodes) {
+                match v4(net) {
+                    Some(net) => owned.push((net, Some(peer))),
+                    None => {
+                        return bad(peer, format!("{net} is not IPv4, which is all this version forwards"));
+                    }
+                }
+            }
+        }
+        // Sorted so, a range that lies in another follows it or one that lies in it too.
+        owned.sort_by_key(|(net, _)| (net.network(), net.prefix_len()));
+        let mut outer: Option<(Ipv4Net, Option<&PeerConfig>)> = None;
+        for (net, owner) in owned {
+            if let Some((around, other)) = outer.filter(|(around, _)| around.contains(&net)) {
+                let same = owner.map(|peer| peer.id) == other.map(|peer| peer.id);
+                if let Some(peer) = owner.or(other).filter(|_| !same) {
+                    return bad(peer, format!("{net} overlaps {around} of another node"));
+                }
+            } else {
+                outer = Some((net, owner));
+            }
+        }
+        Ok(())
     }
 
     fn check_node(&self) -> Result<(), ConfigError> {
@@ -217,7 +325,9 @@ impl Desired {
 
     fn check_macs(&self) -> Result<(), ConfigError> {
         let router = self.node.iter().map(|node| ("router", node.router_mac));
-        let ports = self.ports.values().map(|port| (port.name.as_str(), port.mac));
+        // Nobody sends frames to a tunnel's own MAC.
+        let ports = self.ports.values().filter(|port| port.kind != PortKind::Tunnel);
+        let ports = ports.map(|port| (port.name.as_str(), port.mac));
         let mut owners = BTreeMap::new();
         for (owner, mac) in router.chain(ports) {
             if !mac.is_valid_source() {
@@ -259,5 +369,12 @@ impl Desired {
             }
         }
         Ok(())
+    }
+}
+
+fn v4(net: IpNet) -> Option<Ipv4Net> {
+    match net {
+        IpNet::V4(v4) => Some(v4.trunc()),
+        IpNet::V6(_) => None,
     }
 }

@@ -34,27 +34,27 @@ impl Counters {
         }
     }
 
-    /// A frame of `bytes`, counted from the Ethernet header on, came in here.
-    pub(crate) const fn received(&mut self, bytes: usize) {
-        self.rx_frames += 1;
+    /// Frames of `bytes` together, counted from their Ethernet headers on, came in here.
+    pub(crate) const fn received(&mut self, frames: u64, bytes: usize) {
+        self.rx_frames += frames;
         self.rx_bytes += bytes as u64;
     }
 
-    /// What became of the frame last [`received`](Self::received).
-    pub(crate) fn verdict(&mut self, verdict: Verdict) {
+    /// What became of the frames last [`received`](Self::received).
+    pub(crate) fn verdict(&mut self, frames: u64, verdict: Verdict) {
         match verdict {
-            Ok(()) => self.forwarded += 1,
+            Ok(()) => self.forwarded += frames,
             Err(reason) => {
                 if let Some(count) = self.drops.get_mut(reason.index()) {
-                    *count += 1;
+                    *count += frames;
                 }
             }
         }
     }
 
-    /// A frame of `bytes`, counted from the Ethernet header on, was written here.
-    pub(crate) const fn sent(&mut self, bytes: usize) {
-        self.tx_frames += 1;
+    /// Frames of `bytes` together, counted from their Ethernet headers on, were written here.
+    pub(crate) const fn sent(&mut self, frames: u64, bytes: usize) {
+        self.tx_frames += frames;
         self.tx_bytes += bytes as u64;
     }
 

@@ -16,6 +16,8 @@
 
 use std::fmt;
 
+use protocol::PeerId;
+
 /// Bytes kept free in front of the virtio header: an outer Ethernet + IPv6 + UDP + VXLAN header is
 /// 70, rounded up to two cache lines.
 pub const HEADROOM: usize = 128;
@@ -48,6 +50,15 @@ pub struct Frame {
     start: usize,
     // INVARIANT: `start + len <= buffer.len()`.
     len: usize,
+    origin: Option<Origin>,
+}
+
+/// Where a frame of the tunnel comes from, and as what.
+#[derive(Debug, Clone, Copy)]
+struct Origin {
+    peer: PeerId,
+    packets: u32,
+    bytes: usize,
 }
 
 impl Frame {
@@ -57,7 +68,7 @@ impl Frame {
         let buffer = vec![0; FRAME_SIZE].into_boxed_slice();
         let payload = buffer.as_ptr().addr() + HEADROOM + BULK_PAYLOAD_OFFSET;
         let start = HEADROOM + payload.next_multiple_of(CACHE_LINE) - payload;
-        Self { buffer, start, len: 0 }
+        Self { buffer, start, len: 0, origin: None }
     }
 
     /// Where the device writes: virtio header, then Ethernet.
@@ -73,6 +84,7 @@ impl Frame {
         let room = FRAME_SIZE - self.start;
         debug_assert!(len <= room, "received length lies outside the receive area");
         self.len = len.min(room);
+        self.origin = None;
     }
 
     /// Virtio header and Ethernet frame.
@@ -110,6 +122,39 @@ impl Frame {
         place.copy_from_slice(bytes);
         self.len += bytes.len();
         true
+    }
+
+    /// Becomes this Ethernet frame, behind a virtio header that asks for nothing.
+    pub(crate) fn fill(&mut self, ethernet: &[u8]) {
+        let area = self.receive_area();
+        if let Some((vnet, place)) = area.split_at_mut_checked(VNET_HDR_LEN)
+            && let Some(place) = place.get_mut(..ethernet.len())
+        {
+            vnet.fill(0);
+            place.copy_from_slice(ethernet);
+            self.set_received(VNET_HDR_LEN + ethernet.len());
+        }
+    }
+
+    /// It came through the tunnel from `peer`, as so many packets with so many bytes from their Ethernet
+    /// headers on.
+    pub(crate) const fn set_origin(&mut self, peer: PeerId, packets: u32, bytes: usize) {
+        self.origin = Some(Origin { peer, packets, bytes });
+    }
+
+    /// The peer it came from, if it came through the tunnel.
+    pub(crate) fn peer(&self) -> Option<PeerId> {
+        self.origin.map(|origin| origin.peer)
+    }
+
+    /// Packets it came in as: more than one only through the tunnel, where they were merged.
+    pub(crate) fn packets(&self) -> u64 {
+        self.origin.map_or(1, |origin| u64::from(origin.packets))
+    }
+
+    /// Bytes it came in as, from Ethernet headers on.
+    pub(crate) fn received_bytes(&self) -> usize {
+        self.origin.map_or(self.ethernet_len(), |origin| origin.bytes)
     }
 
     /// Forgets the tail, as when an answer made in place is shorter than the question.

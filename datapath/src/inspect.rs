@@ -6,9 +6,9 @@
 use std::net::IpAddr;
 
 use etherparse::IpNumber;
-use protocol::PortId;
 use protocol::link::Summary;
-use protocol::object::{FdbEntry, Flow, NeighborEntry};
+use protocol::object::{FdbEntry, Flow, NeighborEntry, PeerHealth};
+use protocol::{PeerId, PortId};
 
 use crate::l2::fdb::Station;
 use crate::switch::Switch;
@@ -112,6 +112,12 @@ impl Switch {
             summary.dropped += port.counters.dropped();
         }
         summary
+    }
+
+    /// At most `max` peers with greater numbers than `after`, and what is known about them.
+    #[must_use]
+    pub fn peers_page(&self, after: Option<PeerId>, max: usize, now: Instant) -> Vec<(PeerId, PeerHealth)> {
+        self.slow_path.overlay.peers.after(after).take(max).map(|(id, peer)| (id, peer.health(now))).collect()
     }
 
     fn fdb_row(&self, mac: protocol::Mac, port: PortId, is_static: bool, age_ms: u64) -> FdbEntry {

@@ -33,6 +33,12 @@ impl Switch {
         self.slow_path.fdb.replace_static(stations(&self.active), may_learn);
         self.slow_path.neighbors.replace_static(neighbors(&self.active, node.as_ref()), may_learn);
         self.slow_path.routes = routes(&self.active, node.as_ref());
+        let overlay = &mut self.slow_path.overlay;
+        overlay.config = self.active.node.as_ref().and_then(|node| node.tunnel.clone());
+        overlay.router_mac = node.as_ref().map_or(protocol::Mac([0; 6]), |node| node.router_mac);
+        overlay.port = self.ports.tunnel(self.worker);
+        let underlay_mtu = overlay.config.as_ref().map_or(u16::MAX, |tunnel| tunnel.underlay_mtu);
+        overlay.peers.install(self.active.peers.values(), underlay_mtu);
         self.slow_path.set_ageing(node.as_ref().map(|node| node.fdb_ageing), &self.limits);
         self.slow_path.node = node;
         // It may speak of ports that are others now.
@@ -67,7 +73,9 @@ fn node(config: &NodeConfig) -> Option<Node> {
 
 fn stations(desired: &Desired) -> Vec<(protocol::Mac, Station)> {
     let router = desired.node.iter().map(|node| (node.router_mac, Station::Router));
-    let ports = desired.ports.values().map(|port| (port.mac, Station::Static(port.id)));
+    // No station is behind a tunnel: what is for another node is for the router.
+    let ports = desired.ports.values().filter(|port| port.kind != PortKind::Tunnel);
+    let ports = ports.map(|port| (port.mac, Station::Static(port.id)));
     router.chain(ports).collect()
 }
 
@@ -102,6 +110,14 @@ fn routes(desired: &Desired, node: Option<&Node>) -> Routes {
         })
     });
     let connected = [(node.pod_cidr, Target::Connected)];
+    let peers = desired.peers.values().flat_map(|peer| {
+        let target = Target::Peer(peer.id);
+        let nodes = peer.node_addresses.iter().copied().map(IpNet::from);
+        nodes.chain(peer.pod_cidrs.iter().copied()).filter_map(move |net| match net {
+            IpNet::V4(v4) => Some((v4.trunc(), target)),
+            IpNet::V6(_) => None,
+        })
+    });
     // The first route for a prefix counts: the router's own address wins over the node's copy of it.
-    Routes::new(router.into_iter().chain(pods).chain(own).chain(connected))
+    Routes::new(router.into_iter().chain(pods).chain(own).chain(connected).chain(peers))
 }

@@ -18,6 +18,7 @@
 //!    A burst of small frames of one flow becomes one superframe first (`burst`, `offload::merge`).
 //! 6. `output`: the frame goes to [`Egress::transmit`] as it is, or after what the destination's device
 //!    cannot do was done in software (`offload`).
+//!    What leads to another node goes to [`Egress::transmit_tunnel`] (`overlay`).
 //! 7. `counters`: one verdict is counted, at the port the frame came from.
 //!
 //! Between batches: [`Switch::apply`] (configuration, `config` checks it and `install` makes it active; in
@@ -66,6 +67,7 @@ mod l2;
 mod l3;
 mod offload;
 mod output;
+mod overlay;
 mod ports;
 mod received;
 mod replication;
@@ -91,6 +93,7 @@ pub use config::ConfigError;
 pub use frame::{Frame, HEADROOM, VNET_HDR_LEN};
 pub use limits::Limits;
 pub use output::{Egress, Transmit};
+pub use overlay::{Datagram, OVERHEAD, Train};
 pub use pool::Pool;
 pub use replication::Learned;
 pub use switch::{Switch, SwitchOptions};

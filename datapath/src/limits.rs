@@ -44,6 +44,11 @@ pub struct Limits {
     pub flood_per_second: u32,
     /// ... in a burst: service discovery at start sends a few dozen at once.
     pub flood_burst: u32,
+    /// Copies of pods' broadcast and multicast for other nodes per second, of all pods together. With
+    /// sixteen peers as many frames as one port may flood; with thousands some percent of a core.
+    pub bum_per_second: u32,
+    /// ... in a burst: one frame to each of some hundred peers.
+    pub bum_burst: u32,
     /// ICMP errors a port may cause per second; path-MTU discovery and traceroute need a few.
     pub icmp_errors_per_second: u32,
     /// ... in a burst: a traceroute that probes 30 hops at once.
@@ -68,6 +73,8 @@ impl Default for Limits {
             learned_told_burst: 2048,
             flood_per_second: 200,
             flood_burst: 100,
+            bum_per_second: 3200,
+            bum_burst: 512,
             icmp_errors_per_second: 50,
             icmp_error_burst: 30,
         }

@@ -1,10 +1,12 @@
 //! The last step: fit a frame to what the destination's device can do, write it, count it.
 
 use protocol::link::PortConfig;
+use protocol::object::PortKind;
 use protocol::{Offloads, PortId};
 
 use crate::frame::{FRAME_SIZE, Frame, VNET_HDR_LEN};
 use crate::offload::gso;
+use crate::overlay::Train;
 use crate::ports::Port;
 use crate::received::Received;
 use crate::verdict::{DropReason, Verdict};
@@ -21,12 +23,23 @@ pub enum Transmit {
     QueueFull,
     /// The device no longer exists.
     Gone,
+    /// Larger than the node's own interface takes; only of tunnels.
+    TooBig,
+    /// The node has no way there; only of tunnels.
+    Unreachable,
 }
 
 /// Where frames go: the poll loop's devices, a vector in tests.
 pub trait Egress {
     /// Writes one frame, virtio header first, to the device of `port`.
     fn transmit(&mut self, port: PortId, frame: &[u8]) -> Transmit;
+
+    /// Sends datagrams to another node by the device of the tunnel port `port`: none of them, or at
+    /// least the first. Devices that are no tunnel have none.
+    fn transmit_tunnel(&mut self, port: PortId, train: &Train<'_>) -> Transmit {
+        let _ = (port, train);
+        Transmit::Gone
+    }
 }
 
 /// Buffers for frames that are not the received one.
@@ -82,10 +95,10 @@ impl Output {
 pub(crate) fn transmit(to: &mut Port, bytes: &[u8], egress: &mut impl Egress) -> Verdict {
     match egress.transmit(to.config.id, bytes) {
         Transmit::Sent => {
-            to.counters.sent(bytes.len().saturating_sub(VNET_HDR_LEN));
+            to.counters.sent(1, bytes.len().saturating_sub(VNET_HDR_LEN));
             Ok(())
         }
-        Transmit::QueueFull => {
+        Transmit::QueueFull | Transmit::TooBig | Transmit::Unreachable => {
             to.counters.refused();
             Err(DropReason::PortQueueFull)
         }
@@ -98,6 +111,10 @@ pub(crate) fn transmit(to: &mut Port, bytes: &[u8], egress: &mut impl Egress) ->
 
 /// Whether the port's device takes such superframes.
 pub(crate) fn does_segments(port: &PortConfig, segments: Segments) -> bool {
+    // Whatever it is, the tunnel makes it segments.
+    if port.kind == PortKind::Tunnel {
+        return true;
+    }
     // The kernel offers no segmentation without checksums; a configuration might.
     let needed = Offloads::CSUM.union(match segments.kind {
         SegmentKind::Tcp { .. } => Offloads::TSO4,

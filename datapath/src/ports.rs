@@ -63,6 +63,7 @@ impl Port {
 pub(crate) struct Ports {
     slots: Vec<Option<Port>>,
     gateway: Option<PortId>,
+    tunnels: Vec<PortId>,
 }
 
 impl Ports {
@@ -87,6 +88,13 @@ impl Ports {
         self.gateway
     }
 
+    /// The tunnel port of worker number `worker`: they are numbered from the highest port down. Any
+    /// worker can send by any of them.
+    pub(crate) fn tunnel(&self, worker: u32) -> Option<PortId> {
+        let own = PortId(PortId::MAX_PORTS.saturating_sub(1 + worker));
+        self.tunnels.iter().find(|port| **port == own).or(self.tunnels.last()).copied()
+    }
+
     /// Takes over a configuration: counters and limits of a port that stays survive, those of a
     /// `fresh` one start anew.
     pub(crate) fn install<'a>(
@@ -97,6 +105,7 @@ impl Ports {
     ) {
         let mut old = std::mem::take(&mut self.slots);
         self.gateway = None;
+        self.tunnels.clear();
         for config in wanted {
             let index = config.id.index();
             if self.slots.len() <= index {
@@ -109,7 +118,8 @@ impl Ports {
             };
             match config.kind {
                 PortKind::Gateway => self.gateway = Some(config.id),
-                PortKind::Pod | PortKind::Tunnel => {}
+                PortKind::Tunnel => self.tunnels.push(config.id),
+                PortKind::Pod => {}
             }
             if let Some(slot) = self.slots.get_mut(index) {
                 *slot = Some(port);

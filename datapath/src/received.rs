@@ -66,6 +66,13 @@ impl Received {
         write_header(frame.bytes_mut(), &self.packet, self.offload);
     }
 
+    /// Completes the checksum of a packet that is not to be split: the segments get their own.
+    pub(crate) fn complete_checksum_if_whole(&mut self, frame: &mut Frame) {
+        if self.offload.segments.is_none() {
+            self.complete_checksum(frame);
+        }
+    }
+
     /// Completes the checksum, for a device that does not.
     pub(crate) fn complete_checksum(&mut self, frame: &mut Frame) {
         if let (Body::Ipv4(ip), Checksum::Partial) = (&self.packet.body, self.offload.checksum) {

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use protocol::link::Epoch;
 use protocol::object::PortState;
-use protocol::{Mac, PortId};
+use protocol::{Mac, PeerId, PortId};
 
 use crate::limits::Limits;
 use crate::slow_path::SlowPath;
@@ -40,14 +40,33 @@ pub struct Learned {
 /// Where a station or an address is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Known {
-    Station { mac: Mac, port: PortId },
-    Neighbor { ip: IpAddr, mac: Mac, port: PortId },
+    Station {
+        mac: Mac,
+        port: PortId,
+    },
+    Neighbor {
+        ip: IpAddr,
+        mac: Mac,
+        port: PortId,
+    },
+    /// A peer answered a keep-alive, which another worker may wait for.
+    Answer {
+        peer: PeerId,
+        nonce: u64,
+    },
+    /// How large packets to a peer may be.
+    PathMtu {
+        peer: PeerId,
+        mtu: u16,
+    },
 }
 
 impl Known {
-    const fn port(&self) -> PortId {
+    /// The port whose stations it is about.
+    const fn port(&self) -> Option<PortId> {
         match self {
-            Self::Station { port, .. } | Self::Neighbor { port, .. } => *port,
+            Self::Station { port, .. } | Self::Neighbor { port, .. } => Some(*port),
+            Self::Answer { .. } | Self::PathMtu { .. } => None,
         }
     }
 }
@@ -118,7 +137,11 @@ impl Switch {
         loop {
             let known = self.slow_path.outbox.waiting.pop_front()?;
             // A port that invents stations costs the other workers a bounded part of their time.
-            if self.ports.get_mut(known.port()).is_some_and(|port| port.learned_told.take(now)) {
+            let may_tell = match known.port() {
+                Some(port) => self.ports.get_mut(port).is_some_and(|port| port.learned_told.take(now)),
+                None => true,
+            };
+            if may_tell {
                 return Some(Learned { epoch: self.epoch, known });
             }
         }
@@ -128,10 +151,11 @@ impl Switch {
     /// it is of another configuration, of a port that does not learn, or moves a station too soon.
     pub fn learn_remote(&mut self, learned: &Learned, now: Instant) {
         let Learned { epoch, known } = *learned;
-        let learns = self
-            .ports
-            .get(known.port())
-            .is_some_and(|port| !port.config.port_security && port.config.state == PortState::Active);
+        let learns = known.port().is_none_or(|port| {
+            self.ports
+                .get(port)
+                .is_some_and(|port| !port.config.port_security && port.config.state == PortState::Active)
+        });
         if epoch != self.epoch || !learns {
             return;
         }
@@ -144,6 +168,16 @@ impl Switch {
             }
             Known::Neighbor { ip, mac, port } => {
                 self.slow_path.neighbors.learn(ip, mac, port, now);
+            }
+            Known::Answer { peer, nonce } => {
+                if self.slow_path.overlay.rounds.is_sender() {
+                    self.on_answer(peer, nonce, now);
+                }
+            }
+            Known::PathMtu { peer, mtu } => {
+                if let Some(peer) = self.slow_path.overlay.peers.get_mut(peer) {
+                    peer.path.set_mtu(mtu);
+                }
             }
         }
         self.schedule_sweep(now);

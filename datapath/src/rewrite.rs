@@ -10,6 +10,7 @@
 //! Left out: protocols but TCP and UDP get new addresses only.
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 
 use protocol::Mac;
 
@@ -25,6 +26,8 @@ use crate::wire::vnet::Checksum;
 pub(crate) struct Rewrite {
     pub(crate) destination: Mac,
     pub(crate) source: Mac,
+    /// Whom the packet is tunnelled to: the peer's number and one more. Here, where it takes no room.
+    pub(crate) peer: Option<NonZeroU16>,
     /// Whether it counts against the time to live.
     pub(crate) counts_hop: bool,
     pub(crate) translation: Option<Translation>,

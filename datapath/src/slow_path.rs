@@ -8,8 +8,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
-use protocol::Mac;
 use protocol::link::PortConfig;
+use protocol::object::PortKind;
+use protocol::{Mac, PeerId};
 
 use crate::action::{Action, Forward, Refusal};
 use crate::l2::fdb::{Fdb, Station};
@@ -17,6 +18,7 @@ use crate::l2::flood::{Flood, Scope};
 use crate::l2::neighbor::Neighbors;
 use crate::l3::route::Routes;
 use crate::limits::Limits;
+use crate::overlay::Overlay;
 use crate::ports::Ports;
 use crate::replication::{Known, Outbox};
 use crate::time::Instant;
@@ -55,33 +57,36 @@ pub(crate) struct SlowPath {
     pub(crate) fdb: Fdb,
     pub(crate) neighbors: Neighbors,
     pub(crate) routes: Routes,
+    pub(crate) overlay: Overlay,
     /// What the other workers are to be told.
     pub(crate) outbox: Outbox,
 }
 
 impl SlowPath {
-    pub(crate) fn new(seed: u64, limits: &Limits, outbox: Outbox) -> Self {
+    pub(crate) fn new(seed: u64, worker: u32, limits: &Limits, outbox: Outbox) -> Self {
         Self {
             node: None,
             fdb: Fdb::new(seed, limits),
             neighbors: Neighbors::new(seed, limits),
             routes: Routes::default(),
+            overlay: Overlay::new(seed, worker, limits),
             outbox,
         }
     }
 
-    /// What to do with a frame from `port`.
+    /// What to do with a frame from `port`, behind which `peer` sent it if it is a tunnel.
     pub(crate) fn decide(
         &mut self,
         ports: &Ports,
         port: &PortConfig,
+        peer: Option<PeerId>,
         packet: &Packet,
         now: Instant,
     ) -> Result<Action, Refusal> {
-        self.admit(port, packet)?;
+        self.admit(port, peer, packet)?;
         let source_is_learned = self.learn_source(port, packet, now)?;
         let action = match &packet.body {
-            Body::Arp(arp) => self.resolve(port, packet, arp, now)?,
+            Body::Arp(arp) => self.resolve(port, peer, packet, arp, now)?,
             Body::Ipv4(ip) => self.switch(ports, port, packet, ip)?,
         };
         Ok(match action {
@@ -98,7 +103,7 @@ impl SlowPath {
 
     /// Whether the source is a learned station, then known to be here.
     fn learn_source(&mut self, port: &PortConfig, packet: &Packet, now: Instant) -> Verdict<bool> {
-        let learns = !port.port_security && packet.source != port.mac;
+        let learns = !port.port_security && packet.source != port.mac && port.kind != PortKind::Tunnel;
         if learns {
             let news = self.fdb.learn(packet.source, port.id, now)?;
             self.outbox.push(news, Known::Station { mac: packet.source, port: port.id });
@@ -115,10 +120,14 @@ impl SlowPath {
         ip: &Ipv4,
     ) -> Result<Action, Refusal> {
         if packet.destination.is_multicast() {
-            return Ok(Action::Flood(Flood { scope: Scope::Everybody, nobody: DropReason::NoFloodTarget }));
+            let scope = match port.kind {
+                PortKind::Pod | PortKind::Gateway => Scope::Everybody,
+                PortKind::Tunnel => Scope::Pods,
+            };
+            return Ok(Action::Flood(Flood { scope, nobody: DropReason::NoFloodTarget }));
         }
         match self.fdb.lookup(packet.destination) {
-            Some(Station::Router) => self.route(ports, ip).and_then(|action| match action {
+            Some(Station::Router) => self.route(ports, port, ip).and_then(|action| match action {
                 // The router may send back out of the same port, but not to the same station.
                 Action::Forward { forward, .. } if forward.leads_back_to(port.id, packet.source) => {
                     Err(DropReason::Hairpin.into())

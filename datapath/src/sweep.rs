@@ -1,8 +1,9 @@
-//! Time passing: expired entries of the learned tables and of the flow table are taken out, a bounded
+//! Time passing: keep-alives are sent, and expired entries of the learned tables and of the flow table are taken out, a bounded
 //! number per call.
 
 use std::time::Duration;
 
+use crate::output::Egress;
 use crate::switch::Switch;
 use crate::time::Instant;
 
@@ -19,13 +20,14 @@ impl Switch {
     /// When [`on_deadline`](Self::on_deadline) has something to do; `None`: every table is empty, and
     /// there is nothing to wake up for.
     #[must_use]
-    pub const fn next_deadline(&self) -> Option<Instant> {
-        self.sweep.due
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.sweep.due.into_iter().chain(self.slow_path.overlay.rounds.due()).min()
     }
 
-    /// Expires what is due, at most `Limits::sweep_entries` of each table. When more is due, the next
+    /// Sends the keep-alives that are due, and expires what is, at most `Limits::sweep_entries` of each table. When more is due, the next
     /// deadline is already reached, so that the caller comes back after its next batch.
-    pub fn on_deadline(&mut self, now: Instant) {
+    pub fn on_deadline(&mut self, now: Instant, egress: &mut impl Egress) {
+        self.send_keep_alives(now, egress);
         if self.sweep.due.is_none_or(|due| now < due) {
             return;
         }

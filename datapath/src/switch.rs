@@ -11,20 +11,21 @@
 //! Every step either goes on or names a drop reason, so a frame ends in exactly one verdict; `process`
 //! is the one place where verdicts are counted.
 
-use protocol::PortId;
 use protocol::link::{ConfigDelta, Epoch, PortConfig};
-use protocol::object::{PortCounters, PortState};
+use protocol::object::{PortCounters, PortKind, PortState};
+use protocol::{PeerId, PortId};
 
 use crate::action::{Action, Forward, Refusal};
 use crate::batch::Batch;
 use crate::burst::Burst;
 use crate::config::{ConfigError, Desired};
 use crate::flow_table::{FlowId, FlowTable, Probe};
-use crate::frame::{ETHERNET_HDR_LEN, Frame};
-use crate::l2::flood::Flood;
+use crate::frame::{ETHERNET_HDR_LEN, Frame, VNET_HDR_LEN};
+use crate::l2::flood::{Flood, Scope};
 use crate::l3::icmp;
 use crate::limits::Limits;
 use crate::output::{Egress, Output, transmit};
+use crate::overlay::peers::Peer;
 use crate::ports::Ports;
 use crate::received::Received;
 use crate::replication::Outbox;
@@ -46,12 +47,15 @@ pub struct SwitchOptions {
     /// Other workers have switches of their own: collect what they must know, for
     /// [`Switch::take_learned`].
     pub has_peers: bool,
+    /// Number of the worker: whose tunnel port is its own, and who sends keep-alives (the first).
+    pub worker: u32,
 }
 
 /// One switch, owned by one worker.
 #[derive(Debug)]
 pub struct Switch {
     pub(crate) limits: Limits,
+    pub(crate) worker: u32,
     pub(crate) epoch: Epoch,
     pub(crate) active: Desired,
     pub(crate) staged: Option<Desired>,
@@ -69,15 +73,16 @@ impl Switch {
     /// A switch without ports. Everything it will ever need per frame is allocated here.
     #[must_use]
     pub fn new(options: SwitchOptions) -> Self {
-        let SwitchOptions { seed, limits, has_peers } = options;
+        let SwitchOptions { seed, limits, has_peers, worker } = options;
         Self {
             limits,
+            worker,
             epoch: 0,
             active: Desired::default(),
             staged: None,
             ports: Ports::default(),
             flows: FlowTable::new(seed, &limits),
-            slow_path: SlowPath::new(seed, &limits, Outbox::new(has_peers)),
+            slow_path: SlowPath::new(seed, worker, &limits, Outbox::new(has_peers)),
             output: Output::new(),
             window: Window::new(),
             merged: 0,
@@ -96,11 +101,11 @@ impl Switch {
             while let ([(ingress, frame), frames @ ..], [seen, others @ ..]) = rest {
                 let burst = self.gather(frame, seen, frames, others);
                 let verdict = self.act(*ingress, frame, seen, burst, now, egress);
-                self.account(*ingress, seen.bytes, verdict);
+                self.account(*ingress, seen.packets, seen.bytes, verdict);
                 // What was merged shares the verdict.
                 let merged = burst.frames - 1;
                 for other in others.iter().take(merged) {
-                    self.account(*ingress, other.bytes, verdict);
+                    self.account(*ingress, other.packets, other.bytes, verdict);
                 }
                 self.merged += merged as u64;
                 rest = (
@@ -127,7 +132,7 @@ impl Switch {
         let probe = seen.probe.as_ref();
         let (flow, action) = match probe.and_then(|probe| self.flows.lookup(probe)) {
             Some((flow, forward)) => (Some(flow), Action::Forward { forward, cacheable: false }),
-            None => match self.decide(ingress, probe, received, now) {
+            None => match self.decide(ingress, frame.peer(), probe, received, now) {
                 Ok(decided) => decided,
                 Err(refusal) => return self.report(refusal, ingress, frame, received, now, egress),
             },
@@ -145,12 +150,13 @@ impl Switch {
     fn decide(
         &mut self,
         ingress: PortId,
+        peer: Option<PeerId>,
         probe: Option<&Probe>,
         received: &Received,
         now: Instant,
     ) -> Result<(Option<FlowId>, Action), Refusal> {
         let port = self.ports.get(ingress).ok_or(DropReason::PortDetached)?;
-        let action = self.slow_path.decide(&self.ports, &port.config, &received.packet, now)?;
+        let action = self.slow_path.decide(&self.ports, &port.config, peer, &received.packet, now)?;
         let flow = match (probe, action) {
             (Some(probe), Action::Forward { forward, cacheable: true }) => {
                 self.flows.insert(probe, forward, now)
@@ -160,11 +166,11 @@ impl Switch {
         Ok((flow, action))
     }
 
-    fn account(&mut self, ingress: PortId, bytes: usize, verdict: Verdict) {
+    pub(crate) fn account(&mut self, ingress: PortId, frames: u64, bytes: usize, verdict: Verdict) {
         // A frame of a port that was detached since it was read has no counters to be in.
         if let Some(port) = self.ports.get_mut(ingress) {
-            port.counters.received(bytes);
-            port.counters.verdict(verdict);
+            port.counters.received(frames, bytes);
+            port.counters.verdict(frames, verdict);
             debug_assert!(port.counters.balance(), "frames of port {ingress} went uncounted");
         }
     }
@@ -178,7 +184,7 @@ impl Switch {
         now: Instant,
         egress: &mut impl Egress,
     ) -> Result<(), Refusal> {
-        let answer = Forward::switched(ingress);
+        let answer = self.way_back(ingress, frame.peer());
         match action {
             Action::Forward { forward, .. } => self.forward(forward, frame, received, egress),
             Action::Flood(flood) => Ok(self.flood(flood, ingress, frame, received, now, egress)?),
@@ -193,6 +199,17 @@ impl Switch {
         }
     }
 
+    /// To whom a frame came from.
+    fn way_back(&self, ingress: PortId, peer: Option<PeerId>) -> Forward {
+        let overlay = &self.slow_path.overlay;
+        match peer.and_then(|id| overlay.peers.get(id)) {
+            Some(Peer { config, .. }) => {
+                Forward::tunnelled(ingress, config.id, config.router_mac, overlay.router_mac, false)
+            }
+            None => Forward::switched(ingress),
+        }
+    }
+
     /// Checks what no flow key holds, rewrites, writes.
     fn forward(
         &mut self,
@@ -203,6 +220,9 @@ impl Switch {
     ) -> Result<(), Refusal> {
         let to = self.ports.get_mut(forward.egress).ok_or(DropReason::PortGone)?;
         to.check_egress()?;
+        if let Some(peer) = forward.peer() {
+            return self.encapsulate(peer, &forward, frame, received, egress);
+        }
         if let Body::Ipv4(ip) = &mut received.packet.body {
             let counts_hop = forward.rewrite.is_some_and(|rewrite| rewrite.counts_hop);
             if counts_hop && ip.ttl <= 1 {
@@ -242,6 +262,12 @@ impl Switch {
             Body::Ipv4(ip) => received.offload.ip_len(ip),
         };
         let mut verdict = Err(flood.nobody);
+        if flood.scope == Scope::Everybody
+            && self.ports.get(ingress).is_some_and(|port| port.config.kind == PortKind::Pod)
+            && let Some(sent) = self.flood_to_peers(frame, received, now, egress)
+        {
+            verdict = sent;
+        }
         for to in self.ports.iter_mut().filter(|to| to.config.id != ingress) {
             if !flood.scope.includes(&to.config) {
                 continue;
@@ -279,9 +305,15 @@ impl Switch {
             let offender = frame.ethernet().get(ETHERNET_HDR_LEN..).unwrap_or_default();
             let buffer = &mut self.output.error;
             let written = write_error(buffer, error, &envelope, offender, port.ip_mtu());
-            if let Some(bytes) = written.and_then(|len| buffer.get(..len))
-                && transmit(port, bytes, egress).is_ok()
-            {
+            let Some(bytes) = written.and_then(|len| buffer.get(..len)) else { return Err(refusal.reason) };
+            let written = match frame.peer() {
+                Some(peer) => {
+                    let ethernet = bytes.get(VNET_HDR_LEN..).unwrap_or_default();
+                    self.slow_path.overlay.originate(peer, port, ethernet, egress)
+                }
+                None => transmit(port, bytes, egress),
+            };
+            if written.is_ok() {
                 port.counters.originated();
             }
         }
@@ -322,6 +354,7 @@ impl Switch {
     pub fn commit(&mut self, now: Instant) {
         if let Some(next) = self.staged.take() {
             self.install(next, self.epoch + 1);
+            self.slow_path.overlay.schedule_rounds(now);
             self.schedule_sweep(now);
         }
     }

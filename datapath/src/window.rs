@@ -32,8 +32,10 @@ pub(crate) struct Window {
 /// One frame.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    /// Its length as read, from the Ethernet header on.
+    /// Its length as read, from the Ethernet header on; of all packets it was merged from.
     pub(crate) bytes: usize,
+    /// How many these are.
+    pub(crate) packets: u64,
     pub(crate) received: Verdict<Received>,
     /// `None` for a frame of no flow.
     pub(crate) probe: Option<Probe>,
@@ -71,10 +73,11 @@ impl Window {
 
 impl Seen {
     fn classify(ingress: PortId, frame: &mut Frame, ports: &Ports, flows: &FlowTable) -> Self {
-        let bytes = frame.ethernet_len();
+        let (bytes, packets) = (frame.received_bytes(), frame.packets());
         let received = read(ingress, frame, ports);
-        let probe = received.as_ref().ok().and_then(|received| flows.probe(ingress, &received.packet));
-        Self { bytes, received, probe }
+        let probe =
+            received.as_ref().ok().and_then(|received| flows.probe(ingress, frame.peer(), &received.packet));
+        Self { bytes, packets, received, probe }
     }
 }
 

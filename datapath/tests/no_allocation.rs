@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::*;
-use datapath::{Batch, Egress, Limits, Pool, Transmit};
+use datapath::{Batch, Datagram, Egress, Limits, Pool, Train, Transmit};
 use protocol::link::PortConfig;
 use protocol::{Mac, Offloads, PortId};
 
@@ -16,6 +16,11 @@ struct Count(usize);
 impl Egress for Count {
     fn transmit(&mut self, _: PortId, _: &[u8]) -> Transmit {
         self.0 += 1;
+        Transmit::Sent
+    }
+
+    fn transmit_tunnel(&mut self, _: PortId, train: &Train<'_>) -> Transmit {
+        self.0 += train.segments();
         Transmit::Sent
     }
 }
@@ -77,7 +82,7 @@ fn processing_allocates_nothing() {
         h.wait(Duration::from_millis(20));
         let before = allocations::so_far();
         h.switch.process(&mut batch, h.now, &mut egress);
-        h.switch.on_deadline(h.now);
+        h.switch.on_deadline(h.now, &mut egress);
         while let Some(learned) = h.switch.take_learned(h.now) {
             other_worker.switch.learn_remote(&learned, h.now);
         }
@@ -87,4 +92,51 @@ fn processing_allocates_nothing() {
     assert_eq!(allocations, 0);
     assert!(egress.0 > 3000 * 5, "the frames went somewhere: {}", egress.0);
     assert!(allocations::so_far() > 3000, "the allocator counts");
+}
+
+#[test]
+fn tunnel_allocates_nothing_either_way() {
+    let mut h = harness_a();
+    let mut superframe = tcp(routed(A_IP, C_IP), 1, 2, &[7; 20_000]);
+    make_partial(&mut superframe, 16);
+    let gso = Vnet { gso_type: GSO_TCPV4, gso_size: 1398, hdr_len: 54, ..Vnet::partial(16) };
+    let out = [
+        (gso, superframe),
+        (Vnet::default(), udp(routed(A_IP, C_IP), 5, 6, b"out")),
+        (Vnet::default(), udp(Path { to_mac: Mac::BROADCAST, ..direct(A_IP, [255; 4]) }, 1, 2, b"all")),
+    ];
+    let segment = |n: u8| vxlan(VNI, &udp(from_peer(C_IP, A_IP), 1, 2, &[n; 200]));
+    let train: Vec<u8> = (0..40).flat_map(segment).collect();
+    let unknown = vxlan(VNI + 1, &udp(from_peer(C_IP, A_IP), 1, 2, b"x"));
+    let mut pool = Pool::new(8);
+    let mut batch = Batch::new(8);
+    let mut egress = Count(0);
+    let mut allocations = 0;
+    for n in 0..500_u32 {
+        let expired = vxlan(VNI, &udp(Path { ttl: 1, ..from_peer(C_IP, A_IP) }, 9, 9, b"x"));
+        let other = vxlan(VNI, &udp(from_peer(C_IP, A_IP), u16::try_from(n).unwrap(), 2, b"new"));
+        for (vnet, bytes) in &out {
+            let mut frame = pool.take().unwrap();
+            let bytes = [&vnet.bytes()[..], bytes].concat();
+            frame.receive_area()[..bytes.len()].copy_from_slice(&bytes);
+            frame.set_received(bytes.len());
+            batch.push(A, frame).unwrap();
+        }
+        let mut datagrams = [(train.clone(), 250), (unknown.clone(), 99), (expired, 99), (other, 99)];
+        h.wait(Duration::from_millis(100));
+        let before = allocations::so_far();
+        h.switch.process(&mut batch, h.now, &mut egress);
+        batch.recycle(&mut pool);
+        let datagrams = datagrams.iter_mut().map(|(bytes, segment_size)| Datagram {
+            source: NODE_B_IP.into(),
+            tos: 0,
+            segment_size: *segment_size,
+            bytes,
+        });
+        h.switch.process_tunnel(TUNNEL, datagrams, &mut pool, &mut batch, h.now, &mut egress);
+        h.switch.on_deadline(h.now, &mut egress);
+        allocations += allocations::so_far() - before;
+    }
+    assert_eq!(allocations, 0);
+    assert!(egress.0 > 500 * 15, "the frames went somewhere: {}", egress.0);
 }

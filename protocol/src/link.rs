@@ -40,6 +40,7 @@ pub struct Envelope<T> {
 pub type Epoch = u64;
 
 /// What control says.
+#[expect(clippy::large_enum_variant, reason = "one exists at a time, on its way into or out of bytes")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::large_enum_variant, reason = "one at a time, on its way through a socket")]
 pub enum ToDatapath {

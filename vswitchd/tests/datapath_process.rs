@@ -6,6 +6,8 @@ mod datapath_link;
 mod datapath_process_bed;
 #[path = "datapath_process_bed/several_workers.rs"]
 mod several_workers;
+#[path = "datapath_process_bed/tunnel.rs"]
+mod tunnel;
 
 use std::fs;
 use std::io::Read;

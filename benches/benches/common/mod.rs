@@ -137,7 +137,7 @@ impl Bench {
     }
 }
 
-fn node() -> NodeConfig {
+pub(crate) fn node() -> NodeConfig {
     NodeConfig {
         pod_cidr: "10.244.0.0/24".parse().expect("a network"),
         cluster_cidr: "10.244.0.0/16".parse().expect("a network"),
@@ -145,10 +145,11 @@ fn node() -> NodeConfig {
         router_mac: router_mac(),
         node_addresses: vec![],
         fdb_ageing_seconds: 300,
+        tunnel: None,
     }
 }
 
-fn port(id: PortId, host: u8) -> PortConfig {
+pub(crate) fn port(id: PortId, host: u8) -> PortConfig {
     PortConfig {
         id,
         name: format!("default/{host}"),

@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 use std::net::Ipv4Addr;
 
-use protocol::PortId;
+use protocol::{PeerId, PortId};
 
 use crate::wire::ipv4::{Fragment, Ipv4, Options};
 use crate::wire::l4::L4;
@@ -15,7 +15,7 @@ use crate::wire::{Body, Packet, icmp};
 /// source MAC : 48  ingress port : 16
 /// destination MAC : 48  protocol : 8  zero : 8
 /// source address : 32  destination address : 32
-/// source port : 16  destination port : 16  zero : 32
+/// source port : 16  destination port : 16  peer it came from, and one more, or zero : 32
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FlowKey([u64; 4]);
@@ -34,7 +34,7 @@ impl FlowKey {
     pub(super) const NONE: Self = Self([0; 4]);
 
     /// The flow `packet` belongs to, if its decision may be remembered at all.
-    pub(crate) fn of(ingress: PortId, packet: &Packet) -> Option<Self> {
+    pub(crate) fn of(ingress: PortId, peer: Option<PeerId>, packet: &Packet) -> Option<Self> {
         let Body::Ipv4(ip) = &packet.body else { return None };
         if ip.fragment != Fragment::Whole
             || ip.options != Options::None
@@ -49,7 +49,9 @@ impl FlowKey {
             packet.source.to_u64() << 16 | u64::from(ingress.0),
             packet.destination.to_u64() << 16 | u64::from(ip.protocol) << 8,
             u64::from(ip.source.to_bits()) << 32 | u64::from(ip.destination.to_bits()),
-            u64::from(source_port) << 48 | u64::from(destination_port) << 32,
+            u64::from(source_port) << 48
+                | u64::from(destination_port) << 32
+                | peer.map_or(0, |id| u64::from(id.0) + 1),
         ]))
     }
 

@@ -51,8 +51,8 @@ use std::time::Duration;
 
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
-use protocol::PortId;
 use protocol::link::FlowEvictions;
+use protocol::{PeerId, PortId};
 
 use crate::action::Forward;
 use crate::burst::Burst;
@@ -135,8 +135,8 @@ impl FlowTable {
     }
 
     /// First pass: what to look for, if the packet belongs to a flow at all.
-    pub(crate) fn probe(&self, ingress: PortId, packet: &Packet) -> Option<Probe> {
-        FlowKey::of(ingress, packet).map(|key| self.probe_key(key))
+    pub(crate) fn probe(&self, ingress: PortId, peer: Option<PeerId>, packet: &Packet) -> Option<Probe> {
+        FlowKey::of(ingress, peer, packet).map(|key| self.probe_key(key))
     }
 
     fn probe_key(&self, key: FlowKey) -> Probe {

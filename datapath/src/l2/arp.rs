@@ -6,12 +6,14 @@
 
 use std::net::IpAddr;
 
+use protocol::PeerId;
 use protocol::link::PortConfig;
 use protocol::object::PortKind;
 
 use crate::action::{Action, Forward};
 use crate::l2::fdb::Station;
 use crate::l2::flood::{Flood, Scope};
+use crate::l3::route::Target;
 use crate::replication::Known;
 use crate::slow_path::SlowPath;
 use crate::time::Instant;
@@ -24,14 +26,18 @@ impl SlowPath {
     pub(crate) fn resolve(
         &mut self,
         port: &PortConfig,
+        peer: Option<PeerId>,
         packet: &Packet,
         arp: &Arp,
         now: Instant,
     ) -> Verdict<Action> {
         let sender = IpAddr::V4(arp.sender_ip);
         let claims_address = !arp.is_probe();
-        if arp.sender_mac != packet.source || claims_address && !self.may_use(port, arp.sender_ip) {
+        if arp.sender_mac != packet.source || claims_address && !self.may_use(port, peer, arp.sender_ip) {
             return Err(DropReason::ArpSpoofed);
+        }
+        if port.kind == PortKind::Tunnel {
+            return self.answer_peer(arp);
         }
         let teaches = !port.port_security && claims_address && self.in_pod_cidr(arp.sender_ip);
         if teaches {
@@ -41,6 +47,23 @@ impl SlowPath {
         match arp.operation {
             Operation::Request => self.answer(port, arp, teaches),
             Operation::Reply => self.deliver_reply(port, packet),
+        }
+    }
+
+    /// Another daemon never asks. A plain VXLAN device whose routes lead straight to our pods does:
+    /// whatever it asks for here, the router has it (RFC 1027).
+    fn answer_peer(&self, arp: &Arp) -> Verdict<Action> {
+        let is_here = match self.routes.lookup(arp.target_ip) {
+            Some(Target::Port(_) | Target::Router | Target::Node) => true,
+            Some(Target::Connected) => self.neighbors.lookup(IpAddr::V4(arp.target_ip)).is_some(),
+            Some(Target::Peer(_)) | None => false,
+        };
+        match (arp.operation, &self.node) {
+            (Operation::Reply, _) => Err(DropReason::ArpUnsolicited),
+            (Operation::Request, Some(node)) if is_here => {
+                Ok(Action::AnswerArp { request: *arp, mac: node.router_mac })
+            }
+            (Operation::Request, _) => Err(DropReason::ArpUnknownTarget),
         }
     }
 
@@ -56,10 +79,11 @@ impl SlowPath {
         }
         if let Some(router) = self.node.as_ref().filter(|node| {
             // The node's kernel asks for other nodes' pods on `vpod0`, where the cluster's route
-            // points; the router has them all (RFC 1027).
+            // points, and a pod whose network is the cluster's; the router has them all (RFC 1027).
             let elsewhere =
                 node.cluster_cidr.contains(&arp.target_ip) && !node.pod_cidr.contains(&arp.target_ip);
-            arp.target_ip == node.gateway_ip || port.kind == PortKind::Gateway && elsewhere
+            let is_remote = matches!(self.routes.lookup(arp.target_ip), Some(Target::Peer(_)));
+            arp.target_ip == node.gateway_ip || port.kind == PortKind::Gateway && elsewhere || is_remote
         }) {
             return Ok(Action::AnswerArp { request: *arp, mac: router.router_mac });
         }

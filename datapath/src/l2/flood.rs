@@ -6,7 +6,7 @@
 //! everybody else a bounded number of frames (`Limits::flood_per_second`).
 
 use protocol::link::PortConfig;
-use protocol::object::PortState;
+use protocol::object::{PortKind, PortState};
 
 use crate::verdict::DropReason;
 
@@ -17,6 +17,8 @@ pub(crate) enum Scope {
     Everybody,
     /// Every other port that learns stations.
     LearningPorts,
+    /// Pods only: what another node sent goes no further.
+    Pods,
 }
 
 /// A flood, and the verdict if it finds no port.
@@ -33,10 +35,13 @@ impl Scope {
             PortState::Active => true,
             PortState::Closed | PortState::Detached | PortState::Quarantined => false,
         };
+        // Peers are not ports; they get their copies from a budget of their own (`overlay`).
         forwards
-            && match self {
-                Self::Everybody => true,
-                Self::LearningPorts => !port.port_security,
+            && match (port.kind, self) {
+                (PortKind::Tunnel, _) => false,
+                (PortKind::Pod, Self::Pods) | (_, Self::Everybody) => true,
+                (PortKind::Gateway, Self::Pods) => false,
+                (_, Self::LearningPorts) => !port.port_security,
             }
     }
 }

@@ -6,7 +6,9 @@
 
 use std::net::IpAddr;
 
-use protocol::PortId;
+use protocol::link::PortConfig;
+use protocol::object::PortKind;
+use protocol::{PeerId, PortId};
 
 use crate::action::{Action, Forward, Refusal};
 use crate::l3::route::Target;
@@ -19,7 +21,7 @@ use crate::wire::l4::L4;
 
 impl SlowPath {
     /// What to do with a packet for the router.
-    pub(crate) fn route(&self, ports: &Ports, ip: &Ipv4) -> Result<Action, Refusal> {
+    pub(crate) fn route(&self, ports: &Ports, from: &PortConfig, ip: &Ipv4) -> Result<Action, Refusal> {
         let Some(node) = &self.node else {
             return Err(Refusal::with_error(DropReason::NoRoute, IcmpError::NetUnreachable));
         };
@@ -33,6 +35,9 @@ impl SlowPath {
             // The last hop: the node is the host that has the address, so no hop is counted.
             Some(Target::Router) => to_gateway(node, ports, false),
             Some(Target::Node) => to_gateway(node, ports, true),
+            // No transit: what a node has for another one it sends there itself.
+            Some(Target::Peer(_)) if from.kind == PortKind::Tunnel => Err(DropReason::Hairpin.into()),
+            Some(Target::Peer(id)) => self.to_peer(node, id),
             Some(Target::Connected) => match self.neighbors.lookup(IpAddr::V4(ip.destination)) {
                 // Learned: may move or age without a new configuration, so never cached.
                 Some(neighbor) => Ok(Action::Forward {
@@ -43,6 +48,16 @@ impl SlowPath {
             },
             None => Err(Refusal::with_error(DropReason::NoRoute, IcmpError::NetUnreachable)),
         }
+    }
+}
+
+impl SlowPath {
+    fn to_peer(&self, node: &Node, id: PeerId) -> Result<Action, Refusal> {
+        let (Some(port), Some(peer)) = (self.overlay.port, self.overlay.peers.get(id)) else {
+            return Err(Refusal::with_error(DropReason::NoRoute, IcmpError::NetUnreachable));
+        };
+        let forward = Forward::tunnelled(port, id, peer.config.router_mac, node.router_mac, true);
+        Ok(Action::Forward { forward, cacheable: true })
     }
 }
 

@@ -19,16 +19,16 @@ const TCP_CWR: u8 = 0x80;
 
 #[derive(Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-pub(super) struct TcpHeader {
-    pub(super) source_port: U16<BigEndian>,
-    pub(super) destination_port: U16<BigEndian>,
-    pub(super) sequence: U32<BigEndian>,
-    pub(super) acknowledgment: U32<BigEndian>,
-    pub(super) data_offset: u8,
-    pub(super) flags: u8,
-    pub(super) window: U16<BigEndian>,
-    pub(super) checksum: U16<BigEndian>,
-    pub(super) urgent: U16<BigEndian>,
+pub(crate) struct TcpHeader {
+    pub(crate) source_port: U16<BigEndian>,
+    pub(crate) destination_port: U16<BigEndian>,
+    pub(crate) sequence: U32<BigEndian>,
+    pub(crate) acknowledgment: U32<BigEndian>,
+    pub(crate) data_offset: u8,
+    pub(crate) flags: u8,
+    pub(crate) window: U16<BigEndian>,
+    pub(crate) checksum: U16<BigEndian>,
+    pub(crate) urgent: U16<BigEndian>,
 }
 
 #[derive(Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -58,20 +58,53 @@ pub(crate) fn split(
     mut emit: impl FnMut(&[u8]) -> bool,
 ) {
     let headers = frame.get(..ip.payload_offset()).unwrap_or_default();
-    let payload = frame.get(ip.payload_offset()..ip.end()).unwrap_or_default();
-    let size = usize::from(segments.size.max(1));
-    let count = payload.len().div_ceil(size);
-    for (index, piece) in payload.chunks(size).enumerate() {
-        let place = Place {
-            index: u16::try_from(index).unwrap_or(u16::MAX),
-            offset: u32::try_from(index * size).unwrap_or(u32::MAX),
-            is_last: index + 1 == count,
-        };
+    for (place, piece) in places(frame, ip, segments) {
         let segment = make(headers, piece, ip, segments.kind, place, scratch);
         if !segment.is_some_and(&mut emit) {
             return;
         }
     }
+}
+
+/// Makes only the headers of the segments, each behind `prefix`, one after the other in `out`; their
+/// payload is the frame's, cut by `segments.size`. Gives the length of all; `None` when `out` is too
+/// small.
+pub(crate) fn split_headers(
+    frame: &[u8],
+    ip: &Ipv4,
+    segments: Segments,
+    prefix: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    let headers = frame.get(..ip.payload_offset())?;
+    let len = prefix.len() + headers.len();
+    let mut rest = out;
+    let mut used = 0;
+    for (place, piece) in places(frame, ip, segments) {
+        let (room, behind) = rest.split_at_mut_checked(len)?;
+        let (front, back) = room.split_at_mut_checked(prefix.len())?;
+        front.copy_from_slice(prefix);
+        back.copy_from_slice(headers);
+        finish(back, piece, ip, segments.kind, place)?;
+        rest = behind;
+        used += len;
+    }
+    Some(used)
+}
+
+/// The payload of each segment.
+fn places<'a>(frame: &'a [u8], ip: &Ipv4, segments: Segments) -> impl Iterator<Item = (Place, &'a [u8])> {
+    let payload = frame.get(ip.payload_offset()..ip.end()).unwrap_or_default();
+    let size = usize::from(segments.size.max(1));
+    let count = payload.len().div_ceil(size);
+    payload.chunks(size).enumerate().map(move |(index, piece)| {
+        let place = Place {
+            index: u16::try_from(index).unwrap_or(u16::MAX),
+            offset: u32::try_from(index * size).unwrap_or(u32::MAX),
+            is_last: index + 1 == count,
+        };
+        (place, piece)
+    })
 }
 
 /// Makes the length in the UDP header that of the packet.
@@ -95,17 +128,24 @@ fn make<'a>(
     let out = scratch.get_mut(..len)?;
     let (vnet, frame) = out.split_at_mut_checked(VNET_HDR_LEN)?;
     vnet.fill(0);
-    frame.get_mut(..headers.len())?.copy_from_slice(headers);
-    frame.get_mut(headers.len()..)?.copy_from_slice(payload);
+    let (front, back) = frame.split_at_mut_checked(headers.len())?;
+    front.copy_from_slice(headers);
+    back.copy_from_slice(payload);
+    finish(front, payload, ip, kind, place)?;
+    Some(out)
+}
 
-    let l4_len = u16::try_from(frame.len() - ip.l4_offset()).ok()?;
-    let header = Ipv4Header::in_frame(frame)?;
+/// Makes a copy of the superframe's headers those of one segment with this payload.
+fn finish(headers: &mut [u8], payload: &[u8], ip: &Ipv4, kind: SegmentKind, place: Place) -> Option<()> {
+    let l4_len = u16::try_from(headers.len() + payload.len() - ip.l4_offset()).ok()?;
+    let header = Ipv4Header::in_frame(headers)?;
     header.set_total_len(u16::try_from(ip.header_len()).ok()? + l4_len);
     header.set_identification(header.identification.get().wrapping_add(place.index));
-    debug_assert!(frame.len() >= ETHERNET_HDR_LEN + ip.header_len() + ip.l4.header_len());
+    debug_assert!(headers.len() == ETHERNET_HDR_LEN + ip.header_len() + ip.l4.header_len());
 
-    let l4 = frame.get_mut(ip.l4_offset()..)?;
-    let pseudo = pseudo_header(ip, l4_len);
+    let l4 = headers.get_mut(ip.l4_offset()..)?;
+    // Of even length, both headers, so that the payload's sum follows theirs.
+    let pseudo = pseudo_header(ip, l4_len).bytes(payload);
     match kind {
         SegmentKind::Tcp { .. } => {
             let tcp = TcpHeader::mut_from_prefix(l4).ok()?.0;
@@ -128,5 +168,5 @@ fn make<'a>(
             UdpHeader::mut_from_prefix(l4).ok()?.0.checksum = checksum.into();
         }
     }
-    Some(out)
+    Some(())
 }

@@ -66,7 +66,7 @@ pub(crate) struct Merge {
 impl Merge {
     /// Begins with `head`, if it may be the first of several.
     pub(crate) fn start(head: &Frame, received: &Received) -> Option<Self> {
-        let segment = Segment::read(head, received)?;
+        let segment = Segment::read(head.ethernet(), received)?;
         let size = u16::try_from(segment.payload.len()).ok()?;
         let kind = segment.l4.kind();
         (!segment.l4.is_pushed()).then_some(Self { kind, size, count: 1, open: true })
@@ -78,13 +78,13 @@ impl Merge {
         Segments { kind: self.kind, size: self.size }
     }
 
-    /// Takes the payload of `next` if a receiver cannot tell; `next` is then not to be written.
+    /// Takes the payload of the Ethernet frame `next` if a receiver cannot tell; `next` is then not to be written.
     #[must_use]
     pub(crate) fn append(
         &mut self,
         head: &mut Frame,
         head_received: &Received,
-        next: &Frame,
+        next: &[u8],
         next_received: &Received,
     ) -> bool {
         let may_follow = self.open && self.count < MAX_SEGMENTS && is_same_flow(head_received, next_received);
@@ -98,7 +98,7 @@ impl Merge {
             return false;
         }
         // Last, because they alone read the payload; the head's not before there is a reason to.
-        if !is_intact(next, next_received) || self.count == 1 && !is_intact(head, head_received) {
+        if !is_intact(next, next_received) || self.count == 1 && !is_intact(head.ethernet(), head_received) {
             return false;
         }
         if !head.extend(last.payload) {
@@ -123,7 +123,7 @@ impl Merge {
     }
 
     fn is_followed_by(&self, head: &Frame, received: &Received, next: &Segment<'_>) -> bool {
-        Segment::read(head, received).is_some_and(|head| {
+        Segment::read(head.ethernet(), received).is_some_and(|head| {
             head.ethernet == next.ethernet
                 && self.ip_continues(head.ip, next.ip)
                 && self.l4_continues(head.l4, next.l4)
@@ -170,12 +170,12 @@ enum Transport<'a> {
 impl<'a> Segment<'a> {
     /// The headers as they are now, of a frame that breaks no rule on its own; of a head that has
     /// grown, its own payload.
-    fn read(frame: &'a Frame, received: &Received) -> Option<Self> {
+    fn read(frame: &'a [u8], received: &Received) -> Option<Self> {
         let Body::Ipv4(known) = &received.packet.body else { return None };
         if received.offload.segments.is_some() || known.options != Options::None {
             return None;
         }
-        let (ethernet, packet) = frame.ethernet().get(..known.end())?.split_at_checked(ETHERNET_HDR_LEN)?;
+        let (ethernet, packet) = frame.get(..known.end())?.split_at_checked(ETHERNET_HDR_LEN)?;
         let (ip, body) = Ipv4Header::ref_from_prefix(packet).ok()?;
         let (l4, payload) = Transport::read(known.l4, body)?;
         // No fragment, and not the reserved bit (RFC 791 §3.1): who knows what that says.
@@ -232,10 +232,10 @@ const fn must_not_fragment(ip: &Ipv4Header) -> bool {
 }
 
 /// Whether the checksum the superframe's segments will have is the one the frame has.
-fn is_intact(frame: &Frame, received: &Received) -> bool {
+fn is_intact(frame: &[u8], received: &Received) -> bool {
     match (received.offload.checksum, &received.packet.body) {
         (Checksum::Partial, _) => true,
-        (Checksum::Complete, Body::Ipv4(ip)) => checksum::is_correct(frame.ethernet(), ip),
+        (Checksum::Complete, Body::Ipv4(ip)) => checksum::is_correct(frame, ip),
         (Checksum::Complete, Body::Arp(_)) | (Checksum::Inner { .. }, _) => false,
     }
 }

@@ -44,7 +44,7 @@ fn ipv4(frame: &[u8]) -> Ipv4 {
 
 fn rewrite(from: &Tuple, to: Tuple) -> Rewrite {
     let translation = Some(Translation::new(from, to));
-    Rewrite { destination: MACS.0, source: MACS.1, counts_hop: true, translation }
+    Rewrite { destination: MACS.0, source: MACS.1, peer: None, counts_hop: true, translation }
 }
 
 /// The transport checksum's place.

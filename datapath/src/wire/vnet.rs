@@ -28,7 +28,7 @@ const MAX_UDP_SEGMENTS: usize = 128;
 /// Segments one TCP superframe may ask for. Bounds the work one frame causes where it is split,
 /// without a least segment size: a Linux sender may use an MSS of 48 (`tcp_min_snd_mss`, less with
 /// TCP options), and then 64 KiB are 1365 segments or a few more.
-const MAX_TCP_SEGMENTS: usize = 2048;
+pub(crate) const MAX_TCP_SEGMENTS: usize = 2048;
 
 /// In the machine's byte order, as TAP devices use unless told otherwise (`TUNSETVNETLE`).
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

@@ -85,7 +85,7 @@ fn sweeping_is_done_in_bounded_steps() {
     let mut steps = 0;
     while h.switch.next_deadline().is_some_and(|due| due <= h.now) {
         let before = h.switch.summary().flows;
-        h.switch.on_deadline(h.now);
+        h.switch.on_deadline(h.now, &mut h.wire);
         assert!(before - h.switch.summary().flows <= 10);
         steps += 1;
     }

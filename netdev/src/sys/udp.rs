@@ -15,6 +15,13 @@ pub(crate) const MAX_MESSAGES: usize = 64;
 /// Room for the control messages we ask for (GRO size, type of service), and one to spare.
 const CONTROL_IN_WORDS: usize = 9;
 
+/// Bytes of an IPv4 socket address.
+#[expect(clippy::cast_possible_truncation, reason = "sixteen")]
+const NAME_LEN: libc::socklen_t = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+/// As addresses have it.
+#[expect(clippy::cast_possible_truncation, reason = "two")]
+const FAMILY: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
+
 /// A datagram, or as many as `segment_size` cuts it into.
 pub(crate) struct Outgoing<'a> {
     pub(crate) to: SocketAddrV4,
@@ -97,7 +104,7 @@ pub(crate) fn send_many<const N: usize>(
         let used = if message.segment_size.is_some() { 2 } else { 1 };
         let header = &mut header.msg_hdr;
         header.msg_name = ptr::from_mut(name).cast();
-        header.msg_namelen = size_of::<libc::sockaddr_in>() as _;
+        header.msg_namelen = NAME_LEN;
         // `IoSlice` is guaranteed to have the layout of `iovec`; sending writes to none of them.
         header.msg_iov = message.parts.as_ptr().cast_mut().cast();
         header.msg_iovlen = message.parts.len() as _;
@@ -128,7 +135,7 @@ pub(crate) fn receive_many(
     {
         let header = &mut header.msg_hdr;
         header.msg_name = ptr::from_mut(name).cast();
-        header.msg_namelen = size_of::<libc::sockaddr_in>() as _;
+        header.msg_namelen = NAME_LEN;
         // `IoSliceMut` is guaranteed to have the layout of `iovec`.
         header.msg_iov = ptr::from_mut(buffer).cast();
         header.msg_iovlen = 1;
@@ -193,7 +200,7 @@ fn read_control(header: &libc::msghdr, into: &mut Incoming) {
 fn socket_address(address: SocketAddrV4) -> libc::sockaddr_in {
     // SAFETY: `sockaddr_in` is plain data; all zeroes is a valid value.
     let mut name: libc::sockaddr_in = unsafe { mem::zeroed() };
-    name.sin_family = libc::AF_INET as _;
+    name.sin_family = FAMILY;
     name.sin_port = address.port().to_be();
     name.sin_addr.s_addr = address.ip().to_bits().to_be();
     name

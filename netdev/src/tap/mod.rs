@@ -153,11 +153,16 @@ impl Tap {
     pub fn attach(kind: DeviceKind, options: &TapOptions) -> Result<Self, TapError> {
         match kind {
             DeviceKind::VnetTap => VnetTap::attach(options).map(Self::Vnet),
-            DeviceKind::PlainTap | DeviceKind::UdpTunnel => PlainTap::attach(options).map(Self::Plain),
+            DeviceKind::PlainTap => PlainTap::attach(options).map(Self::Plain),
+            DeviceKind::UdpTunnel => {
+                let source = io::ErrorKind::InvalidInput.into();
+                Err(TapError::refused(&options.name, "a tunnel's sockets are no TAP", source))
+            }
         }
     }
 
-    /// Takes over a descriptor another process made.
+    /// Takes over a descriptor another process made. A tunnel's belong to
+    /// [`UdpTunnel::from_fds`](crate::UdpTunnel::from_fds); as a TAP they fail at the first read.
     #[must_use]
     pub fn from_fd(kind: DeviceKind, fd: OwnedFd, offloads: Offloads) -> Self {
         match kind {

@@ -15,9 +15,10 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 
-use netdev::Tap;
 use protocol::PortId;
-use protocol::link::ConfigDelta;
+use protocol::link::{ConfigDelta, PortConfig};
+
+use super::bearer::Bearer;
 
 /// One delta with the devices it attaches, the same for all workers.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub(super) struct Change {
     pub(super) delta: ConfigDelta,
     /// Ports of `delta.attach`. A device is shared, not duplicated: duplicates would be one open file in
     /// the kernel all the same, and fill the descriptor table.
-    pub(super) devices: Vec<(PortId, Arc<Tap>)>,
+    pub(super) devices: Vec<(PortId, Arc<Bearer>)>,
     all: Barrier,
     refused: AtomicBool,
 }
@@ -36,18 +37,22 @@ impl Change {
     /// # Errors
     /// Says what does not fit when the descriptors do not.
     pub(super) fn new(delta: ConfigDelta, fds: Vec<OwnedFd>, workers: usize) -> Result<Self, String> {
-        if fds.len() != delta.attach.len() {
+        let wanted: usize = delta.attach.iter().map(|config| config.device.descriptors()).sum();
+        if fds.len() != wanted {
             return Err(format!(
-                "configuration {} attaches {} ports with {} descriptors",
+                "configuration {} attaches {} ports of {wanted} descriptors with {}",
                 delta.epoch,
                 delta.attach.len(),
                 fds.len()
             ));
         }
-        let device = |(config, fd): (&protocol::link::PortConfig, _)| {
-            (config.id, Arc::new(Tap::from_fd(config.device, fd, config.offloads)))
+        let mut fds = fds.into_iter();
+        let mut device = |config: &PortConfig| {
+            let own = fds.by_ref().take(config.device.descriptors()).collect();
+            Some((config.id, Arc::new(Bearer::from_fds(config, own)?)))
         };
-        let devices = delta.attach.iter().zip(fds).map(device).collect();
+        // As many as wanted, so none is refused.
+        let devices = delta.attach.iter().filter_map(&mut device).collect();
         Ok(Self { delta, devices, all: Barrier::new(workers), refused: AtomicBool::new(false) })
     }
 
@@ -90,6 +95,6 @@ mod tests {
     fn every_port_needs_its_descriptor() {
         let fd = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let error = Change::new(ConfigDelta { epoch: 7, ..ConfigDelta::default() }, vec![fd], 1).unwrap_err();
-        assert_eq!(error, "configuration 7 attaches 0 ports with 1 descriptors");
+        assert_eq!(error, "configuration 7 attaches 0 ports of 0 descriptors with 1");
     }
 }

@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
-use protocol::PortId;
 use protocol::link::FromDatapath;
+use protocol::{PeerId, PortId};
 
 use super::change::Change;
 
@@ -19,6 +19,7 @@ pub(super) enum Command {
     Fdb { cursor: u64, max: usize },
     Neighbors { cursor: u64, max: usize },
     Flows { cursor: u64, max: usize },
+    Peers { after: Option<PeerId>, max: usize },
     Summary,
     StartCapture { port: PortId, snaplen: u32, stream: OwnedFd },
     Shutdown,

@@ -277,7 +277,7 @@ impl PageRequest {
             ToDatapath::Fdb { cursor } => page(Box::new(move |max| Command::Fdb { cursor, max })),
             ToDatapath::Neighbors { cursor } => page(Box::new(move |max| Command::Neighbors { cursor, max })),
             ToDatapath::Flows { cursor } => page(Box::new(move |max| Command::Flows { cursor, max })),
-            ToDatapath::Peers { .. } => return Err(Box::new(FromDatapath::Peers(Vec::new()).into())),
+            ToDatapath::Peers { after } => page(Box::new(move |max| Command::Peers { after, max })),
             ToDatapath::Summary => Self::Once(Command::Summary),
             ToDatapath::StartCapture { port, snaplen } => match fds.into_iter().next() {
                 Some(stream) => Self::Once(Command::StartCapture { port, snaplen, stream }),

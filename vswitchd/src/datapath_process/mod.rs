@@ -13,6 +13,7 @@
 //! It outlives the control process: pods keep talking, and the next control process finds it by
 //! connecting to the same path.
 
+mod bearer;
 mod capture;
 mod change;
 mod command;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 use datapath::{Instant, Learned, Switch};
 use mio::Waker;
-use netdev::Tap;
 use protocol::PortId;
 
+use super::bearer::Bearer;
 use super::share::Share;
 
 /// Messages that wait for a worker: a second's share of one port.
@@ -28,7 +28,7 @@ pub(super) enum Message {
     Gone {
         port: PortId,
         /// Which device: the number may be another one's by the time this is heard.
-        device: Arc<Tap>,
+        device: Arc<Bearer>,
         cause: String,
     },
 }
@@ -95,7 +95,7 @@ impl Peers {
     }
 
     /// Tells that the device of `port` is gone: its owner tells everybody, the others tell its owner.
-    pub(super) fn tell_gone(&mut self, port: PortId, device: &Arc<Tap>, cause: &str) {
+    pub(super) fn tell_gone(&mut self, port: PortId, device: &Arc<Bearer>, cause: &str) {
         let owner = self.share.owner(port);
         let is_owner = self.share.owns(port);
         for (number, other) in self.others.iter().enumerate() {

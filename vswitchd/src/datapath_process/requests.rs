@@ -33,6 +33,9 @@ pub(super) fn answer(worker: &mut Worker, command: Command) -> Reply {
             let (rows, next) = worker.switch.flows_page(cursor, max, now);
             FromDatapath::Flows { rows, next }.into()
         }
+        Command::Peers { after, max } => {
+            FromDatapath::Peers(worker.switch.peers_page(after, max, now)).into()
+        }
         Command::Summary => {
             let summary = Summary { ports: worker.ports.attached(), ..worker.switch.summary() };
             FromDatapath::Summary(summary).into()
@@ -80,7 +83,7 @@ fn ports_after(worker: &Worker, after: Option<PortId>, max: usize) -> Vec<PortId
 }
 
 /// Configurations and descriptors of ports that have a device. A port without one was detached:
-/// there is nothing to take over.
+/// there is nothing to take over. At most `max` descriptors.
 fn export_ports(worker: &Worker, after: Option<PortId>, max: usize) -> Reply {
     let mut rows: Vec<_> = worker
         .switch
@@ -92,8 +95,11 @@ fn export_ports(worker: &Worker, after: Option<PortId>, max: usize) -> Reply {
     let mut configs = Vec::with_capacity(rows.len());
     let mut fds = Vec::with_capacity(rows.len());
     for config in rows {
+        if fds.len() + config.device.descriptors() > max {
+            break;
+        }
         match worker.ports.duplicate(config.id) {
-            Some(Ok(fd)) => fds.push(fd),
+            Some(Ok(own)) => fds.extend(own),
             Some(Err(e)) => return Reply::refused(format!("port {} ({}): {e}", config.id, config.name)),
             None => continue,
         }

@@ -130,6 +130,10 @@ const ALLOWED: &[i64] = &[
     libc::SYS_write,
     libc::SYS_readv,
     libc::SYS_writev,
+    // The tunnel: trains of datagrams, and, when its sockets come, what they are bound to.
+    libc::SYS_recvmmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_getsockname,
     // Poll loop: mio waits and registers ports; an empty poll gives way to others.
     #[cfg(target_arch = "x86_64")]
     libc::SYS_epoll_wait,

@@ -23,13 +23,15 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use datapath::time::Instant;
-use datapath::{Batch, Pool, Switch};
+use datapath::{Batch, Datagram, Pool, Switch};
 use mio::{Events, Poll, Token};
-use netdev::{Device, DeviceError, Tap};
+use netdev::udp_tunnel::Inbox;
+use netdev::{Device, DeviceError};
 use protocol::PortId;
 use protocol::link::{FromDatapath, PortConfig};
 use protocol::object::PortState;
 
+use super::bearer::Bearer;
 use super::capture::{self, Captures, Direction};
 use super::command::{Command, Reply};
 use super::link_server::EventSender;
@@ -45,6 +47,12 @@ use super::{Clock, crash, requests};
 const BATCH_FRAMES: usize = 32;
 /// A batch ends after so many bytes: two superframes fill a good part of the second-level cache.
 const BATCH_BYTES: usize = 128 * 1024;
+/// Datagrams or trains taken from a tunnel at once; small ones are as many small frames.
+const INBOX_DATAGRAMS: usize = 32;
+/// ... of trains of a bulk transfer: as many superframes as a batch of a TAP's has.
+const INBOX_TRAINS: usize = 2;
+/// Trains at least this long on average are a bulk transfer.
+const BULK_TRAIN: usize = 16 * 1024;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 256;
 /// Ports served before events, deadlines and requests are looked at again.
@@ -65,6 +73,7 @@ pub(super) struct Worker {
     rest: Rest,
     pool: Pool,
     batch: Batch,
+    inbox: Inbox,
     clock: Clock,
     commands: Receiver<Command>,
     replies: Sender<Reply>,
@@ -78,7 +87,7 @@ pub(super) struct Worker {
 #[derive(Default)]
 pub(super) struct Staged {
     pub(super) detach: Vec<PortId>,
-    pub(super) attach: Vec<(PortId, Arc<Tap>)>,
+    pub(super) attach: Vec<(PortId, Arc<Bearer>)>,
 }
 
 /// What a worker is made of, besides what is only its own.
@@ -108,6 +117,7 @@ impl Worker {
             rest: Rest::new(Load::open()),
             pool: Pool::new(BATCH_FRAMES),
             batch: Batch::new(BATCH_FRAMES),
+            inbox: Inbox::new(INBOX_DATAGRAMS),
             clock,
             commands,
             replies,
@@ -185,6 +195,9 @@ impl Worker {
 
     /// Reads and forwards what `port` has, up to a turn's budget; returns the latest clock read.
     fn serve_port(&mut self, port: PortId) -> Option<Instant> {
+        if self.ports.is_tunnel(port) {
+            return self.serve_tunnel(port);
+        }
         let mut budget = Budget::new();
         let mut latest = None;
         loop {
@@ -213,9 +226,60 @@ impl Worker {
         }
     }
 
+    /// The same for a tunnel, whose datagrams the switch makes frames of.
+    fn serve_tunnel(&mut self, port: PortId) -> Option<Instant> {
+        let mut budget = Budget::new();
+        let mut latest = None;
+        let mut limit = INBOX_DATAGRAMS;
+        loop {
+            let Some((Bearer::Tunnel(tunnel), captures)) = self.ports.device_and_captures(port) else {
+                return latest;
+            };
+            let captured = captures.wants(port);
+            // An error is none of this port's: the next event tries again.
+            if tunnel.receive(&mut self.inbox, limit).is_err() || self.inbox.is_empty() {
+                return latest;
+            }
+            #[cfg(debug_assertions)]
+            assert_ne!(self.crash_on_port, Some(port), "crash on purpose");
+            let (count, bytes) = (self.inbox.len(), self.inbox.bytes());
+            if captured {
+                for datagram in self.inbox.datagrams() {
+                    let packets = datagram.bytes.chunks(datagram.segment_size).map(|packet| [packet, &[]]);
+                    self.ports.capture_packets(port, packets, Direction::Inbound);
+                }
+            }
+            let now = self.clock.now();
+            latest = Some(now);
+            budget.spend(count, bytes);
+            self.rest.on_batch(count, bytes);
+            let datagrams = self.inbox.datagrams().map(|datagram| Datagram {
+                source: *datagram.source.ip(),
+                tos: datagram.tos,
+                segment_size: datagram.segment_size,
+                bytes: datagram.bytes,
+            });
+            let (pool, batch) = (&mut self.pool, &mut self.batch);
+            self.switch.process_tunnel(port, datagrams, pool, batch, now, &mut self.ports);
+            if self.peers.exist() {
+                self.peers.tell_learned(&mut self.switch, now);
+            }
+            // Less than was asked for: there was no more.
+            if count < limit {
+                return latest;
+            }
+            if budget.is_spent() {
+                self.ready.push(port);
+                return latest;
+            }
+            limit = if bytes >= count * BULK_TRAIN { INBOX_TRAINS } else { INBOX_DATAGRAMS };
+        }
+    }
+
     /// Fills the batch from `port`; true when it was read empty, or cannot be read any more.
     fn read_batch(&mut self, port: PortId) -> bool {
-        let Some((mut tap, captures)) = self.ports.device_and_captures(port) else { return true };
+        let Some((Bearer::Tap(tap), captures)) = self.ports.device_and_captures(port) else { return true };
+        let mut tap = tap;
         let captured = captures.wants(port);
         while !self.batch.is_full() && self.batch.bytes() < BATCH_BYTES {
             let Some(mut frame) = self.pool.take() else { return false };
@@ -267,7 +331,10 @@ impl Worker {
     /// Runs the switch's timers; returns the time until the next one.
     fn serve_deadline(&mut self, now: Instant) -> Option<Duration> {
         if self.switch.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.switch.on_deadline(now);
+            self.switch.on_deadline(now, &mut self.ports);
+            if self.peers.exist() {
+                self.peers.tell_learned(&mut self.switch, now);
+            }
         }
         self.switch.next_deadline().map(|deadline| deadline.saturating_since(now))
     }
@@ -309,7 +376,7 @@ impl Worker {
     }
 
     /// Replaces the devices of `detach` and `attach` after the switch took the configuration.
-    pub(super) fn switch_devices(&mut self, detach: &[PortId], attach: Vec<(PortId, Arc<Tap>)>) {
+    pub(super) fn switch_devices(&mut self, detach: &[PortId], attach: Vec<(PortId, Arc<Bearer>)>) {
         for port in detach {
             self.ports.remove(self.poll.registry(), *port);
         }

@@ -5,6 +5,7 @@
 //! | a change | all, who carry it out together ([`super::change`]) | the first one's; they agree |
 //! | counters, summary | all | sums: each worker counts what it reads and what it writes |
 //! | FDB, neighbours, ports | the first | its own: configured entries are the same everywhere, learned ones are told to all; their ages may differ by a refresh |
+//! | peers | all | traffic as a sum, health as the first one knows it, which sends the keep-alives |
 //! | flows | one after the other | pages; the cursor says whose |
 //! | a capture | the worker that reads the port | its own |
 
@@ -56,7 +57,12 @@ impl Workers {
             let (reply_queue, replies) = crossbeam_channel::bounded(1);
             workers.push(Worker::new(WorkerParts {
                 poll,
-                switch: Switch::new(SwitchOptions { seed, has_peers: count > 1, ..SwitchOptions::default() }),
+                switch: Switch::new(SwitchOptions {
+                    seed,
+                    has_peers: count > 1,
+                    worker: u32::try_from(number).unwrap_or(u32::MAX),
+                    ..SwitchOptions::default()
+                }),
                 peers: Peers::new(number, &mailboxes, inbox),
                 captures: Arc::clone(&captures),
                 clock,
@@ -85,6 +91,7 @@ impl Workers {
             }
             Command::Summary => Ok(sum_summaries(&self.ask_all(|| Command::Summary)?)),
             Command::Flows { cursor, max } => self.flows(cursor, max),
+            Command::Peers { after, max } => Ok(join_peers(self.ask_all(|| Command::Peers { after, max })?)),
             Command::StartCapture { port, .. } => self.handle(share::owner(port, self.count()))?.ask(command),
             Command::ExportPorts { .. } | Command::Fdb { .. } | Command::Neighbors { .. } => {
                 self.handle(0)?.ask(command)
@@ -159,6 +166,30 @@ fn add(sum: &mut PortCounters, more: PortCounters) {
     sum.originated += originated;
 }
 
+/// Traffic adds up, the last packet is the last of all, and the first worker is the one that asks peers
+/// and knows their answers.
+fn join_peers(replies: Vec<Reply>) -> Reply {
+    let mut replies = replies.into_iter();
+    let Some(mut first) = replies.next() else { return Reply::refused("there is no worker") };
+    let FromDatapath::Peers(rows) = &mut first.body else { return first };
+    for reply in replies {
+        let FromDatapath::Peers(more) = reply.body else { return reply };
+        // All workers have the same configuration, but for the time a change takes.
+        for (id, health) in more {
+            if let Ok(at) = rows.binary_search_by_key(&id, |(id, _)| *id)
+                && let Some((_, sum)) = rows.get_mut(at)
+            {
+                sum.last_seen_ms = sum.last_seen_ms.into_iter().chain(health.last_seen_ms).min();
+                sum.tx_packets += health.tx_packets;
+                sum.tx_bytes += health.tx_bytes;
+                sum.rx_packets += health.rx_packets;
+                sum.rx_bytes += health.rx_bytes;
+            }
+        }
+    }
+    first
+}
+
 /// Tables that are the same everywhere count once.
 fn sum_summaries(replies: &[Reply]) -> Reply {
     let summaries = replies.iter().filter_map(|reply| match &reply.body {
@@ -180,7 +211,8 @@ fn sum_summaries(replies: &[Reply]) -> Reply {
 
 #[cfg(test)]
 mod tests {
-    use protocol::object::DropCount;
+    use protocol::PeerId;
+    use protocol::object::{DropCount, PeerHealth};
 
     use super::*;
 
@@ -198,6 +230,23 @@ mod tests {
         assert_eq!(sums.iter().map(|(port, _)| port.0).collect::<Vec<_>>(), [0, 3]);
         assert_eq!(sums[0].1, counters(5, "a"));
         assert_eq!((sums[1].1.rx_frames, sums[1].1.tx_frames, sums[1].1.drops.len()), (10, 100, 2));
+    }
+
+    #[test]
+    fn peers_traffic_adds_up_and_the_first_worker_knows_their_health() {
+        let row = |id, health| (PeerId(id), health);
+        let known = PeerHealth {
+            reachable: Some(true),
+            path_mtu: Some(1400),
+            last_seen_ms: Some(9),
+            tx_packets: 1,
+            ..PeerHealth::default()
+        };
+        let heard = PeerHealth { last_seen_ms: Some(4), tx_packets: 2, ..PeerHealth::default() };
+        let replies = [vec![row(1, PeerHealth::default()), row(3, known)], vec![row(3, heard)]];
+        let joined = join_peers(replies.map(|rows| FromDatapath::Peers(rows).into()).into());
+        let wanted = PeerHealth { last_seen_ms: Some(4), tx_packets: 3, ..known };
+        assert_eq!(joined.body, FromDatapath::Peers(vec![row(1, PeerHealth::default()), row(3, wanted)]));
     }
 
     #[test]

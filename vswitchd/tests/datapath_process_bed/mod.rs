@@ -24,9 +24,10 @@ const VSWITCHD: &str = env!("CARGO_BIN_EXE_vswitchd");
 pub(crate) struct Bed {
     run: tempfile::TempDir,
     names: Vec<String>,
-    netns: Vec<Netns>,
+    pub(crate) netns: Vec<Netns>,
     pub(crate) taps: Vec<Tap>,
     pub(crate) ports: Vec<PortConfig>,
+    subnet: u8,
 }
 
 impl Bed {
@@ -35,6 +36,11 @@ impl Bed {
     }
 
     pub(crate) fn with_stations(count: u8) -> Self {
+        Self::in_subnet(0, count)
+    }
+
+    /// Stations `10.9.<subnet>.2` and up.
+    pub(crate) fn in_subnet(subnet: u8, count: u8) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut bed = Self {
@@ -43,12 +49,13 @@ impl Bed {
             netns: Vec::new(),
             taps: Vec::new(),
             ports: Vec::new(),
+            subnet,
         };
         for station in 0..count {
             let name = format!("vpdp-{}-{number}-{station}", std::process::id());
             bed.netns.push(netns::create(&name).unwrap());
             bed.names.push(name);
-            let (tap, port) = bed.netns[usize::from(station)].run(|| make_station(station)).unwrap();
+            let (tap, port) = bed.netns[usize::from(station)].run(|| make_station(subnet, station)).unwrap();
             bed.taps.push(tap);
             bed.ports.push(port);
         }
@@ -61,9 +68,9 @@ impl Bed {
 
     /// Configuration `epoch` with the node and all stations.
     pub(crate) fn delta(&self, epoch: Epoch) -> ConfigDelta {
-        let gateway = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
+        let gateway = IpAddr::V4(Ipv4Addr::new(10, 9, self.subnet, 1));
         let node = NodeConfig {
-            pod_cidr: "10.9.0.0/24".parse().unwrap(),
+            pod_cidr: format!("10.9.{}.0/24", self.subnet).parse().unwrap(),
             cluster_cidr: "10.9.0.0/16".parse().unwrap(),
             gateway_ip: gateway,
             router_mac: Mac::for_router(gateway),
@@ -103,7 +110,7 @@ impl Bed {
 
     /// Sends one datagram, which may be lost.
     pub(crate) fn send(&self, from: usize, to: usize) {
-        let target = (address_of(u8::try_from(to).unwrap()), 4000);
+        let target = (address_of(self.subnet, u8::try_from(to).unwrap()), 4000);
         self.socket(from, 0).send_to(&self.payload(from, to), target).unwrap();
     }
 
@@ -129,12 +136,12 @@ impl Drop for Bed {
     }
 }
 
-fn address_of(station: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 9, 0, 2 + station)
+fn address_of(subnet: u8, station: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 9, subnet, 2 + station)
 }
 
-fn make_station(station: u8) -> (Tap, PortConfig) {
-    let address = address_of(station);
+fn make_station(subnet: u8, station: u8) -> (Tap, PortConfig) {
+    let address = address_of(subnet, station);
     let mac = Mac::for_pod(address.into());
     let options = TapOptions {
         name: "eth0".to_owned(),

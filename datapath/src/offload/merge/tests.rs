@@ -204,7 +204,7 @@ fn coalesce(frames: Vec<(Frame, Received)>) -> Vec<(Frame, Received)> {
     let mut merge: Option<Merge> = None;
     for (next, next_received) in frames {
         if let (Some(merge), Some((head, received))) = (&mut merge, out.last_mut())
-            && merge.append(head, received, &next, &next_received)
+            && merge.append(head, received, next.ethernet(), &next_received)
         {
             continue;
         }
@@ -354,7 +354,7 @@ fn followers_are_counted() {
     assert_eq!(merge.segments(), Segments { kind: SegmentKind::Udp, size: 64 });
     for _ in 0..2 {
         let (next, next_received) = udp(&data(64)).frame();
-        assert!(merge.append(&mut head, &received, &next, &next_received));
+        assert!(merge.append(&mut head, &received, next.ethernet(), &next_received));
     }
     assert_eq!(merge.finish(&mut head, &mut received), 2);
 }

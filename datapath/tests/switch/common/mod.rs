@@ -9,17 +9,21 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of the harness")]
 
+mod nodes;
 mod packets;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use datapath::{Batch, Egress, Instant, Limits, Pool, Switch, SwitchOptions, Transmit, VNET_HDR_LEN};
+use datapath::{
+    Batch, Datagram, Egress, Instant, Limits, Pool, Switch, SwitchOptions, Train, Transmit, VNET_HDR_LEN,
+};
 use protocol::link::{ConfigDelta, DeviceKind, NodeConfig, PortConfig};
 use protocol::object::{PortCounters, PortKind, PortState};
 use protocol::{Mac, Offloads, PortId};
 
+pub(crate) use nodes::*;
 pub(crate) use packets::*;
 
 pub(crate) const GATEWAY: PortId = PortId(0);
@@ -62,6 +66,7 @@ pub(crate) fn node() -> NodeConfig {
         router_mac: router_mac(),
         node_addresses: vec![ip(NODE_IP)],
         fdb_ageing_seconds: 300,
+        tunnel: None,
     }
 }
 
@@ -108,6 +113,20 @@ pub(crate) struct Wire {
     pub(crate) sent: Vec<(PortId, Vec<u8>)>,
     pub(crate) full: Vec<PortId>,
     pub(crate) gone: Vec<PortId>,
+    /// What tunnels sent.
+    pub(crate) trains: Vec<SentTrain>,
+    /// What becomes of what is sent by a tunnel, if not "sent".
+    pub(crate) tunnel: Option<Transmit>,
+}
+
+/// What was sent to another node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SentTrain {
+    pub(crate) port: PortId,
+    pub(crate) to: SocketAddrV4,
+    pub(crate) tos: u8,
+    pub(crate) entropy: u32,
+    pub(crate) datagrams: Vec<Vec<u8>>,
 }
 
 impl Egress for Wire {
@@ -120,6 +139,19 @@ impl Egress for Wire {
             return Transmit::QueueFull;
         }
         self.sent.push((port, frame.to_vec()));
+        Transmit::Sent
+    }
+
+    fn transmit_tunnel(&mut self, port: PortId, train: &Train<'_>) -> Transmit {
+        if let Some(refused) = self.tunnel {
+            return refused;
+        }
+        let headers = train.headers.chunks(train.header_len);
+        let payload = train.payload.chunks(train.payload_size);
+        assert_eq!(headers.len(), payload.len(), "a header for each payload");
+        let datagrams = headers.zip(payload).map(|(header, payload)| [header, payload].concat()).collect();
+        let (to, tos, entropy) = (train.to, train.tos, train.entropy);
+        self.trains.push(SentTrain { port, to, tos, entropy, datagrams });
         Transmit::Sent
     }
 }
@@ -184,7 +216,7 @@ impl Harness {
 
     pub(crate) fn bare(limits: Limits) -> Self {
         Self {
-            switch: Switch::new(SwitchOptions { seed: 1, limits, has_peers: true }),
+            switch: Switch::new(SwitchOptions { seed: 1, limits, has_peers: true, worker: 0 }),
             now: Instant::from_nanos(1_000_000_000),
             wire: Wire::default(),
             pool: Pool::new(64),
@@ -213,7 +245,7 @@ impl Harness {
     /// Runs `on_deadline` until nothing is due.
     pub(crate) fn sweep(&mut self) {
         while self.switch.next_deadline().is_some_and(|due| due <= self.now) {
-            self.switch.on_deadline(self.now);
+            self.switch.on_deadline(self.now, &mut self.wire);
         }
     }
 
@@ -249,6 +281,32 @@ impl Harness {
             self.feed(*ingress, &[&Vnet::default().bytes()[..], ethernet].concat());
         }
         self.process()
+    }
+
+    /// Feeds what a tunnel's device received from `source`; gives what was written.
+    #[track_caller]
+    pub(crate) fn receive(
+        &mut self,
+        port: PortId,
+        source: [u8; 4],
+        tos: u8,
+        datagrams: &[Vec<u8>],
+    ) -> Vec<(PortId, Vec<u8>)> {
+        let segment_size = datagrams.first().map_or(1, Vec::len);
+        let mut bytes = datagrams.concat();
+        let datagram = Datagram { source: source.into(), tos, segment_size, bytes: &mut bytes };
+        self.wire.sent.clear();
+        self.switch.process_tunnel(
+            port,
+            std::iter::once(datagram),
+            &mut self.pool,
+            &mut self.batch,
+            self.now,
+            &mut self.wire,
+        );
+        assert!(self.batch.is_empty());
+        self.assert_conservation();
+        std::mem::take(&mut self.wire.sent)
     }
 
     fn feed(&mut self, ingress: PortId, bytes: &[u8]) {
