@@ -40,7 +40,7 @@ impl Change {
         let wanted: usize = delta.attach.iter().map(|config| config.device.descriptors()).sum();
         if fds.len() != wanted {
             return Err(format!(
-                "configuration {} attaches {} ports of {wanted} descriptors with {}",
+                "configuration {} attaches {} ports with {} descriptors, not {wanted}",
                 delta.epoch,
                 delta.attach.len(),
                 fds.len()
@@ -95,6 +95,6 @@ mod tests {
     fn every_port_needs_its_descriptor() {
         let fd = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let error = Change::new(ConfigDelta { epoch: 7, ..ConfigDelta::default() }, vec![fd], 1).unwrap_err();
-        assert_eq!(error, "configuration 7 attaches 0 ports of 0 descriptors with 1");
+        assert_eq!(error, "configuration 7 attaches 0 ports with 1 descriptors, not 0");
     }
 }
