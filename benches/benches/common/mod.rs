@@ -1,5 +1,7 @@
 //! A switch with two pods and a learning port, frames to feed it, and a clock around `process` alone.
 
+#![allow(dead_code, reason = "each benchmark uses a part")]
+
 #[path = "../../../datapath/tests/allocations/mod.rs"]
 mod allocations;
 mod packets;

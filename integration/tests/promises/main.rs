@@ -15,7 +15,6 @@ mod lost_devices;
 mod many_pods;
 mod metrics;
 mod node_to_pod;
-#[cfg(feature = "nodes")]
 mod nodes;
 mod plain_tap;
 mod pod_to_pod;

@@ -10,7 +10,6 @@ use integration::{Background, TestNode, TestPod, binary};
 pub(crate) enum Place<'a> {
     Pod(&'a TestPod),
     Node(&'a TestNode),
-    #[cfg_attr(not(feature = "nodes"), expect(dead_code, reason = "only promises that span nodes have one"))]
     Foreign(&'a ForeignNode),
 }
 

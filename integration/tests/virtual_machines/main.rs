@@ -6,9 +6,6 @@ use std::time::{Duration, Instant};
 use integration::vm::{Vm, VmCluster};
 use integration::wait;
 
-/// Nodes have a way to each other's pods.
-const CROSS_NODE: bool = cfg!(feature = "nodes");
-
 /// What a datagram over several fragments has.
 const LARGE_DATAGRAM: usize = 9000;
 
@@ -22,14 +19,12 @@ fn pods_of_three_machines_reach_each_other() {
     for vm in cluster.each() {
         pods_of_the_machine_talk(vm);
     }
-    if CROSS_NODE {
-        for from in 0..3 {
-            for to in (0..3).filter(|&to| to != from) {
-                pods_of_two_machines_talk(&mut cluster, from, to);
-            }
+    for from in 0..3 {
+        for to in (0..3).filter(|&to| to != from) {
+            pods_of_two_machines_talk(&mut cluster, from, to);
         }
-        a_killed_datapath_heals_for_other_machines(&mut cluster);
     }
+    a_killed_datapath_heals_for_other_machines(&mut cluster);
     a_killed_datapath_heals(cluster.vm(0));
     for vm in cluster.each() {
         nothing_is_lost_from_the_counters(vm);
@@ -38,10 +33,9 @@ fn pods_of_three_machines_reach_each_other() {
 
 /// The daemon, with a peer for each other machine, and two pods with servers in the first.
 fn start_node(vm: &mut Vm, number: usize, count: usize) {
-    let peers: String = (0..count).filter(|&other| CROSS_NODE && other != number).map(peer).collect();
-    let tunnel = if CROSS_NODE { "[tunnel]\ndevice = \"eth0\"\n" } else { "" };
+    let peers: String = (0..count).filter(|&other| other != number).map(peer).collect();
     vm.sh(&format!(
-        "cat >/root/vswitchd.toml <<'CONFIG'\nnode = \"{}\"\npod_cidr = \"10.244.{number}.0/24\"\n{tunnel}{peers}CONFIG\n\
+        "cat >/root/vswitchd.toml <<'CONFIG'\nnode = \"{}\"\npod_cidr = \"10.244.{number}.0/24\"\n[tunnel]\ndevice = \"eth0\"\n{peers}CONFIG\n\
          setsid vswitchd --config /root/vswitchd.toml >/root/vswitchd.log 2>&1 &\n\
          for _ in $(seq 100); do vpodctl status >/dev/null 2>&1 && exit 0; sleep 0.2; done\n\
          cat /root/vswitchd.log; exit 1",

@@ -252,7 +252,7 @@ impl Worker {
             let now = self.clock.now();
             latest = Some(now);
             budget.spend(count, bytes);
-            self.rest.on_batch(count, bytes);
+            self.rest.on_batch(port, count, bytes, now);
             let datagrams = self.inbox.datagrams().map(|datagram| Datagram {
                 source: *datagram.source.ip(),
                 tos: datagram.tos,
