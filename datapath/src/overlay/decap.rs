@@ -14,6 +14,7 @@ use super::{Datagram, ecn, keep_alive, mss, vxlan};
 use crate::Egress;
 use crate::batch::Batch;
 use crate::frame::Frame;
+use crate::offload::checksum;
 use crate::offload::merge::Merge;
 use crate::pool::Pool;
 use crate::received::Received;
@@ -161,6 +162,7 @@ impl Switch {
         let inner = inner.get_mut(..packet.frame_len()).ok_or(DropReason::FrameTooShort)?;
         if let Body::Ipv4(ip) = &packet.body {
             ecn::apply(inner, outer_tos)?;
+            checksum::complete_if_left(inner, ip);
             if clamps {
                 mss::clamp(inner, ip, Checksum::Complete, peer.ip_mtu());
             }

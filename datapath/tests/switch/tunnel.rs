@@ -167,6 +167,23 @@ fn segment_that_was_damaged_reaches_the_pod_by_itself_and_wrong() {
     assert_eq!(Vnet::of(&sent[1].1), Vnet::default(), "the pod's kernel is to verify it");
 }
 
+#[test]
+fn checksum_that_was_left_to_a_nic_is_completed() {
+    let mut h = harness_a();
+    for (number, offset) in [(17, 6), (6, 16)] {
+        let whole = match number {
+            17 => udp(from_peer(C_IP, A_IP), 5, 6, &[7; 33]),
+            _ => tcp(from_peer(C_IP, A_IP), 5, 6, &[7; 33]),
+        };
+        let mut left = whole.clone();
+        make_partial(&mut left, offset);
+        assert_ne!(left, whole);
+        let sent = h.receive(TUNNEL, NODE_B_IP, 0, &[vxlan(VNI, &left)]);
+        assert_eq!(ethernet(&sent[0].1)[34..], whole[34..]);
+        assert_eq!(Vnet::of(&sent[0].1), Vnet::default());
+    }
+}
+
 /// Feeds one datagram that must vanish for this reason, leaving no other trace.
 #[track_caller]
 fn assert_refused(h: &mut Harness, source: [u8; 4], tos: u8, datagram: &[u8], reason: &str) {
