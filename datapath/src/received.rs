@@ -66,6 +66,11 @@ impl Received {
         write_header(frame.bytes_mut(), &self.packet, self.offload);
     }
 
+    /// Writes the virtio header for a frame that was filled with the packet.
+    pub(crate) fn describe(&self, frame: &mut Frame) {
+        write_header(frame.bytes_mut(), &self.packet, self.offload);
+    }
+
     /// Completes the checksum of a packet that is not to be split: the segments get their own.
     pub(crate) fn complete_checksum_if_whole(&mut self, frame: &mut Frame) {
         if self.offload.segments.is_none() {

@@ -28,16 +28,13 @@ pub(crate) fn complete_inner(frame: &mut [u8], start: usize, field: usize, end: 
     }
 }
 
-/// Completes a checksum that a sender in the same machine left to a NIC that never came: the field still
-/// holds the pseudo-header's sum. Linux does so for what a `vxlan` device sends over a veth or to another
-/// virtual machine, and a UDP socket does not tell. A complete checksum that looks like it (one in 65,536)
-/// becomes what it is.
-pub(crate) fn complete_if_left(frame: &mut [u8], ip: &Ipv4) {
-    let Some(field) = ip.l4.checksum_offset().map(|offset| ip.l4_offset() + offset) else { return };
+/// Whether a sender left the checksum to a device: the field still holds the pseudo-header's sum. So does
+/// one complete checksum in 65,536; completing it makes it what it is.
+pub(crate) fn is_left(frame: &[u8], ip: &Ipv4) -> bool {
     let left = pseudo_header(ip, ip.l4_len()).folded().to_be_bytes();
-    if ip.fragment == Fragment::Whole && frame.get(field..field + 2) == Some(&left) {
-        complete(frame, ip);
-    }
+    let field = ip.l4.checksum_offset().map(|offset| ip.l4_offset() + offset);
+    ip.fragment == Fragment::Whole
+        && field.is_some_and(|field| frame.get(field..field + 2) == Some(left.as_slice()))
 }
 
 /// Whether a complete checksum is there and right: a UDP one of zero is none (RFC 768).

@@ -40,6 +40,12 @@ struct UdpHeader {
     checksum: U16<BigEndian>,
 }
 
+/// Whether the TCP packet says that its sender has lowered its window (RFC 3168 §6.1.2).
+pub(crate) fn is_cwr(frame: &[u8], ip: &Ipv4) -> bool {
+    let l4 = frame.get(ip.l4_offset()..).unwrap_or_default();
+    TcpHeader::ref_from_prefix(l4).is_ok_and(|(tcp, _)| tcp.flags & TCP_CWR != 0)
+}
+
 /// Which of the segments one is.
 #[derive(Debug, Clone, Copy)]
 struct Place {

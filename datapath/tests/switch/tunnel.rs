@@ -184,6 +184,21 @@ fn checksum_that_was_left_to_a_nic_is_completed() {
     }
 }
 
+#[test]
+fn superframe_that_was_left_to_a_nic_is_cut_to_fit() {
+    let mut h = harness_a();
+    let mut left = tcp(from_peer(C_IP, A_IP), 5, 6, &payload(20_000));
+    let whole = left.clone();
+    make_partial(&mut left, 16);
+    let sent = h.receive(TUNNEL, NODE_B_IP, 0, &[vxlan(VNI, &left), vxlan(VNI, &whole)]);
+    assert_eq!(sent.len(), 1, "a complete checksum says that the packet is meant to be so large");
+    let vnet = Vnet::of(&sent[0].1);
+    assert_eq!((vnet.flags, vnet.gso_type, vnet.gso_size), (NEEDS_CSUM, GSO_TCPV4, 1410));
+    assert_eq!(ethernet(&sent[0].1)[54..], payload(20_000));
+    let counters = h.switch.port_counters(TUNNEL).unwrap();
+    assert_eq!((counters.rx_frames, counters.forwarded), (2, 1));
+}
+
 /// Feeds one datagram that must vanish for this reason, leaving no other trace.
 #[track_caller]
 fn assert_refused(h: &mut Harness, source: [u8; 4], tos: u8, datagram: &[u8], reason: &str) {
