@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 . scripts/common.sh
 
 # Many short samples rather than few long ones: what disturbs a shared machine comes and goes.
-rounds=5
+rounds=4
 readonly SAMPLE_SECONDS=0.5
 readonly PEERS=bridge,flannel,ovs,vde,plain,pump
 # 250 pods of every peer take too long to make.
@@ -28,7 +28,7 @@ if [ -n "${BASE:-}" ]; then
     (cd "$tree" && CARGO_TARGET_DIR="$tree/target" cargo build --release --locked -p vswitchd -p vpodctl)
     arguments+=(--base "$tree/target/release")
     # One subject more in the same ten minutes.
-    rounds=4
+    rounds=3
 fi
 
 say "== measure"
