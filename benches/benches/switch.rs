@@ -4,9 +4,12 @@
 //! load, as with many concurrent connections. Allocations per frame are printed at the end of each
 //! benchmark.
 
+#[path = "common/bench.rs"]
+mod bench;
 mod common;
 
-use common::{A, BATCH, Bench, Packets, VM, ip, router_mac};
+use bench::{Bench, VM};
+use common::{A, BATCH, Packets, ip, router_mac};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use datapath::VNET_HDR_LEN;
 use protocol::Mac;

@@ -40,9 +40,8 @@ pub struct Envelope<T> {
 pub type Epoch = u64;
 
 /// What control says.
-#[expect(clippy::large_enum_variant, reason = "one exists at a time, on its way into or out of bytes")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, on its way through a socket")]
+#[expect(clippy::large_enum_variant, reason = "one exists at a time, on its way into or out of bytes")]
 pub enum ToDatapath {
     /// Change the configuration. Carries the descriptors of each entry of `attach`, in order
     /// ([`DeviceKind::descriptors`]).
