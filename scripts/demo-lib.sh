@@ -35,11 +35,47 @@ quoted() {
 
 # Shows a command, runs it, and keeps its output in $output for `expect`.
 show() {
-    printf '%s$ %s%s\n' "$bold" "$(quoted "$@")" "$plain"
+    announce "" "$@"
+    run "$@" || fail "this command ended with status $?"
+}
+
+# Runs vpodctl against the daemon of node $1, as somebody sitting there would.
+show_on() {
+    local node=$1
+    shift
+    announce "$node" vpodctl "$@"
+    on "$node" run vpodctl "$@" || fail "this command ended with status $?"
+}
+
+# As show_on, for what must not succeed.
+show_failing_on() {
+    local node=$1
+    shift
+    announce "$node" vpodctl "$@"
+    ! on "$node" run vpodctl "$@" || fail "this command should have failed"
+}
+
+# announce NODE COMMAND…
+announce() {
+    local node=$1
+    shift
+    printf '%s%s$ %s%s\n' "$bold" "${node:+[$node] }" "$(quoted "$@")" "$plain"
+}
+
+run() {
     local status=0
     output=$(timeout --foreground 60 "$@" 2>&1) || status=$?
-    printf '%s\n' "$output"
-    [ "$status" -eq 0 ] || fail "this command ended with status $status"
+    [ -z "$output" ] || printf '%s\n' "$output"
+    return "$status"
+}
+
+# Runs a command that asks the daemon of node $1.
+on() {
+    local VPOD_SOCKET
+    VPOD_SOCKET=$(socket_of "$1")
+    export VPOD_SOCKET
+    shift
+    "$@"
 }
 
 expect() {
@@ -99,6 +135,12 @@ at() {
     fi
 }
 
+# Whether node $1 hears from its peer $2 ($3: true or false).
+hears() {
+    on "$1" within 15 sh -c "vpodctl get peers -o json |
+        jq -e '.items[] | select(.name == \"$2\") | .health.reachable == $3'"
+}
+
 # Starts a node's daemon on ${dir_of[NODE]}/vswitchd.toml and waits until it answers.
 start_daemon() {
     local node=$1 dir=${dir_of[$1]}
@@ -110,7 +152,9 @@ start_daemon() {
         setsid "$programs/vswitchd" --config "$dir/vswitchd.toml" >>"$dir/vswitchd.log" 2>&1 </dev/null &
     fi
     daemon_of[$node]=$!
-    within 10 vpodctl --socket "$(socket_of "$node")" status || fail "vswitchd of $node does not answer"
+    # Or bash reports its end.
+    disown
+    on "$node" within 10 vpodctl status || fail "vswitchd of $node does not answer"
 }
 
 stop_daemon() {

@@ -167,12 +167,12 @@ kill "$host_server" 2>/dev/null || true
 wait "$host_server" 2>/dev/null || true
 
 heading "A pod of the other node pings and fetches, from an address of its own range"
-show vpodctl --socket "$far" create-pod remote -n shop -- /usr/bin/python3 -u -m http.server 8080 --directory "$dir/www"
-vpodctl --socket "$far" wait pod remote -n shop --for=ready --timeout 10s >/dev/null || fail "pod remote is not ready"
-remote=$(vpodctl --socket "$far" get pod remote -n shop -o json | jq -r .status.podIP)
-show vpodctl --socket "$far" exec remote -n shop -- ping -c 3 -i 0.2 "$web"
+show_on vpdemo2 create-pod remote -n shop -- /usr/bin/python3 -u -m http.server 8080 --directory "$dir/www"
+on vpdemo2 vpodctl wait pod remote -n shop --for=ready --timeout 10s >/dev/null || fail "pod remote is not ready"
+remote=$(on vpdemo2 vpodctl get pod remote -n shop -o json | jq -r .status.podIP)
+show_on vpdemo2 exec remote -n shop -- ping -c 3 -i 0.2 "$web"
 expect ' 0% packet loss'
-show vpodctl --socket "$far" exec remote -n shop -- curl -sS "http://$web:8080/"
+show_on vpdemo2 exec remote -n shop -- curl -sS "http://$web:8080/"
 expect 'Hello from the web pod'
 show vpodctl logs web -n shop --tail 1
 expect "^$remote "
@@ -182,16 +182,17 @@ expect 'Hello from the web pod'
 show curl -sS "http://$remote:8080/"
 expect 'Hello from the web pod'
 
-heading "What a node knows of its peer"
-show vpodctl get peers
-expect "$underlay.2"
-show vpodctl get routes
-expect "$range.1.0/24"
+heading "What the other node knows of its peer"
+hears vpdemo2 vpdemo true || fail "the other node does not hear from this one"
+show_on vpdemo2 get peers
+expect "vpdemo +Reachable +$underlay.1:"
+show_on vpdemo2 get routes
+expect "$range.0.0/24 +tunnel +vpdemo"
 
 heading "Throughput between two pods of a node, and between nodes"
 show vpodctl exec client -n shop -- iperf3 -C cubic -t 3 -c "$speed"
 expect 'receiver'
-show vpodctl --socket "$far" exec remote -n shop -- iperf3 -C cubic -t 3 -c "$speed"
+show_on vpdemo2 exec remote -n shop -- iperf3 -C cubic -t 3 -c "$speed"
 expect 'receiver'
 
 heading "What the switch knows"

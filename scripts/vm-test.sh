@@ -20,9 +20,10 @@ scripts/cleanup.sh --tests
 programs="${CARGO_TARGET_DIR:-target}/debug"
 say "== build"
 cargo build --workspace --bins --locked
-cargo test -p integration --test virtual_machines --locked --no-run
+tests=$(cargo test -p integration --test virtual_machines --locked --no-run --message-format=json-render-diagnostics |
+    jq -r 'select(.target.name == "virtual_machines") | .executable // empty')
 say "== image"
 scripts/vm-image.sh "$programs" "$programs/vm"
 say "== promises in virtual machines"
-timeout --kill-after=10 "$limit" \
-    cargo test -p integration --test virtual_machines --locked -- --test-threads 1 --nocapture
+# Not through cargo, which would end before the tests do; in the foreground, so that ^C reaches them.
+timeout --foreground --kill-after=10 "$limit" "$tests" --test-threads 1 --nocapture

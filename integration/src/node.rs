@@ -181,6 +181,8 @@ impl TestNode {
     pub(crate) fn regain_power(&mut self, netns: NodeNetns) {
         // The old guard's namespace is gone, and the new one bears its name.
         std::mem::forget(std::mem::replace(&mut self.netns, netns));
+        // As it should say.
+        self.allowed_log.push("its network namespace is gone, as after a reboot");
         self.start_daemon();
     }
 

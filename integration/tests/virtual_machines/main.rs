@@ -8,25 +8,32 @@ use integration::wait;
 
 /// What a datagram over several fragments has.
 const LARGE_DATAGRAM: usize = 9000;
+/// Of each TCP stream; an emulated machine moves about a megabyte a second.
+const STREAM_BYTES: u64 = 2_000_000;
 
 #[test]
 fn pods_of_three_machines_reach_each_other() {
     let mut cluster = VmCluster::boot(3);
+    let since = Instant::now();
     for number in 0..3 {
         start_node(cluster.vm(number), number, 3);
     }
+    println!("the nodes were ready after {:.1?}", since.elapsed());
     machines_reach_each_other(&mut cluster);
     for vm in cluster.each() {
         pods_of_the_machine_talk(vm);
     }
+    println!("pods of each machine had talked after {:.1?}", since.elapsed());
     for from in 0..3 {
         for to in (0..3).filter(|&to| to != from) {
             pods_of_two_machines_talk(&mut cluster, from, to);
         }
     }
+    println!("pods of different machines had talked after {:.1?}", since.elapsed());
     a_killed_datapath_heals_for_other_machines(&mut cluster);
     a_killed_datapath_heals(cluster.vm(0));
     for vm in cluster.each() {
+        all_peers_answer(vm);
         nothing_is_lost_from_the_counters(vm);
     }
 }
@@ -90,7 +97,7 @@ fn pods_of_two_machines_talk(cluster: &mut VmCluster, from: usize, to: usize) {
     let serve =
         format!("setsid vpodctl exec server -- stream serve {target}:7000 >/tmp/received 2>&1 &\nsleep 1");
     cluster.vm(to).sh(&serve).ok();
-    let send = format!("vpodctl exec client -- stream send {target}:7000 8000000");
+    let send = format!("vpodctl exec client -- stream send {target}:7000 {STREAM_BYTES}");
     let sent = cluster.vm(from).sh_within(60, &send).ok();
     let received = cluster.vm(to).sh("cat /tmp/received").ok();
     assert_eq!(received, format!("ready\n{sent}"), "what vm{to} received is not what vm{from} sent");
@@ -123,6 +130,17 @@ fn a_killed_datapath_heals_for_other_machines(cluster: &mut VmCluster) {
         cluster.vm(0).sh(&ping).succeeded().then_some(())
     });
     println!("vm1's pods answered again after {:.1?}", since.elapsed());
+}
+
+/// Keep-alives come back from every other machine, also after datapaths died.
+fn all_peers_answer(vm: &mut Vm) {
+    wait::until("every peer answers", || {
+        let peers: serde_json::Value =
+            serde_json::from_str(&vm.sh("vpodctl get peers -o json").ok()).expect("vpodctl prints JSON");
+        let peers = peers["items"].as_array().expect("a list of peers");
+        assert_eq!(peers.len(), 2, "{peers:?}");
+        peers.iter().all(|peer| peer["health"]["reachable"] == true).then_some(())
+    });
 }
 
 /// What a port received is what left and what was dropped by name; and the daemon had nothing to complain.

@@ -58,7 +58,8 @@ fn three_nodes_register_with_ranges_of_their_own() {
     }
     let cidrs: BTreeSet<_> = cluster.nodes().iter().map(|node| node.status().node.pod_cidr).collect();
     assert_eq!(cidrs.len(), 3, "{cidrs:?}");
-    let names: BTreeSet<_> = cluster.nodes().iter().map(|node| node.name().to_owned()).collect();
+    // Values are JSON.
+    let names: BTreeSet<_> = cluster.nodes().iter().map(|node| format!("{:?}", node.name())).collect();
     let owners: BTreeSet<_> =
         cluster.etcd().entries("/vpod/v1/cidrs/").into_iter().map(|(_, name)| name).collect();
     assert_eq!(owners, names);
