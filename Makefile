@@ -36,7 +36,7 @@ soak: ## Two hundred kills of daemons under churn, as root (a few minutes)
 	@scripts/setup.sh --quiet
 	@VPOD_KILLS=200 scripts/test.sh nodes::churn
 
-lint: ## Format, clippy, crate boundaries, licences and bans, scripts
+lint: ## Format, clippy, rustdoc, crate boundaries, licences and bans, scripts
 	@scripts/lint.sh
 
 bench: ## All workloads beside all installed peers, in ten minutes; results go to benches/results/
