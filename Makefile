@@ -32,11 +32,11 @@ vm-test: ## The promises that need several kernels, in three small virtual machi
 	@scripts/setup.sh --vm
 	@scripts/vm-test.sh
 
-soak: ## Two hundred kills of daemons under churn, as root (a few minutes)
+soak: ## Two hundred kills of daemons under churn, as root (a minute)
 	@scripts/setup.sh --quiet
 	@VPOD_KILLS=200 scripts/test.sh nodes::churn
 
-lint: ## Format, clippy, crate boundaries, licences and bans, scripts
+lint: ## Format, clippy, rustdoc, crate boundaries, licences and bans, scripts
 	@scripts/lint.sh
 
 bench: ## All workloads beside all installed peers, in ten minutes; results go to benches/results/

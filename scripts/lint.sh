@@ -32,8 +32,14 @@ promises_name_tests() {
     return "$missing"
 }
 
+# Links between items, private ones too: they are how the sources refer to each other.
+documentation() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+}
+
 check "format" cargo fmt --all --check
 check "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
+check "documentation" documentation
 check "dependencies and crate boundaries" python3 scripts/check_deps.py
 check "forbidden words" forbidden_words
 check "promises" promises_name_tests

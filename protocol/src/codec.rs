@@ -1,8 +1,8 @@
 //! Frames and their encoding.
 //!
-//! A connection opens with a [`Preamble`] from each side. After it, every frame is a `u32` length
-//! (little endian) and that many bytes of payload. The length is checked before a byte is
-//! allocated, the payload buffer grows as bytes arrive, the decoder has a limit of its own (a
+//! A connection opens with a preamble from each side ([`write_preamble`]). After it, every frame is a
+//! `u32` length (little endian) and that many bytes of payload. The length is checked before a byte
+//! is allocated, the payload buffer grows as bytes arrive, the decoder has a limit of its own (a
 //! nine-byte bincode message can otherwise ask for an exabyte), and trailing bytes are refused.
 //!
 //! Messages never recurse (neither codec bounds depth) and have no field whose presence or type
