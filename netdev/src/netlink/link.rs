@@ -29,7 +29,8 @@ pub struct Link {
     /// The cable is plugged in (`IFLA_CARRIER`); only meaningful while up.
     pub carrier: bool,
     /// Ready to send (`IFLA_OPERSTATE`): follows the carrier a moment later, and until then the kernel
-    /// throws away what is sent (`linkwatch_do_dev`, `noop_qdisc`).
+    /// throws away what is sent (`linkwatch_do_dev`, `noop_qdisc`). A device whose carrier was never off
+    /// may not say so at all.
     pub operational: bool,
     /// What made it: "tun", "veth", "bridge"; none for `lo` and NICs.
     pub kind: Option<String>,
