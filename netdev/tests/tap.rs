@@ -80,12 +80,25 @@ fn device_that_is_not_persistent_goes_with_its_descriptor() {
 fn carrier_is_what_we_say() {
     let ns = TestNetns::new("carrier");
     let tap = pod(&ns, vnet);
-    let carrier = || ns.run(|| Netlink::open().expect("netlink").link_by_name("eth0").expect("link").carrier);
-    assert!(carrier());
+    let link = || ns.run(|| Netlink::open().expect("netlink").link_by_name("eth0").expect("link"));
+    // The kernel follows in the background.
+    let settles = |on: bool| eventually(|| link().operational == on);
+    assert!(link().carrier);
     tap.set_carrier(false).expect("off");
-    assert!(!carrier());
+    assert!(!link().carrier && settles(false));
     tap.set_carrier(true).expect("on");
-    assert!(carrier());
+    assert!(link().carrier && settles(true));
+}
+
+/// Whether it comes to be so within [`PATIENCE`].
+fn eventually(condition: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        if Instant::now() > deadline {
+            return false;
+        }
+    }
+    true
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
 use protocol::Mac;
 
@@ -28,6 +28,10 @@ pub struct Link {
     pub up: bool,
     /// The cable is plugged in (`IFLA_CARRIER`); only meaningful while up.
     pub carrier: bool,
+    /// Ready to send (`IFLA_OPERSTATE`): follows the carrier a moment later, and until then the kernel
+    /// throws away what is sent (`linkwatch_do_dev`, `noop_qdisc`). A device whose carrier was never off
+    /// may not say so at all.
+    pub operational: bool,
     /// What made it: "tun", "veth", "bridge"; none for `lo` and NICs.
     pub kind: Option<String>,
     /// The bridge it is a port of.
@@ -194,6 +198,7 @@ impl From<&LinkMessage> for Link {
             txqueuelen: 0,
             up: message.header.flags.contains(LinkFlags::Up),
             carrier: false,
+            operational: false,
             kind: None,
             master: None,
         };
@@ -206,6 +211,7 @@ impl From<&LinkMessage> for Link {
                 LinkAttribute::Mtu(mtu) => link.ip_mtu = *mtu,
                 LinkAttribute::TxQueueLen(frames) => link.txqueuelen = *frames,
                 LinkAttribute::Carrier(carrier) => link.carrier = *carrier != 0,
+                LinkAttribute::OperState(state) => link.operational = *state == State::Up,
                 LinkAttribute::Controller(master) => link.master = Some(*master),
                 LinkAttribute::LinkInfo(info) => {
                     link.kind = info.iter().find_map(|info| match info {

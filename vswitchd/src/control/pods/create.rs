@@ -214,6 +214,7 @@ fn build(control: &Control, pod: &PodRef, record: &mut PodRecord, netns: &mut Ne
         .with_tap(record.port, |tap| tap.set_carrier(true))
         .transpose()
         .map_err(|e| internal(&e))?;
+    network::wait_until_ready(&namespace).map_err(|e| internal(&e))?;
 
     for container in &record.spec.containers {
         containers::start(control, record, container)?;

@@ -1,6 +1,7 @@
 //! A pod's namespace and its `eth0`.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use netdev::netlink::Route;
@@ -13,6 +14,11 @@ use crate::config::TapKind;
 /// A pod's interface, as Kubernetes names it.
 pub(crate) const DEVICE: &str = "eth0";
 
+/// For the kernel to make `eth0` ready once its carrier is on: under a millisecond, longer while others
+/// hold its lock on network devices.
+const READY_LIMIT: Duration = Duration::from_secs(5);
+const READY_POLL: Duration = Duration::from_micros(200);
+
 /// Why a pod has no network.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NetworkError {
@@ -24,6 +30,8 @@ pub(crate) enum NetworkError {
     Netlink(#[from] netdev::netlink::NetlinkError),
     #[error(transparent)]
     Sysctl(#[from] sysctl::SysctlError),
+    #[error("{DEVICE} is not ready to send {READY_LIMIT:?} after its carrier was switched on")]
+    NotReady,
 }
 
 /// What the interface should be.
@@ -111,6 +119,22 @@ fn configure(interface: &Interface, existing: Option<DeviceKind>) -> Result<Tap,
         mtu: None,
     })?;
     Ok(tap)
+}
+
+/// Waits until `eth0`, whose carrier is on, is ready to send. The kernel does that in the background; what
+/// a program sends before, such as the first ARP request, is thrown away and sent again a second later.
+pub(crate) fn wait_until_ready(netns: &Netns) -> Result<(), NetworkError> {
+    netns.run(|| {
+        let mut netlink = Netlink::open()?;
+        let began = Instant::now();
+        while !netlink.link_by_name(DEVICE)?.operational {
+            if began.elapsed() > READY_LIMIT {
+                return Err(NetworkError::NotReady);
+            }
+            std::thread::sleep(READY_POLL);
+        }
+        Ok(())
+    })?
 }
 
 fn default_route(gateway: IpAddr) -> IpNet {
