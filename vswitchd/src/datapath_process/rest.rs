@@ -99,11 +99,6 @@ impl Rest {
         self.rest(BULK_REST, now)
     }
 
-    /// Whether more threads want to run than there are processors.
-    pub(super) fn is_busy(&mut self, now: Instant) -> bool {
-        self.load.is_busy(now)
-    }
-
     fn has_neighbours(&self, now: Instant) -> bool {
         self.changed.is_some_and(|changed| now.saturating_since(changed) < NEIGHBOUR)
     }

@@ -61,11 +61,6 @@ impl Spin {
         if found { self.on_found() } else { self.on_nothing(now) }
     }
 
-    /// Sleeps all the same, for a reason of the caller's.
-    pub(super) const fn give_up(&mut self) {
-        self.spinning = false;
-    }
-
     fn on_found(&mut self) -> Idle {
         // A frame that was there at the first look was not brought by spinning: on the same core, the
         // receiver of the last one has run in between and answered.

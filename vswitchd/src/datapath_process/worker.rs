@@ -366,12 +366,7 @@ impl Worker {
             return Some(Duration::ZERO);
         }
         match self.spin.on_idle(found, now) {
-            Idle::Spin if !self.rest.is_busy(now) => Some(Duration::ZERO),
-            Idle::Spin => {
-                // The core is wanted by who is to bring the next frame, or another switch spins too.
-                self.spin.give_up();
-                deadline
-            }
+            Idle::Spin => Some(Duration::ZERO),
             Idle::Sleep => deadline,
         }
     }
