@@ -150,6 +150,7 @@ proptest! {
         let mut replica = Replica::new(HoldPolicy::default(), BTreeMap::new(), 0);
         for step in steps {
             let before = world.derived.len();
+            let confirms = matches!(step, Step::Confirm);
             let changes = match step {
                 Step::Batch(edits) => {
                     let events = world.edit(&edits);
@@ -170,9 +171,9 @@ proptest! {
                 }
             };
             let deleted = changes.iter().filter(|change| matches!(change, Change::Delete { .. })).count();
-            let confirmed = replica.held().is_empty();
             world.apply(changes);
-            prop_assert!(confirmed || deleted * 2 <= before.max(1), "{deleted} of {before} at once");
+            let suspicious = HoldPolicy::default().suspicious(deleted, before);
+            prop_assert!(confirms || !suspicious, "{deleted} of {before} at once, and nobody confirmed it");
 
             let known: BTreeMap<_, _> =
                 replica.known().iter().map(|(key, entry)| (key.clone(), entry.value.clone())).collect();
