@@ -92,6 +92,7 @@ impl Bed {
             node: Some(NodeConfig {
                 tunnel: Some(tunnel),
                 cluster_cidr: "10.0.0.0/8".parse().expect("a network"),
+                service_cidr: None,
                 ..node()
             }),
             attach: vec![

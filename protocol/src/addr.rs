@@ -171,6 +171,28 @@ impl fmt::Display for PeerId {
     }
 }
 
+/// One port of a Service, as this node's datapath knows it. Chosen by the control process of each node for
+/// itself; never on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ServiceId(pub u32);
+
+impl ServiceId {
+    /// How many service ports one switch can have; bounds every per-service table.
+    pub const MAX_SERVICES: u32 = 1 << 16;
+
+    /// As an index into per-service tables.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for ServiceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// What a device does for us when a frame is *written* to it, and leaves undone in what it hands
 /// us: the `TUN_F_*` bits of `linux/if_tun.h`, same values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]

@@ -20,5 +20,5 @@ pub mod message;
 pub mod name;
 pub mod object;
 
-pub use addr::{Mac, Offloads, PeerId, PortId};
+pub use addr::{Mac, Offloads, PeerId, PortId, ServiceId};
 pub use name::{LabelError, NameError, Namespace, ObjectName};

@@ -123,6 +123,7 @@ fn node_config(facts: &NodeFacts) -> NodeConfig {
     NodeConfig {
         pod_cidr: facts.pod_cidr,
         cluster_cidr: facts.cluster_cidr,
+        service_cidr: None,
         gateway_ip: facts.gateway_ip,
         router_mac: Mac::for_router(facts.gateway_ip),
         node_addresses,

@@ -19,6 +19,7 @@ pub(crate) fn node() -> NodeConfig {
     NodeConfig {
         pod_cidr: "10.244.0.0/24".parse().expect("a network"),
         cluster_cidr: "10.244.0.0/16".parse().expect("a network"),
+        service_cidr: None,
         gateway_ip: ip(1),
         router_mac: router_mac(),
         node_addresses: vec![],

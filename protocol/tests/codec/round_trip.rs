@@ -237,6 +237,9 @@ fn delta() -> impl Strategy<Value = ConfigDelta> {
             update,
             forget_peers: forget_peers.into_iter().map(PeerId).collect(),
             peers,
+            forget_services: Vec::new(),
+            services: Vec::new(),
+            backends: Vec::new(),
             commit,
         },
     )

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use protocol::link::{
-    ConfigDelta, DeviceKind, Envelope, FlowEvictions, FromDatapath, NodeConfig, PeerConfig, PortConfig,
-    Summary, ToDatapath, TunnelConfig,
+    BackendChanges, BackendConfig, BackendState, ConfigDelta, DeviceKind, Envelope, FlowEvictions,
+    FromDatapath, Frontend, FrontendKind, NodeConfig, PeerConfig, PortConfig, Scheduler, ServiceConfig,
+    Summary, ToDatapath, TrafficPolicy, Transport, TunnelConfig,
 };
 use protocol::message::{
     AdminRequest, ApiError, ClusterStatus, CreatePod, DatapathStatus, ErrorCode, Items, Kind, PodEntry,
@@ -15,7 +16,7 @@ use protocol::object::{
     Node, ObjectMeta, Peer, PeerHealth, PeerOrigin, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters,
     PortKind, PortState, Resources, RestartPolicy, Route, RouteVia, Timestamp,
 };
-use protocol::{Mac, Offloads, PeerId, PortId};
+use protocol::{Mac, Offloads, PeerId, PortId, ServiceId};
 
 const MAC: Mac = Mac([0x0a, 0x58, 10, 244, 0, 2]);
 
@@ -336,10 +337,47 @@ fn responses() -> Vec<(&'static str, Response)> {
     ]
 }
 
+fn service() -> ServiceConfig {
+    let frontend = |kind, address: &str, port| Frontend { kind, address: address.parse().unwrap(), port };
+    ServiceConfig {
+        id: ServiceId(300),
+        name: "default/web:http".to_owned(),
+        transport: Transport::Tcp,
+        frontends: vec![
+            frontend(FrontendKind::ClusterIp, "10.96.0.10", 80),
+            frontend(FrontendKind::NodePort, "0.0.0.0", 30_080),
+            frontend(FrontendKind::LoadBalancer, "192.0.2.80", 80),
+            frontend(FrontendKind::ExternalIp, "198.51.100.7", 80),
+        ],
+        scheduler: Scheduler::Maglev,
+        affinity_seconds: Some(10_800),
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Local,
+        source_ranges: vec!["203.0.113.0/24".parse().unwrap()],
+    }
+}
+
+fn backends() -> BackendChanges {
+    let backend = BackendConfig {
+        address: "10.244.0.5".parse().unwrap(),
+        port: 8080,
+        weight: 1,
+        state: BackendState::Draining,
+        is_local: true,
+        is_preferred: true,
+    };
+    BackendChanges {
+        service: ServiceId(300),
+        remove: vec![("10.244.0.4".parse().unwrap(), 8080)],
+        put: vec![backend],
+    }
+}
+
 fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
     let node = NodeConfig {
         pod_cidr: "10.244.0.0/24".parse().unwrap(),
         cluster_cidr: "fd00::/48".parse().unwrap(),
+        service_cidr: Some("10.96.0.0/16".parse().unwrap()),
         gateway_ip: "10.244.0.1".parse().unwrap(),
         router_mac: Mac([0x0a, 0x58, 10, 244, 0, 1]),
         node_addresses: vec!["192.0.2.1".parse().unwrap()],
@@ -376,6 +414,9 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
         }],
         forget_peers: vec![PeerId(2)],
         peers: vec![peer],
+        forget_services: vec![ServiceId(5)],
+        services: vec![service()],
+        backends: vec![backends()],
         commit: true,
     };
     let bodies = [

@@ -72,6 +72,7 @@ impl Bed {
         let node = NodeConfig {
             pod_cidr: format!("10.9.{}.0/24", self.subnet).parse().unwrap(),
             cluster_cidr: "10.9.0.0/16".parse().unwrap(),
+            service_cidr: None,
             gateway_ip: gateway,
             router_mac: Mac::for_router(gateway),
             node_addresses: Vec::new(),

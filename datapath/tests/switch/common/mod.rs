@@ -62,6 +62,7 @@ pub(crate) fn node() -> NodeConfig {
     NodeConfig {
         pod_cidr: "10.244.0.0/24".parse().unwrap(),
         cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+        service_cidr: None,
         gateway_ip: ip(GATEWAY_IP),
         router_mac: router_mac(),
         node_addresses: vec![ip(NODE_IP)],

@@ -9,17 +9,24 @@
 //! Order: on connect the datapath sends [`FromDatapath::Hello`] (id 0). Afterwards each request
 //! carries an id, which its one answer repeats; events carry id 0.
 
+mod service;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::addr::{Mac, Offloads, PeerId, PortId};
+use crate::addr::{Mac, Offloads, PeerId, PortId, ServiceId};
+pub use service::{
+    BackendChanges, BackendConfig, BackendState, Frontend, FrontendKind, Scheduler, ServiceConfig,
+    TrafficPolicy, Transport,
+};
+
 use crate::object::{FdbEntry, Flow, NeighborEntry, PeerHealth, PortCounters, PortKind, PortState};
 
 /// Version of this conversation. A control process that finds a datapath of another version
 /// replaces it.
-pub const LINK_VERSION: u32 = 3;
+pub const LINK_VERSION: u32 = 4;
 /// Longest message; `SOCK_SEQPACKET` keeps messages whole, and the default socket buffer is larger.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// Descriptors in one message; the kernel's `SCM_MAX_FD` is 253.
@@ -165,7 +172,8 @@ pub enum FromDatapath {
 /// A change of configuration. Deltas with `commit: false` are collected and become visible, all
 /// at once, with the next one that has `commit: true`.
 ///
-/// Within one delta removals come first, then `node`, then `attach`, then `update`, then `peers`.
+/// Within one delta removals come first, then `node`, then `attach`, then `update`, then `peers`, then `services`,
+/// then `backends`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ConfigDelta {
     /// Number of the configuration this makes; one more than the active one.
@@ -182,6 +190,12 @@ pub struct ConfigDelta {
     pub forget_peers: Vec<PeerId>,
     /// New peers, and new settings of existing ones.
     pub peers: Vec<PeerConfig>,
+    /// Services that go, with their backends.
+    pub forget_services: Vec<ServiceId>,
+    /// New services, and new settings of existing ones, whose backends stay.
+    pub services: Vec<ServiceConfig>,
+    /// Backends that come, change or go.
+    pub backends: Vec<BackendChanges>,
     /// Make it visible.
     pub commit: bool,
 }
@@ -193,6 +207,8 @@ pub struct NodeConfig {
     pub pod_cidr: IpNet,
     /// All pods of the cluster.
     pub cluster_cidr: IpNet,
+    /// All cluster addresses of services; what is for one that no service has is refused here.
+    pub service_cidr: Option<IpNet>,
     /// The pods' default gateway: first address of `pod_cidr`. The router answers ARP and ping for
     /// it; everything else for it goes to the gateway port.
     pub gateway_ip: IpAddr,
