@@ -16,7 +16,7 @@ from collections import defaultdict
 # Direct dependencies, without those of tests. A new one is a decision: say why in the commit.
 DIRECT = {
     "protocol": {"serde", "bincode", "postcard", "ipnet", "thiserror", "humantime"},
-    "datapath": {"protocol", "etherparse", "zerocopy", "hashbrown", "foldhash", "ipnet", "thiserror"},
+    "datapath": {"protocol", "etherparse", "zerocopy", "hashbrown", "foldhash", "multiversion", "ipnet", "thiserror"},
     "store": {
         "protocol", "redb", "ipnet", "serde", "serde_json", "thiserror", "crossbeam-channel", "etcd-client", "tokio",
     },

@@ -1,5 +1,7 @@
 //! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
 
+use multiversion::multiversion;
+
 /// Bytes added in one step of the wide loop: eight 32-bit words into eight 64-bit lanes, which the
 /// compiler turns into vector code, if it need not check for overflow. There is none: even the sum of
 /// all lanes is below 2^64, as a frame has less than 2^32 words.
@@ -21,14 +23,7 @@ impl Sum {
     #[must_use]
     pub(crate) fn bytes(self, bytes: &[u8]) -> Self {
         let (blocks, rest) = bytes.as_chunks::<WIDE>();
-        let mut lanes = [0u64; WIDE / 4];
-        for block in blocks {
-            let (words, _) = block.as_chunks::<4>();
-            for (lane, word) in lanes.iter_mut().zip(words) {
-                *lane = lane.wrapping_add(u64::from(u32::from_ne_bytes(*word)));
-            }
-        }
-        let wide = lanes.iter().fold(0u64, |sum, lane| sum.wrapping_add(*lane));
+        let wide = if blocks.is_empty() { 0 } else { wide_sum(blocks) };
         // A header is all of it here: by 32-bit words too, as a carry between halves is one of the sum.
         let (words, rest) = rest.as_chunks::<4>();
         let words = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word)));
@@ -72,6 +67,21 @@ impl Sum {
     pub(crate) const fn checksum(self) -> u16 {
         !self.folded()
     }
+}
+
+/// The whole blocks of a piece. Compiled for several instruction sets, of which the processor's best is
+/// chosen at the first call: with 256 bits at once a superframe's sum costs a third less than with the
+/// 128 that every processor has.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn wide_sum(blocks: &[[u8; WIDE]]) -> u64 {
+    let mut lanes = [0u64; WIDE / 4];
+    for block in blocks {
+        let (words, _) = block.as_chunks::<4>();
+        for (lane, word) in lanes.iter_mut().zip(words) {
+            *lane = lane.wrapping_add(u64::from(u32::from_ne_bytes(*word)));
+        }
+    }
+    lanes.iter().fold(0u64, |sum, lane| sum.wrapping_add(*lane))
 }
 
 /// To 16 bits, with end-around carries. Straight on, because how often it takes is not predictable.
