@@ -34,7 +34,7 @@ pub(crate) struct Rewrite {
 }
 
 /// Addresses and ports of a flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Tuple {
     pub(crate) source: Ipv4Addr,
     pub(crate) destination: Ipv4Addr,
@@ -75,6 +75,16 @@ impl Translation {
         Self { to, addresses: addresses.folded(), all: addresses.word(ports.folded()).folded() }
     }
 
+    /// As [`Self::new`] made it, from what [`Self::changes`] said of it.
+    pub(crate) const fn with_changes(to: Tuple, (addresses, all): (u16, u16)) -> Self {
+        Self { to, addresses, all }
+    }
+
+    /// What it adds to checksums: the changes of the addresses, and of addresses and ports.
+    pub(crate) const fn changes(&self) -> (u16, u16) {
+        (self.addresses, self.all)
+    }
+
     fn apply(&self, frame: &mut [u8], ip: &mut Ipv4, checksum: Checksum) {
         if let Some(header) = Ipv4Header::in_frame(frame) {
             header.source = self.to.source.octets();
@@ -110,6 +120,17 @@ impl Translation {
 }
 
 impl Tuple {
+    /// Of what goes the other way.
+    #[must_use]
+    pub(crate) const fn reversed(self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+        }
+    }
+
     fn addresses(&self) -> Sum {
         Sum::new().bytes(&self.source.octets()).bytes(&self.destination.octets())
     }

@@ -19,8 +19,8 @@ pub use pod::{
     RestartPolicy,
 };
 pub use tables::{
-    DropCount, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, PeerHealth, PeerOrigin, Port,
-    PortCounters, PortKind, PortState, Route, RouteVia,
+    ConnTuple, Connection, DropCount, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, PeerHealth,
+    PeerOrigin, Port, PortCounters, PortKind, PortState, Route, RouteVia,
 };
 
 /// Wall-clock time in whole seconds since the Unix epoch; RFC 3339 in JSON.
