@@ -103,8 +103,8 @@ impl Key {
     #[must_use]
     pub(crate) const fn reversed(&self) -> Self {
         let [addresses, ports] = self.0;
-        let swapped = (ports >> 16 & 0xffff_0000) << 16 | (ports & 0xffff_0000_0000) << 16;
-        Self([addresses.rotate_left(32), swapped | ports & 0xffff_ffff])
+        let swapped = ((ports >> 32) as u32).rotate_left(16);
+        Self([addresses.rotate_left(32), (swapped as u64) << 32 | ports & 0xffff_ffff])
     }
 }
 
