@@ -168,17 +168,17 @@ mod tests {
     fn keys_of_a_full_bucket_are_found_next_to_it_and_leave_no_trace() {
         let index = Index::new(256);
         let hash = |n: u64| n << 33 | 63;
-        for n in 0..20 {
-            assert!(index.insert(hash(n), 100 + n as u32, ORIGINAL));
+        for n in 0..20u32 {
+            assert!(index.insert(hash(n.into()), 100 + n, ORIGINAL));
         }
-        for n in 0..20 {
-            assert_eq!(slots(&index, hash(n)), [100 + n as u32]);
+        for n in 0..20u32 {
+            assert_eq!(slots(&index, hash(n.into())), [100 + n]);
         }
         // The last bucket's neighbour is the first; others with that home do not go far.
         assert_eq!(unpack(index.buckets[63].elsewhere.load(Relaxed)), (13, 2));
-        for n in 0..20 {
-            index.remove(hash(n), 100 + n as u32, ORIGINAL);
-            assert_eq!(slots(&index, hash(n)), []);
+        for n in 0..20u32 {
+            index.remove(hash(n.into()), 100 + n, ORIGINAL);
+            assert_eq!(slots(&index, hash(n.into())), []);
         }
         assert!(index.buckets.iter().all(|bucket| bucket.elsewhere.load(Relaxed) == 0));
     }

@@ -9,7 +9,7 @@ use protocol::object::{ConnTuple, Connection};
 
 use super::key::Key;
 use super::memory::{Entry, condition_of};
-use super::state::{Condition, State};
+use super::state::Condition;
 use super::{ConnectionId, Connections};
 use crate::rewrite::Tuple;
 use crate::time::{Instant, millis};
@@ -49,10 +49,6 @@ impl Row {
     /// Whose share it counts in.
     pub(crate) const fn owner(&self) -> PortId {
         self.entry.owner
-    }
-
-    pub(crate) const fn state(&self) -> State {
-        self.condition.state
     }
 
     pub(crate) const fn original(&self) -> Key {

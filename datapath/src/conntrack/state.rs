@@ -157,11 +157,6 @@ impl Condition {
         (self.by as u32) << 8 | self.state as u32
     }
 
-    /// Nothing a packet without SYN, FIN and RST would change.
-    pub(super) const fn is_steady(self) -> bool {
-        matches!(self.state, State::Established | State::Replied | State::CloseWait)
-    }
-
     /// What a packet does that goes in `direction`, with `flags` if it is TCP.
     pub(super) fn step(self, direction: Direction, flags: Option<TcpFlags>) -> Step {
         let Some(flags) = flags else { return self.datagram(direction) };

@@ -75,7 +75,7 @@ impl Model {
     }
 
     fn held(&self, port: PortId) -> u32 {
-        self.known.iter().filter(|known| known.owner == port).count() as u32
+        self.known.iter().map(|known| u32::from(known.owner == port)).sum()
     }
 
     /// Free source ports, likest first; the client's own first of all.
@@ -103,7 +103,7 @@ impl Model {
             return if self.evict(port) { Ok(()) } else { Err(Refused::PortShare) };
         }
         let reserve = if held < SHARE / 16 { 0 } else { RESERVE };
-        if (self.known.len() as u32) < SLOTS - reserve {
+        if self.known.len() < (SLOTS - reserve) as usize {
             return Ok(());
         }
         let fullest = (0..8).map(PortId).max_by_key(|port| self.held(*port)).unwrap();
