@@ -42,7 +42,8 @@
 //!
 //! # What is not here
 //!
-//! No socket, file, clock, thread, lock or log, and no crate that has one, but for the seed: `foldhash`
+//! No socket, file, clock, thread or log, and no lock but the one that `conntrack` holds where a connection is made or
+//! removed; no crate that has one, but for the seed: `foldhash`
 //! mixes a number of its own into the seed given in [`SwitchOptions`], made once per process from
 //! addresses and the clock when the first switch is. No allocation per frame (`tests/no_allocation.rs`). No `unsafe`. No panic on packet
 //! contents: indexing, `unwrap` and `expect` are denied.
