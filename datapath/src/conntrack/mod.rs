@@ -15,8 +15,8 @@
 //! ```
 //!
 //! Looking up, translating and tracking take no lock: words are atomic, an entry is written behind a sequence number
-//! ([`memory`]), a changed state is swapped in ([`state`], [`track`]). An established connection's packets read
-//! two cache lines and write none, but for once a second. Whoever makes or removes a connection holds the table's lock for a bounded
+//! ([`memory`]), a changed state is swapped in ([`state`], [`track`]). A packet whose flow
+//! remembers the connection reads one cache line of it; of an established one it writes none, but for once a second. Whoever makes or removes a connection holds the table's lock for a bounded
 //! number of steps ([`registry`]); it looks again under the lock, so of two workers with packets of one new
 //! connection one makes it and the other is told ([`Created::Existing`]): neither packet is lost.
 //!
@@ -58,7 +58,7 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use foldhash::SharedSeed;
-use foldhash::fast::SeedableRandomState;
+use foldhash::quality::SeedableRandomState;
 
 use crate::limits::{ConnectionIdle, Limits};
 use crate::rewrite::{Translation, Tuple};
@@ -80,6 +80,7 @@ const MAX_CONNECTIONS: u32 = 1 << 30;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Connections {
+    /// Not the fast one, under which some seeds put ports that follow each other into one stretch of buckets.
     hasher: SeedableRandomState,
     index: Index,
     memory: Memory,

@@ -27,6 +27,8 @@ pub(super) struct Registry {
     queues: Vec<Queue>,
     // Apart from the queues: the fullest port is found in few cache lines.
     held: Vec<u32>,
+    /// Ports from here on never had an entry.
+    ports: usize,
     len: u32,
     pub(super) counters: ConntrackCounters,
 }
@@ -53,6 +55,7 @@ impl Registry {
             free: NIL,
             queues: vec![Queue { first: NIL, last: NIL }; ports],
             held: vec![0; ports],
+            ports: 0,
             len: 0,
             counters: ConntrackCounters::default(),
         }
@@ -69,7 +72,10 @@ impl Registry {
 
     /// The port with most entries.
     pub(super) fn fullest(&self) -> Option<PortId> {
-        let (port, _) = self.held.iter().enumerate().max_by_key(|(_, held)| **held)?;
+        let held = self.held.get(..self.ports)?;
+        // In two steps, as the first has no branch and is vector code.
+        let most = held.iter().copied().max()?;
+        let port = held.iter().rposition(|held| *held == most)?;
         u32::try_from(port).ok().map(PortId)
     }
 
@@ -153,6 +159,7 @@ impl Registry {
         }
         *held += 1;
         self.len += 1;
+        self.ports = self.ports.max(port.index() + 1);
         if let Some(link) = self.links.get_mut(slot as usize) {
             *link = Link { older: before, newer: NIL };
         }

@@ -292,6 +292,17 @@ fn full_table_takes_from_the_fullest_and_keeps_a_reserve_for_the_quiet() {
 }
 
 #[test]
+fn table_takes_as_many_as_it_has_slots() {
+    const SLOTS: u32 = 1 << 20;
+    let table = table(SLOTS);
+    for n in 0..SLOTS {
+        let mut new = connection(TCP, (5, 1024 + (n & 0x7fff) as u16), (1, 80), 9);
+        new.original.source = Ipv4Addr::from_bits(0x0af4_0000 | n >> 15);
+        assert!(table.create(&new, START).is_ok(), "{n}: {:?}", table.counters());
+    }
+}
+
+#[test]
 fn memory_without_room_is_a_table_without_room() {
     for words in [0, 15, 16, 31] {
         let words: &'static [AtomicU64] = &memory(2)[..words];
