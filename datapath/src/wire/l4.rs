@@ -83,6 +83,17 @@ impl L4 {
         }
     }
 
+    /// Equal but for what differs between segments of one connection.
+    pub(crate) fn is_alike(self, other: Self) -> bool {
+        match (self, other) {
+            (
+                Self::Tcp { source_port, destination_port, header_len, .. },
+                Self::Tcp { source_port: source, destination_port: destination, header_len: len, .. },
+            ) => (source_port, destination_port, header_len) == (source, destination, len),
+            _ => self == other,
+        }
+    }
+
     /// Bytes of the header; zero for protocols whose header is not read.
     pub(crate) fn header_len(self) -> usize {
         match self {
