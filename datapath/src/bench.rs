@@ -7,11 +7,48 @@ use protocol::Mac;
 use crate::frame::Frame;
 use crate::received::Received;
 use crate::rewrite::{Rewrite, Translation, Tuple};
+use crate::service::{Origin, Rng};
+use crate::switch::Switch;
+use crate::time::Instant;
 use crate::wire::{Body, checksum};
 
 /// Reads a frame and puts it in canonical form; whether it is one.
 pub fn read(frame: &mut Frame) -> bool {
     Received::read(frame).is_ok()
+}
+
+/// Chooses backends for connections of pods, as the slow path does.
+#[derive(Debug)]
+pub struct Chooser(Rng);
+
+impl Chooser {
+    /// With random numbers of this seed.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self(Rng::new(seed))
+    }
+
+    /// Finds the service at an address and chooses a backend for a new connection, which is then open.
+    pub fn choose(
+        &mut self,
+        switch: &mut Switch,
+        frontend: (u8, Ipv4Addr, u16),
+        client: (Ipv4Addr, u16),
+        now: Instant,
+    ) -> Option<(Ipv4Addr, u16)> {
+        let services = &mut switch.slow_path.services;
+        let (protocol, address, port) = frontend;
+        let hit = services.frontend(protocol, address, port, false)?;
+        let chosen = services.choose(&hit, client, Origin::Inside, now, &mut self.0, &[]).ok()?;
+        services.shared().active.opened(chosen.slot);
+        Some((chosen.address, chosen.port))
+    }
+}
+
+/// Bytes that one worker's tables of services take.
+#[must_use]
+pub fn services_size(switch: &Switch) -> usize {
+    switch.slow_path.services.heap_size()
 }
 
 /// The Internet checksum.

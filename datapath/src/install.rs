@@ -1,5 +1,6 @@
 //! Makes a checked configuration the active one: everything derived from it is built anew, so that no
-//! table can be left behind half changed.
+//! table can be left behind half changed. Services alone are changed in place: there may be tens of thousands, of which
+//! one changes.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -20,6 +21,7 @@ impl Switch {
     /// The old epoch's flows are void from here on.
     pub(crate) fn install(&mut self, mut next: Desired, epoch: Epoch) {
         let fresh = std::mem::take(&mut next.fresh);
+        self.slow_path.services.install(std::mem::take(&mut next.services));
         self.active = next;
         self.epoch = epoch;
         self.flows.begin_generation();
@@ -64,6 +66,10 @@ fn node(config: &NodeConfig) -> Option<Node> {
     Some(Node {
         pod_cidr: pod_cidr.trunc(),
         cluster_cidr: cluster_cidr.trunc(),
+        service_cidr: config.service_cidr.and_then(|net| match net {
+            IpNet::V4(v4) => Some(v4.trunc()),
+            IpNet::V6(_) => None,
+        }),
         gateway_ip,
         router_mac: config.router_mac,
         addresses: addresses.collect(),

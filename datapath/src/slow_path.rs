@@ -5,6 +5,7 @@
 //! carried out by the switch.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
@@ -21,6 +22,7 @@ use crate::limits::Limits;
 use crate::overlay::Overlay;
 use crate::ports::Ports;
 use crate::replication::{Known, Outbox};
+use crate::service::{Services, SharedServices};
 use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ipv4::Ipv4;
@@ -31,6 +33,8 @@ use crate::wire::{Body, Packet};
 pub(crate) struct Node {
     pub(crate) pod_cidr: Ipv4Net,
     pub(crate) cluster_cidr: Ipv4Net,
+    /// Cluster addresses of services.
+    pub(crate) service_cidr: Option<Ipv4Net>,
     pub(crate) gateway_ip: Ipv4Addr,
     pub(crate) router_mac: Mac,
     pub(crate) addresses: Vec<Ipv4Addr>,
@@ -57,18 +61,26 @@ pub(crate) struct SlowPath {
     pub(crate) fdb: Fdb,
     pub(crate) neighbors: Neighbors,
     pub(crate) routes: Routes,
+    pub(crate) services: Services,
     pub(crate) overlay: Overlay,
     /// What the other workers are to be told.
     pub(crate) outbox: Outbox,
 }
 
 impl SlowPath {
-    pub(crate) fn new(seed: u64, worker: u32, limits: &Limits, outbox: Outbox) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        worker: u32,
+        limits: &Limits,
+        outbox: Outbox,
+        services: Arc<SharedServices>,
+    ) -> Self {
         Self {
             node: None,
             fdb: Fdb::new(seed, limits),
             neighbors: Neighbors::new(seed, limits),
             routes: Routes::default(),
+            services: Services::new(seed, services),
             overlay: Overlay::new(seed, worker, limits),
             outbox,
         }
@@ -150,6 +162,12 @@ impl SlowPath {
                 Ok(Action::Flood(Flood { scope: Scope::LearningPorts, nobody: DropReason::UnknownUnicast }))
             }
         }
+    }
+
+    /// An address of services: of one, or of none yet.
+    pub(crate) fn is_of_services(&self, ip: Ipv4Addr) -> bool {
+        let range = self.node.as_ref().and_then(|node| node.service_cidr);
+        range.is_some_and(|range| range.contains(&ip)) || self.services.is_service_address(ip)
     }
 
     pub(crate) fn in_pod_cidr(&self, ip: Ipv4Addr) -> bool {

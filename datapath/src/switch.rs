@@ -11,6 +11,8 @@
 //! Every step either goes on or names a drop reason, so a frame ends in exactly one verdict; `process`
 //! is the one place where verdicts are counted.
 
+use std::sync::Arc;
+
 use protocol::link::{ConfigDelta, Epoch, PortConfig};
 use protocol::object::{PortCounters, PortKind, PortState};
 use protocol::{PeerId, PortId};
@@ -29,6 +31,7 @@ use crate::overlay::peers::Peer;
 use crate::ports::Ports;
 use crate::received::Received;
 use crate::replication::Outbox;
+use crate::service::SharedServices;
 use crate::slow_path::SlowPath;
 use crate::sweep::Sweep;
 use crate::time::Instant;
@@ -70,9 +73,16 @@ pub struct Switch {
 }
 
 impl Switch {
-    /// A switch without ports. Everything it will ever need per frame is allocated here.
+    /// A switch without ports, which is the only one.
     #[must_use]
     pub fn new(options: SwitchOptions) -> Self {
+        Self::sharing(options, Arc::new(SharedServices::new(options.seed)))
+    }
+
+    /// A switch without ports, which has in common with others what workers of a process must know together about
+    /// services. Everything it will ever need per frame is allocated here.
+    #[must_use]
+    pub fn sharing(options: SwitchOptions, services: Arc<SharedServices>) -> Self {
         let SwitchOptions { seed, limits, has_peers, worker } = options;
         Self {
             limits,
@@ -82,7 +92,7 @@ impl Switch {
             staged: None,
             ports: Ports::default(),
             flows: FlowTable::new(seed, &limits),
-            slow_path: SlowPath::new(seed, worker, &limits, Outbox::new(has_peers)),
+            slow_path: SlowPath::new(seed, worker, &limits, Outbox::new(has_peers), services),
             output: Output::new(),
             window: Window::new(),
             merged: 0,
@@ -341,9 +351,10 @@ impl Switch {
     /// The delta, and those collected before it, are discarded.
     pub fn prepare(&mut self, delta: &ConfigDelta) -> Result<(), ConfigError> {
         let mut next = self.staged.take().unwrap_or_else(|| self.active.clone());
-        next.apply(delta, self.epoch)?;
+        let services = &self.slow_path.services;
+        next.apply(delta, self.epoch, services)?;
         if delta.commit {
-            next.check()?;
+            next.check(services)?;
         }
         self.staged = Some(next);
         Ok(())

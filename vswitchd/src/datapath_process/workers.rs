@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use datapath::{Switch, SwitchOptions};
+use datapath::{SharedServices, Switch, SwitchOptions};
 use mio::{Poll, Waker};
 use protocol::PortId;
 use protocol::link::{FromDatapath, Summary};
@@ -50,19 +50,21 @@ impl Workers {
             messages.push(inbox);
         }
         let captures = Arc::new(Captures::new());
+        let services = Arc::new(SharedServices::new(seed));
         let clock = Clock::start();
         let (mut workers, mut handles) = (Vec::new(), Vec::new());
         for (number, ((poll, waker), inbox)) in polls.into_iter().zip(messages).enumerate() {
             let (commands, command_queue) = crossbeam_channel::bounded(1);
             let (reply_queue, replies) = crossbeam_channel::bounded(1);
+            let options = SwitchOptions {
+                seed,
+                has_peers: count > 1,
+                worker: u32::try_from(number).unwrap_or(u32::MAX),
+                ..SwitchOptions::default()
+            };
             workers.push(Worker::new(WorkerParts {
                 poll,
-                switch: Switch::new(SwitchOptions {
-                    seed,
-                    has_peers: count > 1,
-                    worker: u32::try_from(number).unwrap_or(u32::MAX),
-                    ..SwitchOptions::default()
-                }),
+                switch: Switch::sharing(options, Arc::clone(&services)),
                 peers: Peers::new(number, &mailboxes, inbox),
                 captures: Arc::clone(&captures),
                 clock,
