@@ -1,17 +1,16 @@
 //! Services: loading them, changing one of many, and choosing a backend.
 
-#[allow(dead_code, reason = "of the node and its ports, this needs the node alone")]
+#[allow(dead_code, reason = "the node and its ports are needed, packets are not")]
 mod common;
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant as Clock};
 
-use common::node;
+use common::{node, port};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use datapath::bench::{Chooser, services_size};
 use datapath::{Instant, Switch, SwitchOptions};
-use protocol::ServiceId;
 use protocol::link::{
     BackendChanges, BackendConfig, BackendState, ConfigDelta, Frontend, FrontendKind, Scheduler,
     ServiceConfig, TrafficPolicy, Transport,
@@ -52,12 +51,18 @@ fn backend(id: u32, number: u8) -> BackendConfig {
     }
 }
 
+/// As many as a node has with Kubernetes' default limit, and more.
+fn pods() -> Vec<PortConfig> {
+    (2..202u8).map(|host| port(PortId(host.into()), host)).collect()
+}
+
 /// What makes `n` services from nothing.
 fn deltas(n: u32, scheduler: Scheduler) -> Vec<ConfigDelta> {
     let ids: Vec<_> = (0..n).collect();
     let delta = |ids: &[u32]| ConfigDelta {
         epoch: 1,
         node: ids.contains(&0).then(node),
+        attach: if ids.contains(&0) { pods() } else { Vec::new() },
         services: ids.iter().map(|id| service(*id, scheduler)).collect(),
         backends: ids
             .iter()

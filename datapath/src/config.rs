@@ -159,12 +159,15 @@ pub enum ConfigError {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Desired {
     pub(crate) node: Option<NodeConfig>,
-    pub(crate) ports: BTreeMap<PortId, PortConfig>,
-    /// Shared with the active configuration: there may be thousands.
-    pub(crate) peers: BTreeMap<PeerId, Arc<PeerConfig>>,
+    /// Shared with the active configuration until a port changes.
+    pub(crate) ports: Arc<BTreeMap<PortId, PortConfig>>,
+    /// Shared with the active configuration, even while some change: there may be thousands.
+    pub(crate) peers: Arc<BTreeMap<PeerId, Arc<PeerConfig>>>,
     /// Numbers whose device is new since the active configuration: nothing remembered about the
     /// old bearer may be used.
     pub(crate) fresh: Vec<PortId>,
+    /// Something but services changes.
+    pub(crate) network_changes: bool,
     /// Services that change. Not a copy of all: there may be tens of thousands.
     pub(crate) services: Changes,
 }
@@ -180,8 +183,16 @@ impl Desired {
         if delta.epoch != active + 1 {
             return Err(ConfigError::WrongEpoch { active, got: delta.epoch });
         }
-        for &port in &delta.detach {
-            self.ports.remove(&port).ok_or(ConfigError::UnknownPort(port))?;
+        if changes_network(delta) {
+            self.network_changes = true;
+            self.apply_network(delta)?;
+        }
+        self.services.collect(delta, services)
+    }
+
+    fn apply_network(&mut self, delta: &ConfigDelta) -> Result<(), ConfigError> {
+        for port in &delta.detach {
+            Arc::make_mut(&mut self.ports).remove(port).ok_or(ConfigError::UnknownPort(*port))?;
         }
         if let Some(node) = &delta.node {
             self.node = Some(node.clone());
@@ -193,15 +204,15 @@ impl Desired {
             self.update(port)?;
         }
         for &peer in &delta.forget_peers {
-            self.peers.remove(&peer).ok_or(ConfigError::UnknownPeer(peer))?;
+            Arc::make_mut(&mut self.peers).remove(&peer).ok_or(ConfigError::UnknownPeer(peer))?;
         }
         for peer in &delta.peers {
             if peer.id.0 >= PeerId::MAX_PEERS {
                 return Err(ConfigError::PeerOutOfRange(peer.id));
             }
-            self.peers.insert(peer.id, Arc::new(peer.clone()));
+            Arc::make_mut(&mut self.peers).insert(peer.id, Arc::new(peer.clone()));
         }
-        self.services.collect(delta, services)
+        Ok(())
     }
 
     fn attach(&mut self, port: &PortConfig) -> Result<(), ConfigError> {
@@ -211,13 +222,14 @@ impl Desired {
         if let Some(other) = self.ports.get(&port.id) {
             return Err(ConfigError::PortExists { port: port.id, name: other.name.clone() });
         }
-        self.ports.insert(port.id, port.clone());
+        Arc::make_mut(&mut self.ports).insert(port.id, port.clone());
         self.fresh.push(port.id);
         Ok(())
     }
 
     fn update(&mut self, port: &PortConfig) -> Result<(), ConfigError> {
-        let old = self.ports.get_mut(&port.id).ok_or(ConfigError::UnknownPort(port.id))?;
+        let ports = Arc::make_mut(&mut self.ports);
+        let old = ports.get_mut(&port.id).ok_or(ConfigError::UnknownPort(port.id))?;
         if old.kind != port.kind || old.device != port.device {
             return Err(ConfigError::KindChanged { port: port.id, name: port.name.clone() });
         }
@@ -227,12 +239,14 @@ impl Desired {
 
     /// What must hold of the whole, whichever deltas led to it.
     pub(crate) fn check(&self, services: &Services) -> Result<(), ConfigError> {
-        self.check_node()?;
-        self.check_ports()?;
-        self.check_macs()?;
-        self.check_addresses()?;
-        self.check_tunnel()?;
-        self.check_peers()?;
+        if self.network_changes {
+            self.check_node()?;
+            self.check_ports()?;
+            self.check_macs()?;
+            self.check_addresses()?;
+            self.check_tunnel()?;
+            self.check_peers()?;
+        }
         self.services.check(services, self.node.as_ref(), self.owners())
     }
 
@@ -417,6 +431,29 @@ impl Desired {
         }
         Ok(())
     }
+}
+
+/// It is about more than services.
+fn changes_network(delta: &ConfigDelta) -> bool {
+    let ConfigDelta {
+        epoch: _,
+        detach,
+        node,
+        attach,
+        update,
+        forget_peers,
+        peers,
+        forget_services: _,
+        services: _,
+        backends: _,
+        commit: _,
+    } = delta;
+    node.is_some()
+        || !detach.is_empty()
+        || !attach.is_empty()
+        || !update.is_empty()
+        || !forget_peers.is_empty()
+        || !peers.is_empty()
 }
 
 fn v4(net: IpNet) -> Option<Ipv4Net> {

@@ -1,6 +1,6 @@
 //! Makes a checked configuration the active one: everything derived from it is built anew, so that no
-//! table can be left behind half changed. Services alone are changed in place: there may be tens of thousands, of which
-//! one changes.
+//! table can be left behind half changed. Services alone are changed in place, and if nothing else changes, nothing else
+//! is built: there may be tens of thousands, of which one has another backend every second.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -22,10 +22,18 @@ impl Switch {
     pub(crate) fn install(&mut self, mut next: Desired, epoch: Epoch) {
         let fresh = std::mem::take(&mut next.fresh);
         self.slow_path.services.install(std::mem::take(&mut next.services));
+        let network_changes = std::mem::take(&mut next.network_changes);
         self.active = next;
         self.epoch = epoch;
         self.flows.begin_generation();
-        self.ports.install(self.active.ports.values(), &fresh, &self.limits);
+        if network_changes {
+            self.install_network(&fresh);
+        }
+    }
+
+    /// Builds anew what follows from the node, its ports and peers.
+    fn install_network(&mut self, fresh: &[PortId]) {
+        self.ports.install(self.active.ports.values(), fresh, &self.limits);
 
         let node = self.active.node.as_ref().and_then(node);
         let ports = &self.active.ports;

@@ -72,6 +72,7 @@ mod ports;
 mod received;
 mod replication;
 mod rewrite;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "joined to the switch next"))]
 mod service;
 mod slow_path;
 mod sweep;

@@ -379,7 +379,8 @@ impl Switch {
     /// configuration says otherwise.
     pub fn set_port_state(&mut self, port: PortId, state: PortState) {
         let configurations = std::iter::once(&mut self.active).chain(&mut self.staged);
-        for config in configurations.filter_map(|desired| desired.ports.get_mut(&port)) {
+        let ports = configurations.map(|desired| Arc::make_mut(&mut desired.ports));
+        for config in ports.filter_map(|ports| ports.get_mut(&port)) {
             config.state = state;
         }
         if let Some(port) = self.ports.get_mut(port) {

@@ -194,19 +194,10 @@ mod tests {
         }
         assert!(table.evictions() >= 9 * ENTRIES as u64);
         table.remember(ServiceId(2), CLIENT, OTHER, at(2));
-        let set = table.set(key(ServiceId(2), CLIENT)).unwrap().as_slice_of_times();
-        assert_eq!(set.iter().filter(|time| **time == 3).count(), 1, "{set:?}");
+        let set = table.set(key(ServiceId(2), CLIENT)).unwrap();
+        let times: Vec<_> = set.map(|place| Entry::load(place).time).collect();
+        assert_eq!(times.iter().filter(|time| **time == 3).count(), 1, "{times:?}");
         assert_eq!(table.lookup(ServiceId(2), CLIENT, 100, at(2)), Some(OTHER));
-    }
-
-    trait Times {
-        fn as_slice_of_times(self) -> Vec<u32>;
-    }
-
-    impl<'a, I: Iterator<Item = &'a [AtomicU64; 2]>> Times for I {
-        fn as_slice_of_times(self) -> Vec<u32> {
-            self.map(|place| Entry::load(place).time).collect()
-        }
     }
 
     #[test]

@@ -211,8 +211,7 @@ impl Eligible {
         let Plan::Maglev(table) = &self.plan else { return None };
         let (address, port) = asked.client;
         let hash = mix(u64::from(address.to_bits()) << 16 | u64::from(port));
-        let mut slots =
-            table.from_hash(hash).filter_map(|member| self.slots.get(usize::from(member)).copied());
+        let mut slots = table.members(hash).filter_map(|member| self.slots.get(usize::from(member)).copied());
         slots.find(|slot| asked.allows(*slot))
     }
 

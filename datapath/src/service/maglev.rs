@@ -13,8 +13,9 @@ use std::net::Ipv4Addr;
 use super::rng::{mix, reduce};
 
 /// Sizes of tables: primes, so that every step is a permutation. The smallest with [`PLACES`] places a backend is
-/// taken; a service with more backends than the last has room for is balanced the less evenly.
-const SIZES: [u16; 7] = [251, 509, 1021, 2039, 4093, 8191, 16_381];
+/// taken; a service with more backends than the largest has room for is balanced the less evenly.
+const SIZES: [u16; 6] = [251, 509, 1021, 2039, 4093, 8191];
+const LARGEST: u16 = 16_381;
 
 /// Places for each backend: shares differ by some percent (the paper's §5.3), and a place is two bytes.
 const PLACES: usize = 25;
@@ -42,8 +43,7 @@ impl Maglev {
     /// The table of these backends, at most 65,535.
     pub(super) fn new(members: &[Member]) -> Self {
         let wanted = members.len() * PLACES;
-        let size =
-            SIZES.into_iter().find(|size| usize::from(*size) >= wanted).unwrap_or(SIZES[SIZES.len() - 1]);
+        let size = SIZES.into_iter().find(|size| usize::from(*size) >= wanted).unwrap_or(LARGEST);
         let len = usize::from(size);
         let heaviest = members.iter().map(|(_, _, weight)| u64::from(*weight)).max().unwrap_or(1);
         let mut filling: Vec<_> = members.iter().map(|member| Filling::new(member, size)).collect();
@@ -67,7 +67,7 @@ impl Maglev {
     }
 
     /// Which backend a client has; from `hash` on, which others come next.
-    pub(super) fn from_hash(&self, hash: u64) -> impl Iterator<Item = u16> {
+    pub(super) fn members(&self, hash: u64) -> impl Iterator<Item = u16> {
         let start = reduce(hash, u32::try_from(self.places.len()).unwrap_or(u32::MAX)) as usize;
         let (before, after) = self.places.split_at_checked(start).unwrap_or_default();
         after.iter().chain(before).copied()
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn sizes_are_prime() {
-        for size in SIZES {
+        for size in SIZES.into_iter().chain([LARGEST]) {
             assert!((2..size).take_while(|n| n * n <= size).all(|n| size % n != 0), "{size}");
         }
     }
@@ -123,7 +123,7 @@ mod tests {
             assert!(max - min <= 1, "{n}: {min} to {max}");
             assert!(SIZES.contains(&u16::try_from(shares.iter().sum::<usize>()).unwrap()));
         }
-        assert_eq!(Maglev::new(&[]).from_hash(7).count(), 0);
+        assert_eq!(Maglev::new(&[]).members(7).count(), 0);
     }
 
     #[test]
@@ -149,8 +149,8 @@ mod tests {
             let after = Maglev::new(&rest);
             let moved = (0..10_000).filter(|client| {
                 let hash = mix(*client);
-                let old = all[usize::from(before.from_hash(hash).next().unwrap())];
-                old != all[gone] && old != rest[usize::from(after.from_hash(hash).next().unwrap())]
+                let old = all[usize::from(before.members(hash).next().unwrap())];
+                old != all[gone] && old != rest[usize::from(after.members(hash).next().unwrap())]
             });
             // Of 9,000 that need not move. A hash modulo the number of backends would move 8,000.
             let moved = moved.count();

@@ -23,7 +23,6 @@ impl Rng {
 }
 
 /// The upper half of `hash`, scaled to a number below `bound`.
-#[expect(clippy::cast_possible_truncation, reason = "the product of two 32-bit numbers, shifted right by 32")]
 pub(super) const fn reduce(hash: u64, bound: u32) -> u32 {
     (((hash >> 32) * bound as u64) >> 32) as u32
 }

@@ -109,9 +109,7 @@ impl Settings {
 
     /// Bytes on the heap.
     pub(super) fn heap_size(&self) -> usize {
-        self.name.len()
-            + size_of_val(&*self.frontends)
-            + self.source_ranges.as_deref().map_or(0, |ranges| size_of_val(ranges))
+        self.name.len() + size_of_val(&*self.frontends) + self.source_ranges.as_deref().map_or(0, size_of_val)
     }
 }
 
