@@ -1,6 +1,6 @@
 //! Services: loading them, changing one of many, and choosing a backend.
 
-#[allow(dead_code, reason = "the node and its ports are needed, packets are not")]
+#[allow(dead_code, unused_imports, reason = "the node and its ports are needed, packets are not")]
 mod common;
 
 use std::hint::black_box;
@@ -12,9 +12,10 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use datapath::bench::{Chooser, services_size};
 use datapath::{Instant, Switch, SwitchOptions};
 use protocol::link::{
-    BackendChanges, BackendConfig, BackendState, ConfigDelta, Frontend, FrontendKind, Scheduler,
+    BackendChanges, BackendConfig, BackendState, ConfigDelta, Frontend, FrontendKind, PortConfig, Scheduler,
     ServiceConfig, TrafficPolicy, Transport,
 };
+use protocol::{PortId, ServiceId};
 
 const NOW: Instant = Instant::from_nanos(1_000_000_000);
 const TCP: u8 = 6;
