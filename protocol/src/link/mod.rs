@@ -190,9 +190,10 @@ pub struct ConfigDelta {
     pub forget_peers: Vec<PeerId>,
     /// New peers, and new settings of existing ones.
     pub peers: Vec<PeerConfig>,
-    /// Services that go, with their backends.
+    /// Services that go, with their backends; of a number that no service has there is nothing to do.
     pub forget_services: Vec<ServiceId>,
-    /// New services, and new settings of existing ones, whose backends stay.
+    /// New services, and new settings of existing ones, whose backends stay. A frontend belongs to one service in
+    /// the configuration that is committed; before that it may pass from one to another in any order.
     pub services: Vec<ServiceConfig>,
     /// Backends that come, change or go.
     pub backends: Vec<BackendChanges>,

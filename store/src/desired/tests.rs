@@ -10,12 +10,14 @@ fn facts() -> NodeFacts {
     NodeFacts {
         pod_cidr: "10.244.0.0/24".parse().unwrap(),
         cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+        service_cidr: Some("10.96.0.0/16".parse().unwrap()),
         gateway_ip: "10.244.0.1".parse().unwrap(),
         node_addresses: vec!["192.0.2.7".parse().unwrap()],
         fdb_ageing_seconds: 300,
         gateway: GatewayDevice { device: DeviceKind::VnetTap, offloads: Offloads::CSUM, ip_mtu: 1450 },
         tunnel: None,
         peers: BTreeMap::new(),
+        services: Arc::default(),
     }
 }
 
