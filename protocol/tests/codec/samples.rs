@@ -8,13 +8,14 @@ use protocol::link::{
     Summary, ToDatapath, TrafficPolicy, Transport, TunnelConfig,
 };
 use protocol::message::{
-    AdminRequest, ApiError, ClusterStatus, CreatePod, DatapathStatus, ErrorCode, Items, Kind, PodEntry,
-    PodRef, ReadRequest, Response, Status, TunnelStatus,
+    AdminRequest, ApiError, Applied, ClusterStatus, CreatePod, DatapathStatus, ErrorCode, Items, Kind,
+    Outcome, PodEntry, PodRef, ReadRequest, Response, Status, TunnelStatus,
 };
 use protocol::object::{
-    Container, ContainerState, ContainerStatus, DropCount, DropEntry, Exit, FdbEntry, Flow, NeighborEntry,
-    Node, ObjectMeta, Peer, PeerHealth, PeerOrigin, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters,
-    PortKind, PortState, Resources, RestartPolicy, Route, RouteVia, Timestamp,
+    Check, Container, ContainerPort, ContainerState, ContainerStatus, Document, DropCount, DropEntry, Exit,
+    FdbEntry, Flow, NeighborEntry, Node, ObjectMeta, Peer, PeerHealth, PeerOrigin, Pod, PodPhase, PodSpec,
+    PodStatus, Port, PortCounters, PortKind, PortState, Probe, Resources, RestartPolicy, Route, RouteVia,
+    Serving, Timestamp,
 };
 use protocol::{Mac, Offloads, PeerId, PortId, ServiceId};
 
@@ -34,6 +35,27 @@ pub(crate) fn create_pod() -> CreatePod {
         resources: Resources { cpu_millicores: Some(500), memory_bytes: Some(64 << 20) },
         restart_policy: RestartPolicy::OnFailure,
         command: vec!["sleep".to_owned(), "infinity".to_owned()],
+        serving: serving(),
+    }
+}
+
+fn serving() -> Serving {
+    let port = ContainerPort { name: "web".to_owned(), number: 8080, transport: Transport::Tcp };
+    Serving {
+        ports: vec![port],
+        readiness: Some(Probe::new(Check::Http { port: 8080, path: "/healthz".to_owned() })),
+        weight: Some(3),
+    }
+}
+
+fn document() -> Document {
+    Document {
+        namespace: Some("prod".parse().unwrap()),
+        name: "web".parse().unwrap(),
+        created: Timestamp(1_700_000_000),
+        json: "{}".to_owned(),
+        ready: 1,
+        endpoints: 2,
     }
 }
 
@@ -62,6 +84,7 @@ pub(crate) fn pod() -> Pod {
             resources: Resources { cpu_millicores: None, memory_bytes: Some(1) },
             restart_policy: RestartPolicy::Always,
             containers: vec![Container { name: "a".parse().unwrap(), command: vec!["sh".to_owned()] }],
+            serving: serving(),
         },
         status: PodStatus {
             phase: PodPhase::Running,
@@ -73,6 +96,7 @@ pub(crate) fn pod() -> Pod {
                 status("b", ContainerState::Running { pid: 4711, since: Timestamp(1_700_000_001) }),
                 status("c", ContainerState::Terminated { exit }),
             ],
+            ready: true,
         },
     }
 }
@@ -268,6 +292,18 @@ fn read_requests() -> Vec<(&'static str, ReadRequest)> {
         ("read list peers", list(Kind::Peers)),
         ("read list routes", list(Kind::Routes)),
         ("read get pod", ReadRequest::GetPod(pod_ref())),
+        (
+            "read get object",
+            ReadRequest::GetObject {
+                kind: Kind::Services,
+                namespace: "prod".parse().unwrap(),
+                name: "web".parse().unwrap(),
+            },
+        ),
+        ("read list services", list(Kind::Services)),
+        ("read list endpoints", list(Kind::Endpoints)),
+        ("read list endpoint slices", list(Kind::EndpointSlices)),
+        ("read list namespaces", list(Kind::Namespaces)),
         ("read status", ReadRequest::Status),
         ("read metrics", ReadRequest::Metrics),
     ]
@@ -300,6 +336,16 @@ fn admin_requests() -> Vec<(&'static str, AdminRequest)> {
         ("admin capture", AdminRequest::Capture { pod: pod_ref(), snaplen: 262_144 }),
         ("admin set log filter", AdminRequest::SetLogFilter("debug".to_owned())),
         ("admin delete node", AdminRequest::DeleteNode("node-2".parse().unwrap())),
+        ("admin apply", AdminRequest::Apply { manifests: vec!["{}".to_owned()], dry_run: true }),
+        (
+            "admin delete object",
+            AdminRequest::DeleteObject {
+                kind: Kind::Services,
+                namespace: "prod".parse().unwrap(),
+                name: "web".parse().unwrap(),
+                dry_run: false,
+            },
+        ),
     ]
 }
 
@@ -330,6 +376,23 @@ fn responses() -> Vec<(&'static str, Response)> {
         ("response items drops", Response::Items(Items::Drops(vec![drop_entry()]))),
         ("response items peers", Response::Items(Items::Peers(vec![peer()]))),
         ("response items routes", Response::Items(Items::Routes(routes()))),
+        ("response items services", Response::Items(Items::Services(vec![document()]))),
+        ("response items endpoints", Response::Items(Items::Endpoints(vec![document()]))),
+        ("response items slices", Response::Items(Items::EndpointSlices(vec![document()]))),
+        ("response items namespaces", Response::Items(Items::Namespaces(vec![document()]))),
+        (
+            "response applied",
+            Response::Applied(
+                [
+                    Outcome::Created,
+                    Outcome::Configured,
+                    Outcome::Unchanged,
+                    Outcome::Failed(ApiError::new(ErrorCode::Invalid, "m")),
+                ]
+                .map(|outcome| Applied { object: "service/web".to_owned(), outcome })
+                .into(),
+            ),
+        ),
         ("response pod", Response::Pod(Box::new(pod()))),
         ("response status", Response::Status(Box::new(status()))),
         ("response entry", Response::Entry(entry)),

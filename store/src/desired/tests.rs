@@ -74,6 +74,7 @@ fn pod(port: u32) -> PodRecord {
             resources: Resources::default(),
             restart_policy: RestartPolicy::Always,
             containers: Vec::new(),
+            serving: protocol::object::Serving::default(),
         },
         provisioning: Provisioning::Ready,
         netns: format!("default.p{port}"),

@@ -45,5 +45,6 @@ fn request(args: CreatePodArgs) -> Result<CreatePod, CliError> {
         resources: Resources { cpu_millicores: args.cpu, memory_bytes: args.memory },
         restart_policy: args.restart,
         command: args.command,
+        serving,
     })
 }

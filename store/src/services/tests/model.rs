@@ -306,8 +306,10 @@ fn check(table: &mut Table, reference: &Reference, numbers: &mut BTreeMap<(Strin
         .map(|(id, state)| ((state.config.name.clone(), state.config.transport), id.0))
         .collect();
     for (key, id) in &now {
-        assert!(numbers.get(key).is_none_or(|before| before == id), "{key:?} has another number");
-        assert!((*id as usize) < numbers.len().max(now.len()), "numbers stay low");
+        match numbers.get(key) {
+            Some(before) => assert_eq!(id, before, "{key:?} has another number"),
+            None => assert!((*id as usize) < now.len(), "new numbers are the lowest free"),
+        }
     }
     *numbers = now;
 }

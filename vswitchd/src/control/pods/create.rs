@@ -140,6 +140,7 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
             resources: request.resources,
             restart_policy: request.restart_policy,
             containers,
+            serving: request.serving,
         },
         provisioning: Provisioning::Pending,
         netns: control.netns_name(&pod),
