@@ -63,8 +63,8 @@ pub struct NodeFacts {
     pub tunnel: Option<TunnelFacts>,
     /// The other nodes.
     pub peers: BTreeMap<PeerId, PeerConfig>,
-    /// What this node balances.
-    pub services: Arc<Services>,
+    /// What this node balances; `None` as long as nobody knows: the datapath then keeps what it has.
+    pub services: Option<Arc<Services>>,
 }
 
 /// The tunnel as it was opened.
@@ -98,10 +98,9 @@ pub struct Configuration {
     pub ports: BTreeMap<PortId, PortConfig>,
     /// By number; `None` for one that the datapath has, but nobody knows how.
     pub peers: BTreeMap<PeerId, Option<PeerConfig>>,
-    /// By number. What is equal in two configurations is shared by them.
-    pub services: Arc<Services>,
-    /// The datapath may have services beside these, which nobody knows.
-    pub has_unknown_services: bool,
+    /// By number. What is equal in two configurations is shared by them. `None` for whatever the datapath has, which
+    /// nobody knows.
+    pub services: Option<Arc<Services>>,
 }
 
 /// The configuration that `pods` on the node described by `facts` need. Ports in `quarantined` keep
@@ -123,8 +122,7 @@ pub fn desired<'a>(
     // Without a tunnel there is no way to anybody.
     let peers = facts.peers.iter().filter(|_| facts.tunnel.is_some());
     let peers = peers.map(|(id, peer)| (*id, Some(peer.clone()))).collect();
-    let services = Arc::clone(&facts.services);
-    Configuration { node: Some(node_config(facts)), ports, peers, services, has_unknown_services: false }
+    Configuration { node: Some(node_config(facts)), ports, peers, services: facts.services.clone() }
 }
 
 fn node_config(facts: &NodeFacts) -> NodeConfig {
@@ -243,15 +241,16 @@ pub fn diff(
 /// After a datapath of an earlier control process was taken over, all its services go and come again in the same
 /// configuration: connections are pinned by addresses, so no packet notices.
 fn service_changes(active: &Configuration, wanted: &Configuration) -> services::ServiceChanges {
-    if active.has_unknown_services {
-        let changes = services::diff(&Services::new(), &wanted.services);
-        let forget = (0..ServiceId::MAX_SERVICES).map(ServiceId).collect();
-        return services::ServiceChanges { forget, ..changes };
+    match (&active.services, &wanted.services) {
+        (_, None) => services::ServiceChanges::default(),
+        (Some(active), Some(wanted)) if Arc::ptr_eq(active, wanted) => services::ServiceChanges::default(),
+        (Some(active), Some(wanted)) => services::diff(active, wanted),
+        (None, Some(wanted)) => {
+            let changes = services::diff(&Services::new(), wanted);
+            let forget = (0..ServiceId::MAX_SERVICES).map(ServiceId).collect();
+            services::ServiceChanges { forget, ..changes }
+        }
     }
-    if Arc::ptr_eq(&active.services, &wanted.services) {
-        return services::ServiceChanges::default();
-    }
-    services::diff(&active.services, &wanted.services)
 }
 
 /// A number that another node has got is forgotten first: what was counted and measured under it is not

@@ -17,7 +17,7 @@ fn facts() -> NodeFacts {
         gateway: GatewayDevice { device: DeviceKind::VnetTap, offloads: Offloads::CSUM, ip_mtu: 1450 },
         tunnel: None,
         peers: BTreeMap::new(),
-        services: Arc::default(),
+        services: Some(Arc::default()),
     }
 }
 

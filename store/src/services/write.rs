@@ -237,7 +237,7 @@ pub fn put_service(
         };
         let owner = to_json(&key, &name.to_string())?;
         let mut txn = Txn::new().when(&key, Expect::unchanged(old.as_ref().map(|(_, entry)| entry)));
-        for (taken, _) in &plan.take {
+        for taken in plan.take.keys() {
             txn = txn.when(&taken.key(), Expect::Absent).put(&taken.key(), &owner);
         }
         for freed in held.difference(&plan.keep) {

@@ -11,7 +11,7 @@ use store::desired::{FIRST_TUNNEL_PORT, GATEWAY_PORT};
 use super::cluster::Cluster;
 use super::node::Control;
 use super::switch::{SwitchError, unexpected};
-use super::{peers, pods, routes};
+use super::{peers, pods, routes, services};
 
 /// Rows of a kind, in pages of at most [`ITEMS_PER_RESPONSE`].
 pub(crate) fn list(
@@ -29,7 +29,28 @@ pub(crate) fn list(
         Kind::Drops => paged(drops(control)?, Items::Drops),
         Kind::Peers => paged(peers::rows(control)?, Items::Peers),
         Kind::Routes => paged(routes::rows(control)?, Items::Routes),
+        Kind::Services => paged(services::list(control, kind, namespace), Items::Services),
+        Kind::Endpoints => paged(services::list(control, kind, namespace), Items::Endpoints),
+        Kind::EndpointSlices => paged(services::list(control, kind, namespace), Items::EndpointSlices),
+        Kind::Namespaces => paged(services::list(control, kind, namespace), Items::Namespaces),
     })
+}
+
+/// One object of a kind that is kept as a document.
+pub(crate) fn object(
+    control: &Control,
+    kind: Kind,
+    namespace: &Namespace,
+    name: &protocol::ObjectName,
+) -> Option<Items> {
+    let found = vec![services::document(control, kind, namespace, name)?];
+    match kind {
+        Kind::Services => Some(Items::Services(found)),
+        Kind::Endpoints => Some(Items::Endpoints(found)),
+        Kind::EndpointSlices => Some(Items::EndpointSlices(found)),
+        Kind::Namespaces => Some(Items::Namespaces(found)),
+        _ => None,
+    }
 }
 
 fn paged<T>(rows: Vec<T>, page: fn(Vec<T>) -> Items) -> Vec<Items> {
@@ -265,6 +286,7 @@ fn problems(control: &Control) -> Vec<String> {
     problems.extend(control.store_problem.lock().clone());
     problems.extend(control.switch_problem.lock().clone());
     problems.extend(control.tunnel.lock().problem.as_ref().map(|problem| format!("no tunnel: {problem}")));
+    problems.extend(control.services.problems());
     problems.extend(control.cluster.iter().flat_map(Cluster::problems));
     problems.extend(control.peers.lock().problems().iter().cloned());
     let quarantined = control.switch.quarantined();

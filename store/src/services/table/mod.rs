@@ -362,6 +362,17 @@ impl Table {
         &self.states
     }
 
+    /// Where a pod is.
+    #[must_use]
+    pub fn node_of(&self, pod: &ObjectRef) -> Option<&str> {
+        self.pods.get(pod).map(|pod| pod.node.as_str())
+    }
+
+    /// Pods of a node.
+    pub fn pods_of(&self, node: &str) -> impl Iterator<Item = &ObjectRef> {
+        self.pods.iter().filter(move |(_, pod)| pod.node == node).map(|(object, _)| object)
+    }
+
     /// All services.
     pub fn specs(&self) -> impl Iterator<Item = &Spec> {
         self.specs.values()

@@ -9,7 +9,7 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Service(u8, Spec),
+    Service(Spec),
     NoService(u8),
     Slice(SliceSpec),
     NoSlice(u8),
@@ -65,7 +65,7 @@ fn any_service() -> impl Strategy<Value = Op> {
             }));
             spec.object = object("s", number);
             spec.is_foreign = kind == "Foreign";
-            Op::Service(number, spec)
+            Op::Service(spec)
         },
     )
 }
@@ -321,7 +321,7 @@ proptest! {
         let (mut table, mut numbers) = (Table::new(settings()), BTreeMap::new());
         for op in ops {
             match op {
-                Op::Service(_, spec) => {
+                Op::Service(spec) => {
                     table.put_service(spec.clone());
                     reference.services.insert(spec.object.clone(), spec);
                 }

@@ -69,6 +69,10 @@ fn halves(items: Items) -> Option<(Items, Items)> {
         Items::Drops(rows) => split(rows, Items::Drops),
         Items::Peers(rows) => split(rows, Items::Peers),
         Items::Routes(rows) => split(rows, Items::Routes),
+        Items::Services(rows) => split(rows, Items::Services),
+        Items::Endpoints(rows) => split(rows, Items::Endpoints),
+        Items::EndpointSlices(rows) => split(rows, Items::EndpointSlices),
+        Items::Namespaces(rows) => split(rows, Items::Namespaces),
     }
 }
 
