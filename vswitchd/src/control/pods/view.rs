@@ -56,7 +56,7 @@ fn view(control: &Control, entry: PodEntry) -> Pod {
     let runs = |status: &ContainerStatus| matches!(status.state, ContainerState::Running { .. });
     let ready = phase == PodPhase::Running
         && container_statuses.iter().all(runs)
-        && control.services.is_probed_ready(&reference);
+        && control.services.is_probed_ready(&reference, record.spec.serving.readiness.is_some());
     Pod {
         status: PodStatus {
             ready,

@@ -151,8 +151,8 @@ impl Services {
     }
 
     /// Whether a pod's probe succeeds; true without one.
-    pub(crate) fn is_probed_ready(&self, pod: &protocol::message::PodRef) -> bool {
-        self.probes.is_ready(pod)
+    pub(crate) fn is_probed_ready(&self, pod: &protocol::message::PodRef, has_probe: bool) -> bool {
+        self.probes.is_ready(pod, has_probe)
     }
 
     /// What is wrong, for `status`.

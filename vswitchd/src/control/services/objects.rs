@@ -146,15 +146,11 @@ fn confirm(control: &Control, kind: Kind, object: &ObjectRef) -> bool {
 
 /// What lives in a namespace would be lost sight of.
 fn refuse_inhabited(control: &Control, name: &ObjectName) -> Result<(), ApiError> {
-    let services = control
-        .services
-        .table
-        .lock()
-        .specs()
-        .filter(|s| s.object.namespace.as_str() == name.as_str())
-        .count();
-    let pods =
-        control.inventory.lock().iter().filter(|(pod, _)| pod.namespace.as_str() == name.as_str()).count();
+    let prefix = format!("{SERVICES}{name}/");
+    let services =
+        control.services.store.list(&prefix).map_err(|error| refused(&error.into()))?.entries.len();
+    let is_inside = |pod: &protocol::message::PodRef| pod.namespace.as_str() == name.as_str();
+    let pods = control.inventory.lock().iter().filter(|(pod, _)| is_inside(pod)).count();
     if services + pods == 0 {
         return Ok(());
     }

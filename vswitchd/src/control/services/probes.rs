@@ -46,8 +46,12 @@ impl Probes {
     }
 
     /// True without a probe.
-    pub(super) fn is_ready(&self, pod: &PodRef) -> bool {
-        self.running.lock().get(pod).is_none_or(|probe| probe.ready.load(Ordering::Acquire))
+    pub(super) fn is_ready(&self, pod: &PodRef, has_probe: bool) -> bool {
+        match self.running.lock().get(pod) {
+            Some(probe) => probe.ready.load(Ordering::Acquire),
+            // Not tried yet: what was there at the start is taken to be as it was.
+            None => !has_probe || !self.has_begun.load(Ordering::Acquire),
+        }
     }
 
     /// Exactly these pods are probed from now on.

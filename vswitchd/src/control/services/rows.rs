@@ -155,20 +155,29 @@ fn all_slices(control: &Control, namespace: Option<&Namespace>) -> Vec<Document>
         let object = object(entry, SLICES).filter(is_wanted)?;
         Some(of_slice(object, &whole(entry, "discovery.k8s.io/v1", "EndpointSlice")?))
     });
+    let services = entries(control, &control.services.mirrors.services, SERVICES);
+    let times = services
+        .iter()
+        .filter_map(|entry| Some((object(entry, SERVICES)?, created(&whole(entry, "v1", "Service")?))));
+    let times: BTreeMap<ObjectRef, Timestamp> = times.collect();
     let table = control.services.table.lock();
     let derived = table.specs().filter(|spec| is_wanted(&spec.object));
-    let derived = derived.flat_map(|spec| slices(spec, table.endpoints_of(&spec.object)));
-    let derived = derived.filter_map(|slice| derived_row(&slice));
+    let derived = derived.flat_map(|spec| {
+        let created = times.get(&spec.object).copied().unwrap_or_default();
+        let slices = slices(spec, table.endpoints_of(&spec.object)).into_iter();
+        slices.filter_map(move |slice| derived_row(&slice, created))
+    });
     let mut all: Vec<Document> = given.chain(derived).collect();
     all.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     all
 }
 
-fn derived_row(slice: &EndpointSlice) -> Option<Document> {
+fn derived_row(slice: &EndpointSlice, created: Timestamp) -> Option<Document> {
     let metadata = &slice.metadata;
     let namespace = metadata.namespace.as_deref()?.parse().ok()?;
     let object = ObjectRef { namespace, name: metadata.name.as_deref()?.parse().ok()? };
-    Some(of_slice(object, &serde_json::to_value(slice).ok()?))
+    let row = of_slice(object, &serde_json::to_value(slice).ok()?);
+    Some(Document { created, ..row })
 }
 
 fn of_slice(object: ObjectRef, value: &Value) -> Document {
