@@ -4,7 +4,7 @@
 //! and is ready until its probe fails. A pod that is gone, or was made again, ends its thread.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -182,10 +182,7 @@ impl Target {
         );
         stream.write_all(request.as_bytes())?;
         let mut line = Vec::new();
-        let mut bytes = stream.take(MAX_STATUS_LINE).bytes();
-        while let Some(byte) = bytes.next().transpose()?.filter(|byte| *byte != b'\n') {
-            line.push(byte);
-        }
+        BufReader::new(stream.take(MAX_STATUS_LINE)).read_until(b'\n', &mut line)?;
         let line = String::from_utf8_lossy(&line);
         let status: Option<u16> = line.split_ascii_whitespace().nth(1).and_then(|word| word.parse().ok());
         match status {

@@ -94,16 +94,24 @@ fn count<T>(all: impl Iterator<Item = T>) -> u32 {
     u32::try_from(all.count()).unwrap_or(u32::MAX)
 }
 
+/// Addresses with the same ports.
+#[derive(Default)]
+struct Subset {
+    ready: Vec<Value>,
+    other: Vec<Value>,
+}
+
 /// The older form, of all endpoints of a service together.
 fn endpoints(table: &Table, entry: &Entry, object: ObjectRef) -> Option<Document> {
     let service = whole(entry, "v1", "Service")?;
     let spec = table.spec(&object)?;
-    let mut groups: BTreeMap<&[Option<u16>], (Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    let mut groups: BTreeMap<&[Option<u16>], Subset> = BTreeMap::new();
     for endpoint in table.endpoints_of(&object) {
-        let (ready, other) = groups.entry(&endpoint.ports).or_default();
-        if endpoint.ready { ready.push(address(endpoint)) } else { other.push(address(endpoint)) }
+        let subset = groups.entry(&endpoint.ports).or_default();
+        let all = if endpoint.ready { &mut subset.ready } else { &mut subset.other };
+        all.push(address(endpoint));
     }
-    let subset = |(ports, (ready, other)): (&[Option<u16>], (Vec<Value>, Vec<Value>))| {
+    let subset = |(ports, Subset { ready, other }): (&[Option<u16>], Subset)| {
         let mut subset = json!({ "ports": port_list(spec, ports) });
         for (key, all) in [("addresses", ready), ("notReadyAddresses", other)] {
             if !all.is_empty() {
