@@ -18,11 +18,12 @@ DIRECT = {
     "protocol": {"serde", "bincode", "postcard", "ipnet", "thiserror", "humantime"},
     "datapath": {"protocol", "etherparse", "zerocopy", "hashbrown", "foldhash", "multiversion", "ipnet", "thiserror"},
     "store": {
-        "protocol", "redb", "ipnet", "serde", "serde_json", "thiserror", "crossbeam-channel", "etcd-client", "tokio",
+        "protocol", "redb", "ipnet", "serde", "serde_json", "thiserror", "crossbeam-channel", "etcd-client", "k8s-openapi",
+        "tokio",
     },
     "vpodctl": {
         "protocol", "netdev", "anyhow", "clap", "clap_complete", "clap_mangen", "comfy-table",
-        "humantime", "ipnet", "serde", "serde_json", "serde-saphyr", "signal-hook", "thiserror",
+        "humantime", "ipnet", "k8s-openapi", "serde", "serde_json", "serde-saphyr", "signal-hook", "thiserror",
     },
 }
 # Never reached from these crates, however indirectly.

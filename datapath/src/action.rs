@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 
 use protocol::{Mac, PeerId, PortId};
 
+use crate::conntrack::Hit;
 use crate::l2::flood::Flood;
 use crate::rewrite::Rewrite;
 use crate::verdict::DropReason;
@@ -33,7 +34,7 @@ pub(crate) struct Forward {
 }
 
 /// A flow's slot has room for no more.
-const _: () = assert!(size_of::<Forward>() == 40);
+const _: () = assert!(size_of::<Forward>() <= 40);
 
 impl Forward {
     /// At layer 2.
@@ -45,7 +46,7 @@ impl Forward {
     pub(crate) const fn routed(egress: PortId, destination: Mac, source: Mac, counts_hop: bool) -> Self {
         Self {
             egress,
-            rewrite: Some(Rewrite { destination, source, peer: None, counts_hop, translation: None }),
+            rewrite: Some(Rewrite { destination, source, peer: None, counts_hop, connection: None }),
         }
     }
 
@@ -59,13 +60,25 @@ impl Forward {
     ) -> Self {
         const { assert!(PeerId::MAX_PEERS < 1 << 16) };
         let number = u16::try_from(peer.0 + 1).ok().and_then(NonZeroU16::new);
-        let rewrite = Rewrite { destination, source, peer: number, counts_hop, translation: None };
+        let rewrite = Rewrite { destination, source, peer: number, counts_hop, connection: None };
         Self { egress, rewrite: Some(rewrite) }
     }
 
     /// The node it goes to, if it leaves this one.
     pub(crate) fn peer(&self) -> Option<PeerId> {
         self.rewrite?.peer.map(|number| PeerId(u32::from(number.get()) - 1))
+    }
+
+    /// The same, of a connection's packets, which are translated as it says at the time.
+    #[must_use]
+    pub(crate) fn of_connection(self, connection: Hit) -> Self {
+        let rewrite = self.rewrite.map(|rewrite| Rewrite { connection: Some(connection), ..rewrite });
+        Self { rewrite, ..self }
+    }
+
+    /// The connection whose packets these are.
+    pub(crate) fn connection(&self) -> Option<Hit> {
+        self.rewrite?.connection
     }
 
     /// Whether the station `mac` behind `port` would get it.
@@ -84,6 +97,11 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(crate) const fn with_error(reason: DropReason, error: IcmpError) -> Self {
         Self { reason, error: Some(error) }
+    }
+
+    /// Nobody is at the address's port, as its host would say.
+    pub(crate) const fn unreachable(reason: DropReason) -> Self {
+        Self::with_error(reason, IcmpError::PortUnreachable)
     }
 }
 

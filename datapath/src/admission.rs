@@ -122,6 +122,10 @@ impl SlowPath {
         if port.port_security {
             return port.addresses.contains(&address);
         }
+        // Nobody has the address of a service: answers get it in the switch.
+        if self.is_of_services(ip) {
+            return false;
+        }
         if let Some(owner) = self.neighbors.lookup_static(address) {
             return owner.port == port.id;
         }
@@ -158,7 +162,7 @@ fn admit_message(port: &PortConfig, ip: &Ipv4) -> Verdict {
 }
 
 /// 0/8, 127/8, 169.254/16, 224/4 and 240/4 (RFC 1812 §5.3.7, RFC 6890).
-fn is_martian_source(ip: Ipv4Addr) -> bool {
+pub(crate) fn is_martian_source(ip: Ipv4Addr) -> bool {
     ip.is_multicast() || ip.is_broadcast() || is_martian_destination(ip)
 }
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net};
 use protocol::link::{ConfigDelta, Epoch, NodeConfig, PeerConfig, PortConfig};
 use protocol::object::PortKind;
-use protocol::{Mac, PeerId, PortId};
+use protocol::{Mac, PeerId, PortId, ServiceId};
 
 use crate::overlay::OVERHEAD;
+use crate::service::{Changes, Services};
 
 /// Smallest IP MTU a link may have (RFC 791 §3.2).
 const MIN_IP_MTU: u16 = 68;
@@ -128,6 +129,22 @@ pub enum ConfigError {
     /// An underlay that carries no packet.
     #[error("tunnel: an underlay MTU of {0} leaves no room for packets of pods")]
     UnderlayTooSmall(u16),
+    /// Change of a service that does not exist.
+    #[error("there is no service {0}")]
+    UnknownService(ServiceId),
+    /// A service that cannot be, or not beside others.
+    #[error("service {service} ({name}): {problem}")]
+    BadService {
+        /// The number.
+        service: ServiceId,
+        /// Its name.
+        name: String,
+        /// What is wrong, naming the object.
+        problem: String,
+    },
+    /// Two ranges that must not have addresses in common.
+    #[error("node: {0} overlaps {1}")]
+    OverlappingRanges(IpNet, IpNet),
     /// The node's ranges do not nest.
     #[error("node: {inner} does not lie in {outer}")]
     OutsideRange {
@@ -142,22 +159,40 @@ pub enum ConfigError {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Desired {
     pub(crate) node: Option<NodeConfig>,
-    pub(crate) ports: BTreeMap<PortId, PortConfig>,
-    /// Shared with the active configuration: there may be thousands.
-    pub(crate) peers: BTreeMap<PeerId, Arc<PeerConfig>>,
+    /// Shared with the active configuration until a port changes.
+    pub(crate) ports: Arc<BTreeMap<PortId, PortConfig>>,
+    /// Shared with the active configuration, even while some change: there may be thousands.
+    pub(crate) peers: Arc<BTreeMap<PeerId, Arc<PeerConfig>>>,
     /// Numbers whose device is new since the active configuration: nothing remembered about the
     /// old bearer may be used.
     pub(crate) fresh: Vec<PortId>,
+    /// Something but services changes.
+    pub(crate) network_changes: bool,
+    /// Services that change. Not a copy of all: there may be tens of thousands.
+    pub(crate) services: Changes,
 }
 
 impl Desired {
     /// Applies one delta to what follows configuration `active`, in the order the link prescribes.
-    pub(crate) fn apply(&mut self, delta: &ConfigDelta, active: Epoch) -> Result<(), ConfigError> {
+    pub(crate) fn apply(
+        &mut self,
+        delta: &ConfigDelta,
+        active: Epoch,
+        services: &Services,
+    ) -> Result<(), ConfigError> {
         if delta.epoch != active + 1 {
             return Err(ConfigError::WrongEpoch { active, got: delta.epoch });
         }
-        for &port in &delta.detach {
-            self.ports.remove(&port).ok_or(ConfigError::UnknownPort(port))?;
+        if changes_network(delta) {
+            self.network_changes = true;
+            self.apply_network(delta)?;
+        }
+        self.services.collect(delta, services)
+    }
+
+    fn apply_network(&mut self, delta: &ConfigDelta) -> Result<(), ConfigError> {
+        for port in &delta.detach {
+            Arc::make_mut(&mut self.ports).remove(port).ok_or(ConfigError::UnknownPort(*port))?;
         }
         if let Some(node) = &delta.node {
             self.node = Some(node.clone());
@@ -169,13 +204,13 @@ impl Desired {
             self.update(port)?;
         }
         for &peer in &delta.forget_peers {
-            self.peers.remove(&peer).ok_or(ConfigError::UnknownPeer(peer))?;
+            Arc::make_mut(&mut self.peers).remove(&peer).ok_or(ConfigError::UnknownPeer(peer))?;
         }
         for peer in &delta.peers {
             if peer.id.0 >= PeerId::MAX_PEERS {
                 return Err(ConfigError::PeerOutOfRange(peer.id));
             }
-            self.peers.insert(peer.id, Arc::new(peer.clone()));
+            Arc::make_mut(&mut self.peers).insert(peer.id, Arc::new(peer.clone()));
         }
         Ok(())
     }
@@ -187,13 +222,14 @@ impl Desired {
         if let Some(other) = self.ports.get(&port.id) {
             return Err(ConfigError::PortExists { port: port.id, name: other.name.clone() });
         }
-        self.ports.insert(port.id, port.clone());
+        Arc::make_mut(&mut self.ports).insert(port.id, port.clone());
         self.fresh.push(port.id);
         Ok(())
     }
 
     fn update(&mut self, port: &PortConfig) -> Result<(), ConfigError> {
-        let old = self.ports.get_mut(&port.id).ok_or(ConfigError::UnknownPort(port.id))?;
+        let ports = Arc::make_mut(&mut self.ports);
+        let old = ports.get_mut(&port.id).ok_or(ConfigError::UnknownPort(port.id))?;
         if old.kind != port.kind || old.device != port.device {
             return Err(ConfigError::KindChanged { port: port.id, name: port.name.clone() });
         }
@@ -202,13 +238,33 @@ impl Desired {
     }
 
     /// What must hold of the whole, whichever deltas led to it.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        self.check_node()?;
-        self.check_ports()?;
-        self.check_macs()?;
-        self.check_addresses()?;
-        self.check_tunnel()?;
-        self.check_peers()
+    pub(crate) fn check(&self, services: &Services) -> Result<(), ConfigError> {
+        if self.network_changes {
+            self.check_node()?;
+            self.check_ports()?;
+            self.check_macs()?;
+            self.check_addresses()?;
+            self.check_tunnel()?;
+            self.check_peers()?;
+        }
+        self.services.check(services, self.node.as_ref(), self.owners())
+    }
+
+    /// Addresses that somebody has, and who.
+    fn owners(&self) -> impl Iterator<Item = (IpAddr, &str)> {
+        let node = self.node.iter().flat_map(|node| {
+            let own = node.node_addresses.iter().map(|address| (*address, "the node"));
+            std::iter::once((node.gateway_ip, "the gateway")).chain(own)
+        });
+        let ports = self.ports.values();
+        let ports =
+            ports.flat_map(|port| port.addresses.iter().map(|address| (*address, port.name.as_str())));
+        let peers = self.peers.values().flat_map(|peer| {
+            let addresses = peer.node_addresses.iter().copied();
+            let addresses = addresses.chain(std::iter::once(IpAddr::V4(peer.address)));
+            addresses.map(|address| (address, peer.name.as_str()))
+        });
+        node.chain(ports).chain(peers)
     }
 
     fn check_tunnel(&self) -> Result<(), ConfigError> {
@@ -282,7 +338,7 @@ impl Desired {
 
     fn check_node(&self) -> Result<(), ConfigError> {
         let Some(node) = &self.node else { return Ok(()) };
-        for net in [node.pod_cidr, node.cluster_cidr] {
+        for net in [node.pod_cidr, node.cluster_cidr].into_iter().chain(node.service_cidr) {
             if net.addr().is_ipv6() {
                 return Err(ConfigError::NotIpv4(net.to_string()));
             }
@@ -292,6 +348,11 @@ impl Desired {
                 inner: node.pod_cidr.to_string(),
                 outer: node.cluster_cidr.to_string(),
             });
+        }
+        if let Some(services) = node.service_cidr
+            && (services.contains(&node.cluster_cidr) || node.cluster_cidr.contains(&services))
+        {
+            return Err(ConfigError::OverlappingRanges(services, node.cluster_cidr));
         }
         if !node.pod_cidr.contains(&node.gateway_ip) {
             return Err(ConfigError::OutsideRange {
@@ -370,6 +431,30 @@ impl Desired {
         }
         Ok(())
     }
+}
+
+/// It is about more than services.
+fn changes_network(delta: &ConfigDelta) -> bool {
+    let ConfigDelta {
+        epoch: _,
+        detach,
+        node,
+        attach,
+        update,
+        forget_peers,
+        peers,
+        reset_services: _,
+        forget_services: _,
+        services: _,
+        backends: _,
+        commit: _,
+    } = delta;
+    node.is_some()
+        || !detach.is_empty()
+        || !attach.is_empty()
+        || !update.is_empty()
+        || !forget_peers.is_empty()
+        || !peers.is_empty()
 }
 
 fn v4(net: IpNet) -> Option<Ipv4Net> {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use etherparse::IpNumber;
 use protocol::link::Summary;
-use protocol::object::{FdbEntry, Flow, NeighborEntry, PeerHealth};
+use protocol::object::{Connection, FdbEntry, Flow, NeighborEntry, PeerHealth};
 use protocol::{PeerId, PortId};
 
 use crate::l2::fdb::Station;
@@ -88,6 +88,14 @@ impl Switch {
         page(rows, max)
     }
 
+    /// At most `max` translated connections, and the cursor of the next page. The same in all workers.
+    #[must_use]
+    pub fn connections_page(&self, cursor: u64, max: usize, now: Instant) -> (Vec<Connection>, Option<u64>) {
+        let from = u32::try_from(cursor).unwrap_or(u32::MAX);
+        let rows = self.slow_path.shared.connections.rows_from(from);
+        page(rows.map(|(slot, row)| (u64::from(slot), row.object(self.port_name(row.owner()), now))), max)
+    }
+
     /// Numbers for `status`; `workers` is the caller's.
     #[must_use]
     pub fn summary(&self) -> Summary {
@@ -105,6 +113,9 @@ impl Switch {
             dropped: 0,
             merged: self.merged,
             flow_evictions: self.flows.evictions(),
+            connections: self.slow_path.shared.connections.len(),
+            connection_events: self.slow_path.shared.connections.counters().events(),
+            affinity_evictions: self.slow_path.services.shared().affinity.evictions(),
         };
         for port in self.ports.iter() {
             summary.rx_frames += port.counters.rx_frames();

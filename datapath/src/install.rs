@@ -1,5 +1,6 @@
 //! Makes a checked configuration the active one: everything derived from it is built anew, so that no
-//! table can be left behind half changed.
+//! table can be left behind half changed. Services alone are changed in place, and if nothing else changes, nothing else
+//! is built: there may be tens of thousands, of which one has another backend every second.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -20,10 +21,19 @@ impl Switch {
     /// The old epoch's flows are void from here on.
     pub(crate) fn install(&mut self, mut next: Desired, epoch: Epoch) {
         let fresh = std::mem::take(&mut next.fresh);
+        self.slow_path.services.install(std::mem::take(&mut next.services));
+        let network_changes = std::mem::take(&mut next.network_changes);
         self.active = next;
         self.epoch = epoch;
         self.flows.begin_generation();
-        self.ports.install(self.active.ports.values(), &fresh, &self.limits);
+        if network_changes {
+            self.install_network(&fresh);
+        }
+    }
+
+    /// Builds anew what follows from the node, its ports and peers.
+    fn install_network(&mut self, fresh: &[PortId]) {
+        self.ports.install(self.active.ports.values(), fresh, &self.limits);
 
         let node = self.active.node.as_ref().and_then(node);
         let ports = &self.active.ports;
@@ -64,6 +74,10 @@ fn node(config: &NodeConfig) -> Option<Node> {
     Some(Node {
         pod_cidr: pod_cidr.trunc(),
         cluster_cidr: cluster_cidr.trunc(),
+        service_cidr: config.service_cidr.and_then(|net| match net {
+            IpNet::V4(v4) => Some(v4.trunc()),
+            IpNet::V6(_) => None,
+        }),
         gateway_ip,
         router_mac: config.router_mac,
         addresses: addresses.collect(),

@@ -42,7 +42,8 @@
 //!
 //! # What is not here
 //!
-//! No socket, file, clock, thread, lock or log, and no crate that has one, but for the seed: `foldhash`
+//! No socket, file, clock, thread or log, and no lock but the one that `conntrack` holds where a connection is made or
+//! removed; no crate that has one, but for the seed: `foldhash`
 //! mixes a number of its own into the seed given in [`SwitchOptions`], made once per process from
 //! addresses and the clock when the first switch is. No allocation per frame (`tests/no_allocation.rs`). No `unsafe`. No panic on packet
 //! contents: indexing, `unwrap` and `expect` are denied.
@@ -59,12 +60,14 @@ mod admission;
 mod bounded;
 mod burst;
 mod config;
+mod conntrack;
 mod counters;
 mod flow_table;
 mod inspect;
 mod install;
 mod l2;
 mod l3;
+mod nat;
 mod offload;
 mod output;
 mod overlay;
@@ -72,6 +75,8 @@ mod ports;
 mod received;
 mod replication;
 mod rewrite;
+mod service;
+mod shared;
 mod slow_path;
 mod sweep;
 mod switch;
@@ -91,11 +96,12 @@ pub mod time;
 pub use batch::Batch;
 pub use config::ConfigError;
 pub use frame::{Frame, HEADROOM, VNET_HDR_LEN};
-pub use limits::Limits;
+pub use limits::{ConnectionIdle, Limits};
 pub use output::{Egress, Transmit};
 pub use overlay::{Datagram, OVERHEAD, Train};
 pub use pool::Pool;
 pub use replication::Learned;
+pub use shared::Shared;
 pub use switch::{Switch, SwitchOptions};
 pub use time::Instant;
 pub use verdict::DropReason;

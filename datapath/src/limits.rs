@@ -49,10 +49,64 @@ pub struct Limits {
     pub bum_per_second: u32,
     /// ... in a burst: one frame to each of some hundred peers.
     pub bum_burst: u32,
+    /// Translated connections in all: a million, at 128 bytes each 128 MiB of memory that outlives the process, and
+    /// 40 bytes each beside it, of which what was never used is not backed by memory. At most 2^30.
+    pub connections: u32,
+    /// Connections of one port, an eighth of all. One client can have 64 Ki to one frontend.
+    pub connections_per_port: u32,
+    /// Connections kept for ports that have less than a sixteenth of their share: when some ports fill the
+    /// table, the quiet ones still get theirs.
+    pub connection_reserve: u32,
+    /// When unused connections are forgotten.
+    pub connection_idle: ConnectionIdle,
     /// ICMP errors a port may cause per second; path-MTU discovery and traceroute need a few.
     pub icmp_errors_per_second: u32,
     /// ... in a burst: a traceroute that probes 30 hops at once.
     pub icmp_error_burst: u32,
+}
+
+/// How long a connection may be silent before it is forgotten, by what was seen of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionIdle {
+    /// TCP, handshake begun. Not extended by repeated SYNs. RFC 7857 §2.2 lets it be shorter than the four
+    /// minutes of RFC 5382 REQ-5 for the sake of security; a client tries for longer, and then again gets an entry.
+    pub tcp_opening: Duration,
+    /// TCP, established: kube-proxy's `tcpEstablishedTimeout`. RFC 5382 REQ-5: at least 2 h 4 min.
+    pub tcp_established: Duration,
+    /// TCP, one side has finished and that is acknowledged, the other may still send: kube-proxy's
+    /// `tcpCloseWaitTimeout`.
+    pub tcp_half_closed: Duration,
+    /// TCP, finishing, and TIME-WAIT: RFC 5382 REQ-5, at least four minutes, which is RFC 9293's 2 MSL too.
+    pub tcp_closing: Duration,
+    /// TCP, reset: Linux's `nf_conntrack_tcp_timeout_close`. RFC 7857 §2.3 would have four minutes, against forged resets; here, where
+    /// ports of short connections are soon needed again, whatever but a reset begins the time anew.
+    pub tcp_reset: Duration,
+    /// Not TCP, one direction seen: Linux's `nf_conntrack_udp_timeout`. Whatever the client sends begins it anew
+    /// (RFC 4787 REQ-6).
+    pub unreplied: Duration,
+    /// Not TCP, both directions seen: RFC 4787 REQ-5c.
+    pub replied: Duration,
+    /// ... to a port below 1024, all of it in two seconds: a question and its answer, such as DNS, which
+    /// would fill the table otherwise. RFC 4787 REQ-5a lets those ports have a shorter time.
+    pub answered: Duration,
+    /// ICMP queries: RFC 5508 REQ-2, at least a minute.
+    pub icmp_query: Duration,
+}
+
+impl Default for ConnectionIdle {
+    fn default() -> Self {
+        Self {
+            tcp_opening: Duration::from_secs(30),
+            tcp_established: Duration::from_hours(24),
+            tcp_half_closed: Duration::from_hours(1),
+            tcp_closing: Duration::from_mins(4),
+            tcp_reset: Duration::from_secs(10),
+            unreplied: Duration::from_secs(30),
+            replied: Duration::from_mins(5),
+            answered: Duration::from_secs(30),
+            icmp_query: Duration::from_mins(1),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -75,6 +129,10 @@ impl Default for Limits {
             flood_burst: 100,
             bum_per_second: 3200,
             bum_burst: 512,
+            connections: 1 << 20,
+            connections_per_port: 1 << 17,
+            connection_reserve: 1 << 16,
+            connection_idle: ConnectionIdle::default(),
             icmp_errors_per_second: 50,
             icmp_error_burst: 30,
         }

@@ -14,6 +14,7 @@ use std::num::NonZeroU16;
 
 use protocol::Mac;
 
+use crate::conntrack::Hit;
 use crate::offload::checksum::never_zero;
 use crate::wire::checksum::Sum;
 use crate::wire::ethernet;
@@ -30,11 +31,12 @@ pub(crate) struct Rewrite {
     pub(crate) peer: Option<NonZeroU16>,
     /// Whether it counts against the time to live.
     pub(crate) counts_hop: bool,
-    pub(crate) translation: Option<Translation>,
+    /// Whose translation its packets get.
+    pub(crate) connection: Option<Hit>,
 }
 
 /// Addresses and ports of a flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Tuple {
     pub(crate) source: Ipv4Addr,
     pub(crate) destination: Ipv4Addr,
@@ -54,14 +56,20 @@ pub(crate) struct Translation {
 
 impl Rewrite {
     /// Rewrites a frame and what is known about it. The TTL is the caller's to check.
-    pub(crate) fn apply(&self, frame: &mut [u8], ip: &mut Ipv4, checksum: Checksum) {
+    pub(crate) fn apply(
+        &self,
+        frame: &mut [u8],
+        ip: &mut Ipv4,
+        checksum: Checksum,
+        translation: Option<&Translation>,
+    ) {
         ethernet::readdress(frame, self.destination, self.source);
         if self.counts_hop
             && let Some(header) = Ipv4Header::in_frame(frame)
         {
             header.decrement_ttl();
         }
-        if let Some(translation) = &self.translation {
+        if let Some(translation) = translation {
             translation.apply(frame, ip, checksum);
         }
     }
@@ -73,6 +81,21 @@ impl Translation {
         let addresses = to.addresses().minus(from.addresses());
         let ports = to.ports().minus(from.ports());
         Self { to, addresses: addresses.folded(), all: addresses.word(ports.folded()).folded() }
+    }
+
+    /// What it leads to.
+    pub(crate) const fn to(&self) -> Tuple {
+        self.to
+    }
+
+    /// As [`Self::new`] made it, from what [`Self::changes`] said of it.
+    pub(crate) const fn with_changes(to: Tuple, (addresses, all): (u16, u16)) -> Self {
+        Self { to, addresses, all }
+    }
+
+    /// What it adds to checksums: the changes of the addresses, and of addresses and ports.
+    pub(crate) const fn changes(&self) -> (u16, u16) {
+        (self.addresses, self.all)
     }
 
     fn apply(&self, frame: &mut [u8], ip: &mut Ipv4, checksum: Checksum) {
@@ -110,6 +133,17 @@ impl Translation {
 }
 
 impl Tuple {
+    /// Of what goes the other way.
+    #[must_use]
+    pub(crate) const fn reversed(self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+        }
+    }
+
     fn addresses(&self) -> Sum {
         Sum::new().bytes(&self.source.octets()).bytes(&self.destination.octets())
     }

@@ -5,6 +5,7 @@
 //! carried out by the switch.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
@@ -21,6 +22,8 @@ use crate::limits::Limits;
 use crate::overlay::Overlay;
 use crate::ports::Ports;
 use crate::replication::{Known, Outbox};
+use crate::service::{Rng, Services};
+use crate::shared::Shared;
 use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ipv4::Ipv4;
@@ -31,6 +34,8 @@ use crate::wire::{Body, Packet};
 pub(crate) struct Node {
     pub(crate) pod_cidr: Ipv4Net,
     pub(crate) cluster_cidr: Ipv4Net,
+    /// Cluster addresses of services.
+    pub(crate) service_cidr: Option<Ipv4Net>,
     pub(crate) gateway_ip: Ipv4Addr,
     pub(crate) router_mac: Mac,
     pub(crate) addresses: Vec<Ipv4Addr>,
@@ -57,18 +62,26 @@ pub(crate) struct SlowPath {
     pub(crate) fdb: Fdb,
     pub(crate) neighbors: Neighbors,
     pub(crate) routes: Routes,
+    pub(crate) services: Services,
+    /// What all workers know of connections and services.
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) rng: Rng,
     pub(crate) overlay: Overlay,
     /// What the other workers are to be told.
     pub(crate) outbox: Outbox,
 }
 
 impl SlowPath {
-    pub(crate) fn new(seed: u64, worker: u32, limits: &Limits, outbox: Outbox) -> Self {
+    pub(crate) fn new(seed: u64, worker: u32, limits: &Limits, outbox: Outbox, shared: Arc<Shared>) -> Self {
         Self {
             node: None,
             fdb: Fdb::new(seed, limits),
             neighbors: Neighbors::new(seed, limits),
             routes: Routes::default(),
+            services: Services::new(seed, Arc::clone(&shared.services)),
+            shared,
+            // Workers choose apart.
+            rng: Rng::new(seed.wrapping_add(worker.into())),
             overlay: Overlay::new(seed, worker, limits),
             outbox,
         }
@@ -87,7 +100,10 @@ impl SlowPath {
         let source_is_learned = self.learn_source(port, packet, now)?;
         let action = match &packet.body {
             Body::Arp(arp) => self.resolve(port, peer, packet, arp, now)?,
-            Body::Ipv4(ip) => self.switch(ports, port, packet, ip)?,
+            Body::Ipv4(ip) => match self.connect(port, packet, ip, now)? {
+                Some(hit) => self.route_translated(ports, port, ip, hit)?,
+                None => self.switch(ports, port, packet, ip)?,
+            },
         };
         Ok(match action {
             // Every frame of a learned station must come here, to keep its entry young.
@@ -150,6 +166,12 @@ impl SlowPath {
                 Ok(Action::Flood(Flood { scope: Scope::LearningPorts, nobody: DropReason::UnknownUnicast }))
             }
         }
+    }
+
+    /// An address of services: of one, or of none yet.
+    pub(crate) fn is_of_services(&self, ip: Ipv4Addr) -> bool {
+        let range = self.node.as_ref().and_then(|node| node.service_cidr);
+        range.is_some_and(|range| range.contains(&ip)) || self.services.is_service_address(ip)
     }
 
     pub(crate) fn in_pod_cidr(&self, ip: Ipv4Addr) -> bool {

@@ -34,6 +34,8 @@ impl Switch {
         let ageing = self.slow_path.node.as_ref().map_or(DEFAULT_AGEING, |node| node.fdb_ageing);
         let budget = self.limits.sweep_entries;
         let finished = [
+            // All workers do, each going on where another stopped.
+            self.slow_path.shared.connections.expire(now, budget),
             self.flows.expire(now, budget),
             self.slow_path.fdb.expire(now, ageing, budget),
             self.slow_path.neighbors.expire(now, ageing, budget),
@@ -49,6 +51,7 @@ impl Switch {
     /// Sets the deadline when a table has entries and none is set.
     pub(crate) fn schedule_sweep(&mut self, now: Instant) {
         let is_empty = self.flows.is_empty()
+            && self.slow_path.shared.connections.is_empty()
             && self.slow_path.fdb.learned().is_empty()
             && self.slow_path.neighbors.learned().is_empty();
         if self.sweep.due.is_none() && !is_empty {

@@ -11,6 +11,8 @@
 //! Every step either goes on or names a drop reason, so a frame ends in exactly one verdict; `process`
 //! is the one place where verdicts are counted.
 
+use std::sync::Arc;
+
 use protocol::link::{ConfigDelta, Epoch, PortConfig};
 use protocol::object::{PortCounters, PortKind, PortState};
 use protocol::{PeerId, PortId};
@@ -19,22 +21,28 @@ use crate::action::{Action, Forward, Refusal};
 use crate::batch::Batch;
 use crate::burst::Burst;
 use crate::config::{ConfigError, Desired};
+use crate::conntrack::Tracked;
 use crate::flow_table::{FlowId, FlowTable, Probe};
 use crate::frame::{ETHERNET_HDR_LEN, Frame, VNET_HDR_LEN};
 use crate::l2::flood::{Flood, Scope};
 use crate::l3::icmp;
 use crate::limits::Limits;
+use crate::nat::{invalid, tcp_flags};
 use crate::output::{Egress, Output, transmit};
 use crate::overlay::peers::Peer;
 use crate::ports::Ports;
 use crate::received::Received;
 use crate::replication::Outbox;
+use crate::rewrite::Translation;
+use crate::shared::Shared;
 use crate::slow_path::SlowPath;
 use crate::sweep::Sweep;
 use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
 use crate::window::{Seen, WINDOW, Window};
 use crate::wire::icmp::{IcmpError, answer_echo, write_error};
+use crate::wire::l4::L4;
+use crate::wire::tcp_reset::write_reset;
 use crate::wire::{Body, arp};
 
 /// How a switch is made.
@@ -70,9 +78,16 @@ pub struct Switch {
 }
 
 impl Switch {
-    /// A switch without ports. Everything it will ever need per frame is allocated here.
+    /// A switch without ports, which is the only one.
     #[must_use]
     pub fn new(options: SwitchOptions) -> Self {
+        Self::sharing(options, Arc::new(Shared::alone(options.seed, &options.limits)))
+    }
+
+    /// A switch without ports, which has in common with others what workers of a process must know together about
+    /// services. Everything it will ever need per frame is allocated here.
+    #[must_use]
+    pub fn sharing(options: SwitchOptions, shared: Arc<Shared>) -> Self {
         let SwitchOptions { seed, limits, has_peers, worker } = options;
         Self {
             limits,
@@ -82,7 +97,7 @@ impl Switch {
             staged: None,
             ports: Ports::default(),
             flows: FlowTable::new(seed, &limits),
-            slow_path: SlowPath::new(seed, worker, &limits, Outbox::new(has_peers)),
+            slow_path: SlowPath::new(seed, worker, &limits, Outbox::new(has_peers), shared),
             output: Output::new(),
             window: Window::new(),
             merged: 0,
@@ -130,7 +145,7 @@ impl Switch {
     ) -> Verdict {
         let received = seen.received.as_mut().map_err(|reason| *reason)?;
         let probe = seen.probe.as_ref();
-        let (flow, action) = match probe.and_then(|probe| self.flows.lookup(probe)) {
+        let (flow, action) = match self.recall(probe, received, now)? {
             Some((flow, forward)) => (Some(flow), Action::Forward { forward, cacheable: false }),
             None => match self.decide(ingress, frame.peer(), probe, received, now) {
                 Ok(decided) => decided,
@@ -144,6 +159,33 @@ impl Switch {
             self.flows.count(flow, burst, now);
         }
         Ok(())
+    }
+
+    /// What the flow table knows, and the flow's connection allows.
+    fn recall(
+        &self,
+        probe: Option<&Probe>,
+        received: &Received,
+        now: Instant,
+    ) -> Verdict<Option<(FlowId, Forward)>> {
+        let Some((flow, forward)) = probe.and_then(|probe| self.flows.lookup(probe)) else { return Ok(None) };
+        if let (Some(hit), Body::Ipv4(ip)) = (forward.connection(), &received.packet.body) {
+            let connections = &self.slow_path.shared.connections;
+            match connections.track(hit.id, hit.direction, tcp_flags(ip), now) {
+                Tracked::Forward => {}
+                // The slow path finds out what to do instead.
+                Tracked::Gone | Tracked::Reopen => return Ok(None),
+                Tracked::Invalid(reason) => return Err(invalid(reason)),
+            }
+        }
+        Ok(Some((flow, forward)))
+    }
+
+    /// What the packets of a forwarded flow become, if they are a connection's.
+    pub(crate) fn translation(&self, forward: &Forward) -> Verdict<Option<Translation>> {
+        let Some(hit) = forward.connection() else { return Ok(None) };
+        let translation = self.slow_path.shared.connections.translation(hit.id, hit.direction);
+        translation.map(Some).ok_or(DropReason::NoConnection)
     }
 
     /// The slow path's decision, and where it is remembered if it may be.
@@ -218,10 +260,11 @@ impl Switch {
         received: &mut Received,
         egress: &mut impl Egress,
     ) -> Result<(), Refusal> {
+        let translation = self.translation(&forward)?;
         let to = self.ports.get_mut(forward.egress).ok_or(DropReason::PortGone)?;
         to.check_egress()?;
         if let Some(peer) = forward.peer() {
-            return self.encapsulate(peer, &forward, frame, received, egress);
+            return self.encapsulate(peer, &forward, translation.as_ref(), frame, received, egress);
         }
         if let Body::Ipv4(ip) = &mut received.packet.body {
             let counts_hop = forward.rewrite.is_some_and(|rewrite| rewrite.counts_hop);
@@ -238,7 +281,7 @@ impl Switch {
                 });
             }
             if let Some(rewrite) = &forward.rewrite {
-                rewrite.apply(frame.ethernet_mut(), ip, received.offload.checksum);
+                rewrite.apply(frame.ethernet_mut(), ip, received.offload.checksum, translation.as_ref());
             }
         }
         Ok(self.output.write(to, frame, received, egress)?)
@@ -304,7 +347,12 @@ impl Switch {
             let envelope = icmp::envelope(node, port.config.kind, &received.packet, ip);
             let offender = frame.ethernet().get(ETHERNET_HDR_LEN..).unwrap_or_default();
             let buffer = &mut self.output.error;
-            let written = write_error(buffer, error, &envelope, offender, port.ip_mtu());
+            let written = match (error, ip.l4) {
+                (IcmpError::PortUnreachable, L4::Tcp { .. }) => {
+                    write_reset(buffer, &envelope, frame.ethernet(), ip)
+                }
+                _ => write_error(buffer, error, &envelope, offender, port.ip_mtu()),
+            };
             let Some(bytes) = written.and_then(|len| buffer.get(..len)) else { return Err(refusal.reason) };
             let written = match frame.peer() {
                 Some(peer) => {
@@ -341,9 +389,10 @@ impl Switch {
     /// The delta, and those collected before it, are discarded.
     pub fn prepare(&mut self, delta: &ConfigDelta) -> Result<(), ConfigError> {
         let mut next = self.staged.take().unwrap_or_else(|| self.active.clone());
-        next.apply(delta, self.epoch)?;
+        let services = &self.slow_path.services;
+        next.apply(delta, self.epoch, services)?;
         if delta.commit {
-            next.check()?;
+            next.check(services)?;
         }
         self.staged = Some(next);
         Ok(())
@@ -368,7 +417,8 @@ impl Switch {
     /// configuration says otherwise.
     pub fn set_port_state(&mut self, port: PortId, state: PortState) {
         let configurations = std::iter::once(&mut self.active).chain(&mut self.staged);
-        for config in configurations.filter_map(|desired| desired.ports.get_mut(&port)) {
+        let ports = configurations.map(|desired| Arc::make_mut(&mut desired.ports));
+        for config in ports.filter_map(|ports| ports.get_mut(&port)) {
             config.state = state;
         }
         if let Some(port) = self.ports.get_mut(port) {

@@ -471,6 +471,7 @@ pub fn pod_request(name: &str, command: &[&str]) -> CreatePod {
         resources: Resources::default(),
         restart_policy: RestartPolicy::Always,
         command: command.iter().map(|&word| word.to_owned()).collect(),
+        serving: protocol::object::Serving::default(),
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! One kernel object per module: TAP devices ([`tap`]), the tunnel's UDP
 //! sockets ([`udp_tunnel`]), network namespaces ([`netns`]), rtnetlink
-//! ([`netlink`]), message sockets that carry descriptors ([`seqpacket`]), programs started inside a
-//! pod ([`process`]), [`sysctl`]s. Beside them the devices that are not the kernel's: an in-memory
+//! ([`netlink`]), message sockets that carry descriptors ([`seqpacket`]), memory that outlives a process
+//! ([`shared_memory`]), programs started inside a pod ([`process`]), [`sysctl`]s. Beside them the devices that are not the kernel's: an in-memory
 //! pair ([`loopback`]), injected faults ([`fault`]) and captures ([`pcap`]), behind the same
 //! [`Device`] trait.
 //!
@@ -20,6 +20,7 @@ pub mod netns;
 pub mod pcap;
 pub mod process;
 pub mod seqpacket;
+pub mod shared_memory;
 pub mod sysctl;
 pub mod tap;
 pub mod udp_tunnel;
@@ -33,5 +34,6 @@ pub use netlink::Netlink;
 pub use netns::Netns;
 pub use pcap::PcapDevice;
 pub use process::PodCommand;
+pub use shared_memory::{SharedMemory, SharedMemoryError};
 pub use tap::{PlainTap, Tap, TapError, TapOptions, VnetTap};
 pub use udp_tunnel::{UdpTunnel, UdpTunnelError, UdpTunnelOptions};

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::addr::Mac;
 use crate::name::{Namespace, ObjectName};
 use crate::object::{
-    DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, Port, Resources, RestartPolicy, Route,
-    Timestamp,
+    Connection, Document, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, Port, Resources,
+    RestartPolicy, Route, Serving, Timestamp,
 };
 
 /// Longest command line of a container, in words.
@@ -67,6 +67,24 @@ pub enum AdminRequest {
     /// Takes a node that will not come back out of the cluster, and frees its Pod CIDR; answered by
     /// [`Response::Done`].
     DeleteNode(ObjectName),
+    /// Creates or changes objects, each by itself and in order; answered by [`Response::Applied`].
+    Apply {
+        /// One JSON object each: Services, EndpointSlices and Namespaces.
+        manifests: Vec<String>,
+        /// Only say what would become of them.
+        dry_run: bool,
+    },
+    /// Answered by [`Response::Done`] once it is deleted.
+    DeleteObject {
+        /// One of the kinds that [`AdminRequest::Apply`] takes.
+        kind: Kind,
+        /// Where it lives; ignored for kinds that have none.
+        namespace: Namespace,
+        /// Its name.
+        name: ObjectName,
+        /// Only say whether it could be.
+        dry_run: bool,
+    },
 }
 
 /// What the read-only socket takes.
@@ -81,6 +99,15 @@ pub enum ReadRequest {
     },
     /// One pod; answered by [`Response::Pod`].
     GetPod(PodRef),
+    /// One object of a kind that is kept as a document; answered by [`Response::Items`] and [`Response::Done`].
+    GetObject {
+        /// Its kind.
+        kind: Kind,
+        /// Where it lives; ignored for kinds that have none.
+        namespace: Namespace,
+        /// Its name.
+        name: ObjectName,
+    },
     /// Answered by [`Response::Status`].
     Status,
     /// Prometheus text; answered by [`Response::Bytes`]… and [`Response::Done`].
@@ -121,6 +148,30 @@ pub struct CreatePod {
     pub restart_policy: RestartPolicy,
     /// Program and arguments of its first container, which gets the pod's name; none when empty.
     pub command: Vec<String>,
+    /// What it offers to services.
+    pub serving: Serving,
+}
+
+/// What became of one object of [`AdminRequest::Apply`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// As in `service/web`; empty if it could not be read so far.
+    pub object: String,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// See [`Applied`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It is new.
+    Created,
+    /// It has changed.
+    Configured,
+    /// It was so already.
+    Unchanged,
+    /// It was refused.
+    Failed(ApiError),
 }
 
 /// Kinds that can be listed.
@@ -136,6 +187,8 @@ pub enum Kind {
     Neighbors,
     /// [`Flow`].
     Flows,
+    /// [`Connection`].
+    Connections,
     /// [`Port`].
     Ports,
     /// [`DropEntry`].
@@ -144,6 +197,14 @@ pub enum Kind {
     Peers,
     /// [`Route`].
     Routes,
+    /// [`Document`]: `v1` Service.
+    Services,
+    /// [`Document`]: `v1` Endpoints, one for each service.
+    Endpoints,
+    /// [`Document`]: `discovery.k8s.io/v1` EndpointSlice, derived and given by hand.
+    EndpointSlices,
+    /// [`Document`]: `v1` Namespace.
+    Namespaces,
 }
 
 /// Rows of one kind.
@@ -159,6 +220,8 @@ pub enum Items {
     Neighbors(Vec<NeighborEntry>),
     /// Flow table.
     Flows(Vec<Flow>),
+    /// Translated connections.
+    Connections(Vec<Connection>),
     /// Ports with counters.
     Ports(Vec<Port>),
     /// Drops by port and reason.
@@ -167,6 +230,14 @@ pub enum Items {
     Peers(Vec<Peer>),
     /// Routes, longest prefix first.
     Routes(Vec<Route>),
+    /// Services.
+    Services(Vec<Document>),
+    /// Endpoints of services.
+    Endpoints(Vec<Document>),
+    /// Slices of endpoints.
+    EndpointSlices(Vec<Document>),
+    /// Namespaces.
+    Namespaces(Vec<Document>),
 }
 
 /// What the daemon answers.
@@ -186,6 +257,8 @@ pub enum Response {
     Entry(PodEntry),
     /// A piece of a byte stream; more responses follow.
     Bytes(Vec<u8>),
+    /// What became of each object, in order. Final.
+    Applied(Vec<Applied>),
 }
 
 impl Response {
@@ -193,7 +266,12 @@ impl Response {
     #[must_use]
     pub const fn is_final(&self) -> bool {
         match self {
-            Self::Done | Self::Error(_) | Self::Pod(_) | Self::Status(_) | Self::Entry(_) => true,
+            Self::Done
+            | Self::Error(_)
+            | Self::Pod(_)
+            | Self::Status(_)
+            | Self::Entry(_)
+            | Self::Applied(_) => true,
             Self::Items(_) | Self::Bytes(_) => false,
         }
     }

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use protocol::link::{
@@ -16,6 +17,7 @@ use protocol::object::{PortKind, PortState};
 use protocol::{Mac, Offloads, PeerId, PortId};
 
 use crate::record::{PodRecord, Provisioning};
+use crate::services::{self, Services};
 
 /// The gateway's port is always this one; pods get the others.
 pub const GATEWAY_PORT: PortId = PortId(0);
@@ -47,6 +49,8 @@ pub struct NodeFacts {
     pub pod_cidr: IpNet,
     /// Range of all pods.
     pub cluster_cidr: IpNet,
+    /// Cluster addresses of services.
+    pub service_cidr: Option<IpNet>,
     /// The pods' default gateway.
     pub gateway_ip: IpAddr,
     /// Its own addresses.
@@ -59,6 +63,8 @@ pub struct NodeFacts {
     pub tunnel: Option<TunnelFacts>,
     /// The other nodes.
     pub peers: BTreeMap<PeerId, PeerConfig>,
+    /// What this node balances; `None` as long as nobody knows: the datapath then keeps what it has.
+    pub services: Option<Arc<Services>>,
 }
 
 /// The tunnel as it was opened.
@@ -92,6 +98,9 @@ pub struct Configuration {
     pub ports: BTreeMap<PortId, PortConfig>,
     /// By number; `None` for one that the datapath has, but nobody knows how.
     pub peers: BTreeMap<PeerId, Option<PeerConfig>>,
+    /// By number. What is equal in two configurations is shared by them. `None` for whatever the datapath has, which
+    /// nobody knows.
+    pub services: Option<Arc<Services>>,
 }
 
 /// The configuration that `pods` on the node described by `facts` need. Ports in `quarantined` keep
@@ -113,7 +122,7 @@ pub fn desired<'a>(
     // Without a tunnel there is no way to anybody.
     let peers = facts.peers.iter().filter(|_| facts.tunnel.is_some());
     let peers = peers.map(|(id, peer)| (*id, Some(peer.clone()))).collect();
-    Configuration { node: Some(node_config(facts)), ports, peers }
+    Configuration { node: Some(node_config(facts)), ports, peers, services: facts.services.clone() }
 }
 
 fn node_config(facts: &NodeFacts) -> NodeConfig {
@@ -123,7 +132,7 @@ fn node_config(facts: &NodeFacts) -> NodeConfig {
     NodeConfig {
         pod_cidr: facts.pod_cidr,
         cluster_cidr: facts.cluster_cidr,
-        service_cidr: None,
+        service_cidr: facts.service_cidr,
         gateway_ip: facts.gateway_ip,
         router_mac: Mac::for_router(facts.gateway_ip),
         node_addresses,
@@ -217,10 +226,30 @@ pub fn diff(
     }
     let node = if active.node == wanted.node { None } else { wanted.node.clone() };
     let (forget_peers, peers) = peer_changes(active, wanted);
-    in_messages(
-        epoch + 1,
-        ConfigDelta { detach, node, attach, update, forget_peers, peers, ..<_>::default() },
-    )
+    let rest = ConfigDelta { detach, node, attach, update, forget_peers, peers, ..<_>::default() };
+    let mut deltas = in_messages(epoch + 1, rest);
+    deltas.extend(service_changes(active, wanted).in_messages());
+    for delta in &mut deltas {
+        delta.epoch = epoch + 1;
+    }
+    if let Some(last) = deltas.last_mut() {
+        last.commit = true;
+    }
+    deltas
+}
+
+/// After a datapath of an earlier control process was taken over, all its services go and come again in the same
+/// configuration: connections are pinned by addresses, so no packet notices.
+fn service_changes(active: &Configuration, wanted: &Configuration) -> services::ServiceChanges {
+    match (&active.services, &wanted.services) {
+        (_, None) => services::ServiceChanges::default(),
+        (Some(active), Some(wanted)) if Arc::ptr_eq(active, wanted) => services::ServiceChanges::default(),
+        (Some(active), Some(wanted)) => services::diff(active, wanted),
+        (None, Some(wanted)) => {
+            let changes = services::diff(&Services::new(), wanted);
+            services::ServiceChanges { reset: true, ..changes }
+        }
+    }
 }
 
 /// A number that another node has got is forgotten first: what was counted and measured under it is not
@@ -240,7 +269,7 @@ fn same_device(a: &PortConfig, b: &PortConfig) -> bool {
     a.kind == b.kind && a.device == b.device && a.offloads == b.offloads
 }
 
-/// Splits `all` into messages, each of one sort of change, in the order in which one delta applies them;
+/// Splits `all`, which has no services, into messages, each of one sort of change, in the order in which one delta applies them;
 /// except that peers that go do so first, for their addresses may be others' by then.
 fn in_messages(epoch: Epoch, all: ConfigDelta) -> Vec<ConfigDelta> {
     let blank = || ConfigDelta { epoch, ..ConfigDelta::default() };
@@ -259,14 +288,11 @@ fn in_messages(epoch: Epoch, all: ConfigDelta) -> Vec<ConfigDelta> {
     }
     let peers = by_weight(peers, PEER_BYTES_PER_MESSAGE, weight);
     deltas.extend(peers.into_iter().map(|peers| ConfigDelta { peers, ..blank() }));
-    if let Some(last) = deltas.last_mut() {
-        last.commit = true;
-    }
     deltas
 }
 
 /// `items` in groups that weigh at most `limit` together, as one of them does.
-fn by_weight<T>(items: Vec<T>, limit: usize, weight: fn(&T) -> usize) -> Vec<Vec<T>> {
+pub(crate) fn by_weight<T>(items: Vec<T>, limit: usize, weight: fn(&T) -> usize) -> Vec<Vec<T>> {
     let mut groups: Vec<Vec<T>> = Vec::new();
     let mut room = 0;
     for item in items {

@@ -20,6 +20,7 @@ pub mod ipam;
 mod key;
 pub mod peers;
 pub mod record;
+pub mod services;
 
 pub use backend::{Store, Transaction, Versioned};
 pub use error::StoreError;

@@ -148,6 +148,7 @@ pub(crate) fn unexpected(response: &Response) -> CliError {
         Response::Status(_) => "its status",
         Response::Entry(_) => "how to enter a pod",
         Response::Bytes(_) => "raw bytes",
+        Response::Applied(_) => "what became of manifests",
     };
     ClientError::Unexpected(kind.to_owned()).into()
 }

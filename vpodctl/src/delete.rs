@@ -4,18 +4,24 @@ use protocol::client::ClientError;
 use protocol::message::{AdminRequest, ErrorCode, Kind, PodRef, Response};
 use protocol::{NameError, ObjectName};
 
-use crate::cli::args::DeleteArgs;
+use crate::apply;
+use crate::cli::args::{DeleteArgs, FileArgs, Validation};
 use crate::cli::{Target, kind};
 use crate::connection::{Connection, unexpected};
 use crate::error::CliError;
 use crate::output;
 
 pub(crate) fn run(target: &Target, args: DeleteArgs) -> Result<(), CliError> {
-    let kind = args.kind.kind;
+    let Some(kind_arg) = args.kind else {
+        let validate = Validation::Warn;
+        let files = FileArgs { files: args.filename, namespace: args.namespace, validate };
+        return apply::delete(target, &files, args.ignore_not_found);
+    };
+    let kind = kind_arg.kind;
     let singular = kind::names(kind).singular;
     let namespace = args.namespace.namespace;
     let mut names = args.names;
-    if let Some(name) = &args.kind.name {
+    if let Some(name) = &kind_arg.name {
         names.insert(0, name.parse().map_err(|error: NameError| CliError::Usage(error.to_string()))?);
     }
     let request = |name: &ObjectName| match kind {
@@ -23,13 +29,23 @@ pub(crate) fn run(target: &Target, args: DeleteArgs) -> Result<(), CliError> {
         Kind::Pods => {
             Ok(AdminRequest::DeletePod(PodRef { namespace: namespace.clone(), name: name.clone() }))
         }
+        Kind::Services | Kind::EndpointSlices | Kind::Namespaces => Ok(AdminRequest::DeleteObject {
+            kind,
+            namespace: namespace.clone(),
+            name: name.clone(),
+            dry_run: false,
+        }),
         Kind::Peers
         | Kind::Routes
         | Kind::Ports
         | Kind::Fdb
         | Kind::Neighbors
         | Kind::Flows
-        | Kind::Drops => Err(CliError::Usage(format!("a {singular} cannot be deleted; nodes and pods can"))),
+        | Kind::Connections
+        | Kind::Drops
+        | Kind::Endpoints => Err(CliError::Usage(format!(
+            "a {singular} cannot be deleted; nodes, pods, services, endpointslices and namespaces can"
+        ))),
     };
     let requests = names.iter().map(request).collect::<Result<Vec<_>, _>>()?;
     if requests.is_empty() {

@@ -9,6 +9,7 @@ use crate::cli::{Target, kind};
 use crate::connection::Connection;
 use crate::error::CliError;
 use crate::get::rows_of;
+use crate::kept::{self, Endpoints, Services};
 use crate::output::{self, Resource};
 use crate::{node, peer, pod, port};
 
@@ -37,11 +38,32 @@ pub(crate) fn run(target: &Target, args: &DescribeArgs) -> Result<(), CliError> 
             let peers: Vec<Peer> = named(&mut Connection::read(target)?, name)?;
             output::print(&peers.iter().map(peer::describe).collect::<Vec<_>>().join("\n"))
         }
-        Kind::Routes | Kind::Fdb | Kind::Neighbors | Kind::Flows | Kind::Drops => {
+        Kind::Services => describe_service(target, args, required()?),
+        Kind::Endpoints
+        | Kind::EndpointSlices
+        | Kind::Namespaces
+        | Kind::Routes
+        | Kind::Fdb
+        | Kind::Neighbors
+        | Kind::Flows
+        | Kind::Connections
+        | Kind::Drops => {
             let plural = names.plural;
             Err(CliError::Usage(format!("{plural} have nothing to describe: vpodctl get {plural} -o wide")))
         }
     }
+}
+
+fn describe_service(target: &Target, args: &DescribeArgs, name: &str) -> Result<(), CliError> {
+    let mut daemon = Connection::read(target)?;
+    let namespace = Some(args.namespace.namespace.clone());
+    let services: Vec<Services> = rows_of(daemon.list(Kind::Services, namespace.clone())?)?;
+    let found = services.iter().find(|service| service.is_named(name));
+    let missing = || CliError::NotFound { kind: "service", plural: "services", name: name.to_owned() };
+    let service = found.ok_or_else(missing)?;
+    let endpoints: Vec<Endpoints> = rows_of(daemon.list(Kind::Endpoints, namespace)?)?;
+    let its = endpoints.iter().find(|endpoints| endpoints.is_named(name)).map(|endpoints| &endpoints.row);
+    output::print(&kept::service::describe(service, its, Timestamp::now()))
 }
 
 fn describe_pod(target: &Target, args: &DescribeArgs, name: &str) -> Result<(), CliError> {

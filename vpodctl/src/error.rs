@@ -47,6 +47,12 @@ pub(crate) enum CliError {
     /// An object that has no JSON or YAML form.
     #[error("cannot write {format}: {reason}")]
     Format { format: &'static str, reason: String },
+    /// A manifest that cannot be read, or describes nothing that vpod knows.
+    #[error("error validating \"{source_name}\": {problem}")]
+    Manifest { source_name: String, problem: String },
+    /// An object that is to be new.
+    #[error("{kind} \"{name}\" already exists")]
+    Exists { kind: &'static str, name: String },
     /// Some of several objects failed; each has been reported already.
     #[error("")]
     Reported,
@@ -100,6 +106,8 @@ impl CliError {
             | Self::File { .. }
             | Self::Signals(_)
             | Self::Format { .. }
+            | Self::Manifest { .. }
+            | Self::Exists { .. }
             | Self::Reported => 1,
         }
     }

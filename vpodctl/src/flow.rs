@@ -82,12 +82,13 @@ fn destination_port(flow: &Flow) -> u16 {
     }
 }
 
-fn end(ip: IpAddr, port: u16) -> String {
+/// Address and port, where there is one.
+pub(crate) fn end(ip: IpAddr, port: u16) -> String {
     if port == 0 { ip.to_string() } else { SocketAddr::new(ip, port).to_string() }
 }
 
 /// The usual name of an IP protocol number, else the number.
-fn protocol_name(number: u8) -> String {
+pub(crate) fn protocol_name(number: u8) -> String {
     match number {
         ICMP => "icmp".to_owned(),
         6 => "tcp".to_owned(),

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use protocol::client::ClientError;
 use protocol::message::{Items, Kind, PodRef, ReadRequest, Response};
-use protocol::object::{DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, Port, Route, Timestamp};
+use protocol::object::{
+    self, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, Port, Route, Timestamp,
+};
 use protocol::{NameError, Namespace};
 
 use crate::cli::args::GetArgs;
 use crate::cli::selector::Selector;
-use crate::cli::{Target, kind};
+use crate::cli::{self, Target};
 use crate::connection::{Connection, unexpected};
 use crate::error::CliError;
+use crate::kept::{Endpoints, Kept, Namespaces, Services, Shape, Slices};
 use crate::output::table::{View, Widths};
 use crate::output::{self, Format, Resource, document};
 
@@ -28,10 +31,15 @@ pub(crate) fn run(target: &Target, args: &GetArgs) -> Result<(), CliError> {
         Kind::Fdb => get::<FdbEntry>(target, args, &query),
         Kind::Neighbors => get::<NeighborEntry>(target, args, &query),
         Kind::Flows => get::<Flow>(target, args, &query),
+        Kind::Connections => get::<object::Connection>(target, args, &query),
         Kind::Ports => get::<Port>(target, args, &query),
         Kind::Drops => get::<DropEntry>(target, args, &query),
         Kind::Peers => get::<Peer>(target, args, &query),
         Kind::Routes => get::<Route>(target, args, &query),
+        Kind::Services => get::<Services>(target, args, &query),
+        Kind::Endpoints => get::<Endpoints>(target, args, &query),
+        Kind::EndpointSlices => get::<Slices>(target, args, &query),
+        Kind::Namespaces => get::<Namespaces>(target, args, &query),
     }
 }
 
@@ -49,17 +57,23 @@ impl Query {
         if let Some(name) = &args.kind.name {
             names.insert(0, name.clone());
         }
-        let pods = args.kind.kind == Kind::Pods;
-        if args.selector.is_some() && !pods {
-            return Err(CliError::Usage("only pods have labels that -l could select".to_owned()));
+        let kind = args.kind.kind;
+        let kept = matches!(kind, Kind::Services | Kind::Endpoints | Kind::EndpointSlices);
+        let has_namespaces = kept || kind == Kind::Pods;
+        if args.selector.is_some() && !has_namespaces && kind != Kind::Namespaces {
+            return Err(CliError::Usage(
+                "only pods and services have labels that -l could select".to_owned(),
+            ));
         }
-        if !names.is_empty() && args.all_namespaces && pods {
-            return Err(CliError::Usage("a pod cannot be named across all namespaces: use -n".to_owned()));
+        if !names.is_empty() && args.all_namespaces && has_namespaces {
+            let singular = cli::kind::names(kind).singular;
+            let text = format!("a {singular} cannot be named across all namespaces: use -n");
+            return Err(CliError::Usage(text));
         }
         if !names.is_empty() && args.selector.is_some() {
             return Err(CliError::Usage("give either names or a selector".to_owned()));
         }
-        let namespace = (pods && !args.all_namespaces).then(|| args.namespace.namespace.clone());
+        let namespace = (has_namespaces && !args.all_namespaces).then(|| args.namespace.namespace.clone());
         Ok(Self { names, namespace, selector: args.selector.clone() })
     }
 }
@@ -101,7 +115,7 @@ fn fetch<R: Resource + Selectable>(
     if query.names.is_empty() {
         return Ok(rows);
     }
-    let names = kind::names(R::KIND);
+    let names = cli::kind::names(R::KIND);
     for name in &query.names {
         if strict && !rows.iter().any(|row| row.is_named(name)) {
             let (kind, plural) = (names.singular, names.plural);
@@ -154,10 +168,17 @@ impl Selectable for Pod {
     }
 }
 
+impl<S: Shape> Selectable for Kept<S> {
+    fn is_selected(&self, selector: &Selector) -> bool {
+        selector.matches(&self.row.labels())
+    }
+}
+
 impl Selectable for Node {}
 impl Selectable for FdbEntry {}
 impl Selectable for NeighborEntry {}
 impl Selectable for Flow {}
+impl Selectable for object::Connection {}
 impl Selectable for Port {}
 impl Selectable for DropEntry {}
 impl Selectable for Peer {}

@@ -10,8 +10,10 @@
 
 #![forbid(unsafe_code)]
 
+mod apply;
 mod cli;
 mod connection;
+mod conntrack;
 mod daemon;
 mod delete;
 mod describe;
@@ -21,6 +23,8 @@ mod fdb;
 mod flow;
 mod generate;
 mod get;
+mod kept;
+mod manifest;
 mod neighbor;
 mod node;
 mod output;
@@ -28,6 +32,7 @@ mod peer;
 mod pod;
 mod port;
 mod route;
+mod service;
 
 use std::process::ExitCode;
 
@@ -54,6 +59,9 @@ fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         Command::CreatePod(args) => pod::create::run(&target, args),
         Command::DeletePod(args) => pod::delete::run(&target, &args),
+        Command::CreateService(args) => service::create(&target, &args),
+        Command::DeleteService(args) => service::delete(&target, &args),
+        Command::Apply(args) => apply::run(&target, &args),
         Command::Delete(args) => delete::run(&target, args),
         Command::Exec(args) => pod::exec::run(&target, args),
         Command::RunContainer(args) => pod::run_container::run(&target, args),

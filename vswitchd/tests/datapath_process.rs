@@ -265,7 +265,7 @@ fn garbage_on_the_link_ends_that_connection_only() {
     let pid = link.pid();
     for garbage in [&b"\xff\xff\xff\xff\xff\xff\xff\xff\xff"[..], &[0], &[7; 60_000]] {
         let socket = seqpacket::connect(&bed.run_dir().join("datapath.sock")).unwrap();
-        let (hello, _) = seqpacket::recv(socket.as_fd(), &mut [0; 256], 1).unwrap();
+        let (hello, _) = seqpacket::recv(socket.as_fd(), &mut [0; 256], 2).unwrap();
         assert_ne!(hello, 0);
         seqpacket::send(socket.as_fd(), garbage, &[]).unwrap();
         let end = seqpacket::recv(socket.as_fd(), &mut [0; 256], 1);

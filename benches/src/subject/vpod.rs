@@ -146,6 +146,7 @@ impl Vpod {
             resources: Resources::default(),
             restart_policy: RestartPolicy::Never,
             command: Vec::new(),
+            serving: protocol::object::Serving::default(),
         });
         let pod = match self.request(&request)? {
             Response::Pod(pod) => pod,

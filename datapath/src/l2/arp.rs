@@ -78,12 +78,14 @@ impl SlowPath {
             return Err(if teaches { DropReason::ArpAbsorbed } else { DropReason::ArpOwnAddress });
         }
         if let Some(router) = self.node.as_ref().filter(|node| {
-            // The node's kernel asks for other nodes' pods on `vpod0`, where the cluster's route
-            // points, and a pod whose network is the cluster's; the router has them all (RFC 1027).
+            // The node's kernel asks for other nodes' pods and for services on `vpod0`, where the routes of their ranges
+            // point, and a pod whose network is the cluster's; the router has them all (RFC 1027).
             let elsewhere =
                 node.cluster_cidr.contains(&arp.target_ip) && !node.pod_cidr.contains(&arp.target_ip);
             let is_remote = matches!(self.routes.lookup(arp.target_ip), Some(Target::Peer(_)));
-            arp.target_ip == node.gateway_ip || port.kind == PortKind::Gateway && elsewhere || is_remote
+            arp.target_ip == node.gateway_ip
+                || port.kind == PortKind::Gateway && (elsewhere || self.is_of_services(arp.target_ip))
+                || is_remote
         }) {
             return Ok(Action::AnswerArp { request: *arp, mac: router.router_mac });
         }

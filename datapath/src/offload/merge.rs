@@ -224,7 +224,7 @@ impl<'a> Transport<'a> {
 /// hand: where flows take turns, every frame ends here.
 fn is_same_flow(head: &Received, next: &Received) -> bool {
     let (Body::Ipv4(head), Body::Ipv4(next)) = (&head.packet.body, &next.packet.body) else { return false };
-    head.l4 == next.l4 && head.source == next.source && head.destination == next.destination
+    head.l4.is_alike(next.l4) && head.source == next.source && head.destination == next.destination
 }
 
 const fn must_not_fragment(ip: &Ipv4Header) -> bool {

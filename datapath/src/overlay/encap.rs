@@ -12,6 +12,7 @@ use crate::frame::{ETHERNET_HDR_LEN, Frame};
 use crate::offload::gso;
 use crate::ports::Port;
 use crate::received::Received;
+use crate::rewrite::Translation;
 use crate::switch::Switch;
 use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
@@ -31,6 +32,7 @@ impl Switch {
         &mut self,
         id: PeerId,
         forward: &Forward,
+        translation: Option<&Translation>,
         frame: &mut Frame,
         received: &mut Received,
         egress: &mut impl Egress,
@@ -46,7 +48,7 @@ impl Switch {
                 let error = IcmpError::FragmentationNeeded { next_hop_mtu: ip_mtu };
                 return Err(Refusal::with_error(DropReason::PacketTooBig, error));
             }
-            rewrite.apply(frame.ethernet_mut(), ip, received.offload.checksum);
+            rewrite.apply(frame.ethernet_mut(), ip, received.offload.checksum, translation);
             if overlay.clamps_mss() {
                 super::mss::clamp(frame.ethernet_mut(), ip, received.offload.checksum, ip_mtu);
             }

@@ -42,9 +42,22 @@ fn ipv4(frame: &[u8]) -> Ipv4 {
     }
 }
 
-fn rewrite(from: &Tuple, to: Tuple) -> Rewrite {
-    let translation = Some(Translation::new(from, to));
-    Rewrite { destination: MACS.0, source: MACS.1, peer: None, counts_hop: true, translation }
+/// A rewrite with its translation.
+struct Rewriting {
+    rewrite: Rewrite,
+    translation: Translation,
+}
+
+impl Rewriting {
+    fn apply(&self, frame: &mut [u8], ip: &mut Ipv4, checksum: Checksum) {
+        self.rewrite.apply(frame, ip, checksum, Some(&self.translation));
+    }
+}
+
+fn rewrite(from: &Tuple, to: Tuple) -> Rewriting {
+    let rewrite =
+        Rewrite { destination: MACS.0, source: MACS.1, peer: None, counts_hop: true, connection: None };
+    Rewriting { rewrite, translation: Translation::new(from, to) }
 }
 
 /// The transport checksum's place.

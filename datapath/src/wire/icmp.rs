@@ -39,7 +39,11 @@ const ERROR_TOS: u8 = 0xc0;
 pub(crate) enum IcmpError {
     NetUnreachable,
     HostUnreachable,
-    FragmentationNeeded { next_hop_mtu: u16 },
+    /// About a TCP segment it is said by a reset.
+    PortUnreachable,
+    FragmentationNeeded {
+        next_hop_mtu: u16,
+    },
     TimeExceeded,
 }
 
@@ -49,6 +53,7 @@ impl IcmpError {
         match self {
             Self::NetUnreachable => (UNREACHABLE, 0, 0),
             Self::HostUnreachable => (UNREACHABLE, 1, 0),
+            Self::PortUnreachable => (UNREACHABLE, 3, 0),
             Self::FragmentationNeeded { next_hop_mtu } => (UNREACHABLE, 4, next_hop_mtu),
             Self::TimeExceeded => (TIME_EXCEEDED, 0, 0),
         }

@@ -11,6 +11,9 @@ use crate::verdict::{DropReason, Verdict};
 /// Bytes of a UDP header.
 pub(crate) const UDP_HEADER_LEN: usize = 8;
 
+/// Where in a TCP header its flags are.
+const FLAGS_OFFSET: usize = 13;
+
 /// A transport header, checked; port numbers in host order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum L4 {
@@ -19,6 +22,7 @@ pub(crate) enum L4 {
         destination_port: u16,
         /// 20 to 60, all of it in the packet.
         header_len: u8,
+        flags: TcpFlags,
     },
     Udp {
         source_port: u16,
@@ -38,6 +42,39 @@ pub(crate) enum L4 {
     Other,
 }
 
+/// The control bits of a TCP header (RFC 9293 §3.1), but the one in the byte before (Accurate ECN).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TcpFlags(pub(crate) u8);
+
+impl TcpFlags {
+    pub(crate) const FIN: Self = Self(1);
+    pub(crate) const SYN: Self = Self(2);
+    pub(crate) const RST: Self = Self(4);
+    pub(crate) const ACK: Self = Self(16);
+    pub(crate) const URG: Self = Self(32);
+
+    /// Both sets.
+    #[must_use]
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Those of `mask`.
+    #[must_use]
+    pub(crate) const fn only(self, mask: Self) -> Self {
+        Self(self.0 & mask.0)
+    }
+
+    pub(crate) const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// A first segment: SYN without ACK, and nothing that ends what it begins.
+    pub(crate) const fn begins(self) -> bool {
+        self.only(Self::SYN.and(Self::ACK).and(Self::RST).and(Self::FIN)).0 == Self::SYN.0
+    }
+}
+
 impl L4 {
     /// Reads what follows the IP header. A first fragment must hold the whole transport header
     /// (RFC 1858 §3.1): what decides about a datagram must be in one frame.
@@ -48,6 +85,17 @@ impl L4 {
             (Fragment::Whole | Fragment::First, ip_number::UDP) => udp(body, fragment),
             (Fragment::Whole | Fragment::First, ip_number::ICMP) => icmp(body),
             (Fragment::Whole | Fragment::First, _) => Ok(Self::Other),
+        }
+    }
+
+    /// Equal but for what differs between segments of one connection.
+    pub(crate) fn is_alike(self, other: Self) -> bool {
+        match (self, other) {
+            (
+                Self::Tcp { source_port, destination_port, header_len, .. },
+                Self::Tcp { source_port: source, destination_port: destination, header_len: len, .. },
+            ) => (source_port, destination_port, header_len) == (source, destination, len),
+            _ => self == other,
         }
     }
 
@@ -93,6 +141,7 @@ fn tcp(body: &[u8]) -> Verdict<L4> {
         source_port: header.source_port(),
         destination_port: header.destination_port(),
         header_len: header.data_offset() * 4,
+        flags: TcpFlags(header.slice().get(FLAGS_OFFSET).copied().unwrap_or_default()),
     })
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod ethernet;
 pub(crate) mod icmp;
 pub(crate) mod ipv4;
 pub(crate) mod l4;
+pub(crate) mod tcp_reset;
 pub(crate) mod vnet;
 
 use etherparse::EtherType;

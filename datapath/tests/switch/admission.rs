@@ -1,8 +1,11 @@
 //! What a port may not send: each refusal by its exact name, and with no other effect.
 
 use crate::common::*;
-use protocol::Mac;
-use protocol::link::{ConfigDelta, PortConfig};
+use protocol::link::{
+    ConfigDelta, Frontend, FrontendKind, NodeConfig, PortConfig, Scheduler, ServiceConfig, TrafficPolicy,
+    Transport,
+};
+use protocol::{Mac, ServiceId};
 
 fn with_type(ether_type: u16, payload: &[u8]) -> Vec<u8> {
     let mut frame = ethernet_header(pod_mac(B_IP), pod_mac(A_IP), ether_type);
@@ -150,6 +153,44 @@ fn pod_cannot_speak_with_another_address() {
     for from in [GATEWAY_IP, NODE_IP, [10, 244, 7, 7], [8, 8, 8, 8]] {
         assert_eq!(h.send(GATEWAY, &udp(Path { from, ..from_node(B_IP) }, 1, 2, b"x")).len(), 1);
     }
+}
+
+#[test]
+fn nobody_speaks_with_an_address_of_services() {
+    let mut h = Harness::new();
+    let frontend = |kind, address| Frontend { kind, address: ip(address), port: 80 };
+    let service = ServiceConfig {
+        id: ServiceId(1),
+        name: "default/web:80".to_owned(),
+        transport: Transport::Tcp,
+        frontends: vec![
+            frontend(FrontendKind::ClusterIp, [10, 97, 0, 1]),
+            frontend(FrontendKind::LoadBalancer, [203, 0, 113, 1]),
+            frontend(FrontendKind::NodePort, [0; 4]),
+        ],
+        scheduler: Scheduler::Random,
+        affinity_seconds: None,
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Cluster,
+        source_ranges: Vec::new(),
+    };
+    let stranger = |from| Path { from, from_mac: Mac([2, 0, 0, 0, 0, 1]), ..direct(VM_IP, B_IP) };
+    let of_services = [[10, 97, 0, 1], [203, 0, 113, 1], [10, 96, 200, 3]];
+    for from in of_services {
+        assert_eq!(h.send(VM, &udp(stranger(from), 1, 2, b"x")).len(), 1, "not yet");
+    }
+    let node = NodeConfig { service_cidr: Some("10.96.0.0/16".parse().unwrap()), ..node() };
+    h.apply(ConfigDelta { node: Some(node), services: vec![service], ..ConfigDelta::default() });
+    for from in of_services {
+        h.assert_dropped(VM, &udp(stranger(from), 1, 2, b"x"), "spoofed_ip");
+        h.assert_dropped(A, &udp(Path { from, ..direct(A_IP, B_IP) }, 1, 2, b"x"), "spoofed_ip");
+        h.assert_dropped(GATEWAY, &udp(Path { from, ..from_node(B_IP) }, 1, 2, b"x"), "spoofed_ip");
+        let claim = ArpFrame::request(Mac([2, 0, 0, 0, 0, 1]), from, B_IP).bytes();
+        h.assert_dropped(VM, &claim, "arp_spoofed");
+    }
+    h.apply(ConfigDelta { forget_services: vec![ServiceId(1)], ..ConfigDelta::default() });
+    assert_eq!(h.send(VM, &udp(stranger([203, 0, 113, 1]), 1, 2, b"x")).len(), 1);
+    h.assert_dropped(VM, &udp(stranger([10, 96, 0, 1]), 1, 2, b"x"), "spoofed_ip");
 }
 
 #[test]

@@ -14,13 +14,14 @@ mod learning;
 mod offload;
 mod replication;
 mod robustness;
+mod services;
 mod tunnel;
 mod tunnel_robustness;
 
 /// "Every drop has a name, a counter and a test": the last of the three.
 #[test]
 fn every_drop_reason_is_provoked_by_a_test() {
-    const SOURCES: [&str; 10] = [
+    const SOURCES: [&str; 11] = [
         include_str!("admission.rs"),
         include_str!("arp.rs"),
         include_str!("configuration.rs"),
@@ -30,6 +31,7 @@ fn every_drop_reason_is_provoked_by_a_test() {
         include_str!("learning.rs"),
         include_str!("offload.rs"),
         include_str!("robustness.rs"),
+        include_str!("services.rs"),
         include_str!("tunnel.rs"),
     ];
     for reason in datapath::DropReason::ALL {

@@ -21,6 +21,7 @@ mod pod_to_pod;
 mod purge;
 mod restart;
 mod sandbox;
+mod services;
 mod sockets;
 mod spoof;
 mod stream;

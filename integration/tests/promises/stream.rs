@@ -15,7 +15,7 @@ pub(crate) enum Place<'a> {
 
 impl Place<'_> {
     #[track_caller]
-    fn spawn(self, script: &str) -> Background {
+    pub(crate) fn spawn(self, script: &str) -> Background {
         match self {
             Self::Pod(pod) => pod.spawn(script),
             Self::Node(node) => node.spawn(script),

@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "this module is where system calls are made")]
 
 pub(crate) mod fd;
+pub(crate) mod memory;
 pub(crate) mod pidfd;
 pub(crate) mod pod_child;
 pub(crate) mod scm;

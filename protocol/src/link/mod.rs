@@ -22,7 +22,9 @@ pub use service::{
     TrafficPolicy, Transport,
 };
 
-use crate::object::{FdbEntry, Flow, NeighborEntry, PeerHealth, PortCounters, PortKind, PortState};
+use crate::object::{
+    Connection, FdbEntry, Flow, NeighborEntry, PeerHealth, PortCounters, PortKind, PortState,
+};
 
 /// Version of this conversation. A control process that finds a datapath of another version
 /// replaces it.
@@ -77,6 +79,11 @@ pub enum ToDatapath {
     },
     /// See [`ToDatapath::Fdb`].
     Flows {
+        /// As returned by the page before; 0 for the first.
+        cursor: u64,
+    },
+    /// See [`ToDatapath::Fdb`].
+    Connections {
         /// As returned by the page before; 0 for the first.
         cursor: u64,
     },
@@ -154,6 +161,13 @@ pub enum FromDatapath {
         /// Cursor of the next page.
         next: Option<u64>,
     },
+    /// A page; `next: None` ends it.
+    Connections {
+        /// Rows.
+        rows: Vec<Connection>,
+        /// Cursor of the next page.
+        next: Option<u64>,
+    },
     /// Rows of [`ToDatapath::Peers`]; an empty page ends it.
     Peers(Vec<(PeerId, PeerHealth)>),
     /// Numbers for `status`.
@@ -190,9 +204,12 @@ pub struct ConfigDelta {
     pub forget_peers: Vec<PeerId>,
     /// New peers, and new settings of existing ones.
     pub peers: Vec<PeerConfig>,
+    /// All services go, but for those that come again before the commit: whoever says so does not know them.
+    pub reset_services: bool,
     /// Services that go, with their backends.
     pub forget_services: Vec<ServiceId>,
-    /// New services, and new settings of existing ones, whose backends stay.
+    /// New services, and new settings of existing ones, whose backends stay. A frontend belongs to one service in
+    /// the configuration that is committed; before that it may pass from one to another in any order.
     pub services: Vec<ServiceConfig>,
     /// Backends that come, change or go.
     pub backends: Vec<BackendChanges>,
@@ -338,6 +355,56 @@ pub struct Summary {
     pub merged: u64,
     /// Why entries of the flow table went.
     pub flow_evictions: FlowEvictions,
+    /// Translated connections.
+    pub connections: u32,
+    /// What became of connections, and who was refused one.
+    pub connection_events: ConnectionEvents,
+    /// Session affinities that made room for others.
+    pub affinity_evictions: u64,
+}
+
+/// Connections made, ended and refused since the process began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ConnectionEvents {
+    /// Made.
+    pub created: u64,
+    /// Found in the memory of a predecessor.
+    pub recovered: u64,
+    /// Found there half written or damaged, and freed.
+    pub damaged: u64,
+    /// Silent for too long.
+    pub expired: u64,
+    /// Taken out: the next packet needed another backend, or began a new connection between the same ends.
+    pub removed: u64,
+    /// Made room for another of their port, which had its share.
+    pub evicted_share: u64,
+    /// Made room in a full table.
+    pub evicted_full: u64,
+    /// Refused: the table is full.
+    pub refused_full: u64,
+    /// Refused: the port has its share.
+    pub refused_share: u64,
+    /// Refused: no source port left.
+    pub refused_ports: u64,
+}
+
+impl ConnectionEvents {
+    /// Names and counts.
+    #[must_use]
+    pub const fn by_event(&self) -> [(&'static str, u64); 10] {
+        [
+            ("created", self.created),
+            ("recovered", self.recovered),
+            ("damaged", self.damaged),
+            ("expired", self.expired),
+            ("removed", self.removed),
+            ("evicted_share", self.evicted_share),
+            ("evicted_full", self.evicted_full),
+            ("refused_full", self.refused_full),
+            ("refused_share", self.refused_share),
+            ("refused_ports", self.refused_ports),
+        ]
+    }
 }
 
 /// Entries that went, by cause. What was ever put in is in the table still or counted here, once.

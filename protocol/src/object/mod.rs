@@ -4,6 +4,7 @@
 //! or internally tagged enums, no skipped fields, no recursion.
 
 mod pod;
+mod service;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -18,9 +19,10 @@ pub use pod::{
     Container, ContainerState, ContainerStatus, Exit, Pod, PodPhase, PodSpec, PodStatus, Resources,
     RestartPolicy,
 };
+pub use service::{Check, ContainerPort, Document, Probe, Serving};
 pub use tables::{
-    DropCount, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, PeerHealth, PeerOrigin, Port,
-    PortCounters, PortKind, PortState, Route, RouteVia,
+    ConnTuple, Connection, DropCount, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, PeerHealth,
+    PeerOrigin, Port, PortCounters, PortKind, PortState, Route, RouteVia,
 };
 
 /// Wall-clock time in whole seconds since the Unix epoch; RFC 3339 in JSON.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ObjectMeta, Timestamp};
+use super::{ObjectMeta, Serving, Timestamp};
 use crate::addr::{Mac, PortId};
 use crate::name::ObjectName;
 
@@ -38,6 +38,9 @@ pub struct PodSpec {
     pub restart_policy: RestartPolicy,
     /// Its containers; empty is a bare network namespace.
     pub containers: Vec<Container>,
+    /// What it offers to services.
+    #[serde(default)]
+    pub serving: Serving,
 }
 
 /// Limits enforced by the pod's cgroup; `None` is no limit.
@@ -85,6 +88,8 @@ pub struct PodStatus {
     pub port: Option<PortId>,
     /// One per container of the spec.
     pub container_statuses: Vec<ContainerStatus>,
+    /// It can serve: its containers run, and its probe succeeds.
+    pub ready: bool,
 }
 
 /// Kubernetes' pod phases. `Failed` also covers a pod whose netns or TAP vanished.

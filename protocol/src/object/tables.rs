@@ -96,6 +96,48 @@ pub struct Flow {
     pub idle_ms: u64,
 }
 
+/// A row of the connection table: one translated connection, both directions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Connection {
+    /// IP protocol number.
+    pub protocol: u8,
+    /// What its first packet said, and all that way say before they are translated.
+    pub original: ConnTuple,
+    /// What the answers say before they are translated back.
+    pub reply: ConnTuple,
+    /// What was seen of it, such as `ESTABLISHED`.
+    pub state: String,
+    /// Since its first packet.
+    pub age_ms: u64,
+    /// Since its last packet, to a second.
+    pub idle_ms: u64,
+    /// Until it is forgotten, if it stays silent.
+    pub timeout_ms: u64,
+    /// Whose share it counts in: where its first packet came in.
+    pub owner: PortId,
+    /// That port's name.
+    pub owner_name: String,
+    /// It is to a service.
+    pub is_service: bool,
+    /// Of a pod with itself through a service.
+    pub is_hairpin: bool,
+}
+
+/// Where packets come from and go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnTuple {
+    /// Source address.
+    pub source: IpAddr,
+    /// Source port; of ICMP queries their identifier.
+    pub source_port: u16,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Destination port; of answers to ICMP queries their identifier.
+    pub destination_port: u16,
+}
+
 /// What a port is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PortKind {

@@ -83,6 +83,7 @@ fn create_pod() -> impl Strategy<Value = CreatePod> {
             resources,
             restart_policy,
             command,
+            serving: protocol::object::Serving::default(),
         },
     )
 }
@@ -112,6 +113,7 @@ fn spec() -> impl Strategy<Value = PodSpec> {
             resources,
             restart_policy,
             containers,
+            serving: protocol::object::Serving::default(),
         },
     )
 }
@@ -136,6 +138,7 @@ fn pod() -> impl Strategy<Value = Pod> {
             netns,
             port: port.map(PortId),
             container_statuses,
+            ready: true,
         });
     (metadata(), spec(), status).prop_map(|(metadata, spec, status)| Pod { metadata, spec, status })
 }
@@ -237,6 +240,7 @@ fn delta() -> impl Strategy<Value = ConfigDelta> {
             update,
             forget_peers: forget_peers.into_iter().map(PeerId).collect(),
             peers,
+            reset_services: false,
             forget_services: Vec::new(),
             services: Vec::new(),
             backends: Vec::new(),

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 
 use protocol::link::{
-    BackendChanges, BackendConfig, BackendState, ConfigDelta, DeviceKind, Envelope, FlowEvictions,
-    FromDatapath, Frontend, FrontendKind, NodeConfig, PeerConfig, PortConfig, Scheduler, ServiceConfig,
-    Summary, ToDatapath, TrafficPolicy, Transport, TunnelConfig,
+    BackendChanges, BackendConfig, BackendState, ConfigDelta, ConnectionEvents, DeviceKind, Envelope,
+    FlowEvictions, FromDatapath, Frontend, FrontendKind, NodeConfig, PeerConfig, PortConfig, Scheduler,
+    ServiceConfig, Summary, ToDatapath, TrafficPolicy, Transport, TunnelConfig,
 };
 use protocol::message::{
-    AdminRequest, ApiError, ClusterStatus, CreatePod, DatapathStatus, ErrorCode, Items, Kind, PodEntry,
-    PodRef, ReadRequest, Response, Status, TunnelStatus,
+    AdminRequest, ApiError, Applied, ClusterStatus, CreatePod, DatapathStatus, ErrorCode, Items, Kind,
+    Outcome, PodEntry, PodRef, ReadRequest, Response, Status, TunnelStatus,
 };
 use protocol::object::{
-    Container, ContainerState, ContainerStatus, DropCount, DropEntry, Exit, FdbEntry, Flow, NeighborEntry,
-    Node, ObjectMeta, Peer, PeerHealth, PeerOrigin, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters,
-    PortKind, PortState, Resources, RestartPolicy, Route, RouteVia, Timestamp,
+    Check, ConnTuple, Connection, Container, ContainerPort, ContainerState, ContainerStatus, Document,
+    DropCount, DropEntry, Exit, FdbEntry, Flow, NeighborEntry, Node, ObjectMeta, Peer, PeerHealth,
+    PeerOrigin, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters, PortKind, PortState, Probe, Resources,
+    RestartPolicy, Route, RouteVia, Serving, Timestamp,
 };
 use protocol::{Mac, Offloads, PeerId, PortId, ServiceId};
 
@@ -34,6 +35,27 @@ pub(crate) fn create_pod() -> CreatePod {
         resources: Resources { cpu_millicores: Some(500), memory_bytes: Some(64 << 20) },
         restart_policy: RestartPolicy::OnFailure,
         command: vec!["sleep".to_owned(), "infinity".to_owned()],
+        serving: serving(),
+    }
+}
+
+fn serving() -> Serving {
+    let port = ContainerPort { name: "web".to_owned(), number: 8080, transport: Transport::Tcp };
+    Serving {
+        ports: vec![port],
+        readiness: Some(Probe::new(Check::Http { port: 8080, path: "/healthz".to_owned() })),
+        weight: Some(3),
+    }
+}
+
+fn document() -> Document {
+    Document {
+        namespace: Some("prod".parse().unwrap()),
+        name: "web".parse().unwrap(),
+        created: Timestamp(1_700_000_000),
+        json: "{}".to_owned(),
+        ready: 1,
+        endpoints: 2,
     }
 }
 
@@ -62,6 +84,7 @@ pub(crate) fn pod() -> Pod {
             resources: Resources { cpu_millicores: None, memory_bytes: Some(1) },
             restart_policy: RestartPolicy::Always,
             containers: vec![Container { name: "a".parse().unwrap(), command: vec!["sh".to_owned()] }],
+            serving: serving(),
         },
         status: PodStatus {
             phase: PodPhase::Running,
@@ -73,6 +96,7 @@ pub(crate) fn pod() -> Pod {
                 status("b", ContainerState::Running { pid: 4711, since: Timestamp(1_700_000_001) }),
                 status("c", ContainerState::Terminated { exit }),
             ],
+            ready: true,
         },
     }
 }
@@ -268,6 +292,18 @@ fn read_requests() -> Vec<(&'static str, ReadRequest)> {
         ("read list peers", list(Kind::Peers)),
         ("read list routes", list(Kind::Routes)),
         ("read get pod", ReadRequest::GetPod(pod_ref())),
+        (
+            "read get object",
+            ReadRequest::GetObject {
+                kind: Kind::Services,
+                namespace: "prod".parse().unwrap(),
+                name: "web".parse().unwrap(),
+            },
+        ),
+        ("read list services", list(Kind::Services)),
+        ("read list endpoints", list(Kind::Endpoints)),
+        ("read list endpoint slices", list(Kind::EndpointSlices)),
+        ("read list namespaces", list(Kind::Namespaces)),
         ("read status", ReadRequest::Status),
         ("read metrics", ReadRequest::Metrics),
     ]
@@ -300,6 +336,16 @@ fn admin_requests() -> Vec<(&'static str, AdminRequest)> {
         ("admin capture", AdminRequest::Capture { pod: pod_ref(), snaplen: 262_144 }),
         ("admin set log filter", AdminRequest::SetLogFilter("debug".to_owned())),
         ("admin delete node", AdminRequest::DeleteNode("node-2".parse().unwrap())),
+        ("admin apply", AdminRequest::Apply { manifests: vec!["{}".to_owned()], dry_run: true }),
+        (
+            "admin delete object",
+            AdminRequest::DeleteObject {
+                kind: Kind::Services,
+                namespace: "prod".parse().unwrap(),
+                name: "web".parse().unwrap(),
+                dry_run: false,
+            },
+        ),
     ]
 }
 
@@ -328,13 +374,53 @@ fn responses() -> Vec<(&'static str, Response)> {
         ("response items flows", Response::Items(Items::Flows(vec![flow()]))),
         ("response items ports", Response::Items(Items::Ports(vec![port()]))),
         ("response items drops", Response::Items(Items::Drops(vec![drop_entry()]))),
+        ("response items connections", Response::Items(Items::Connections(vec![connection()]))),
         ("response items peers", Response::Items(Items::Peers(vec![peer()]))),
         ("response items routes", Response::Items(Items::Routes(routes()))),
+        ("response items services", Response::Items(Items::Services(vec![document()]))),
+        ("response items endpoints", Response::Items(Items::Endpoints(vec![document()]))),
+        ("response items slices", Response::Items(Items::EndpointSlices(vec![document()]))),
+        ("response items namespaces", Response::Items(Items::Namespaces(vec![document()]))),
+        (
+            "response applied",
+            Response::Applied(
+                [
+                    Outcome::Created,
+                    Outcome::Configured,
+                    Outcome::Unchanged,
+                    Outcome::Failed(ApiError::new(ErrorCode::Invalid, "m")),
+                ]
+                .map(|outcome| Applied { object: "service/web".to_owned(), outcome })
+                .into(),
+            ),
+        ),
         ("response pod", Response::Pod(Box::new(pod()))),
         ("response status", Response::Status(Box::new(status()))),
         ("response entry", Response::Entry(entry)),
         ("response bytes", Response::Bytes(vec![0, 1, 250, 251, 255])),
     ]
+}
+
+fn connection() -> Connection {
+    let tuple = |source: &str, source_port, destination: &str, destination_port| ConnTuple {
+        source: source.parse().unwrap(),
+        source_port,
+        destination: destination.parse().unwrap(),
+        destination_port,
+    };
+    Connection {
+        protocol: 6,
+        original: tuple("10.244.0.5", 40_000, "10.96.0.10", 80),
+        reply: tuple("10.244.1.9", 8080, "10.244.0.5", 40_000),
+        state: "ESTABLISHED".to_owned(),
+        age_ms: 5000,
+        idle_ms: 70,
+        timeout_ms: 86_400_000,
+        owner: PortId(4),
+        owner_name: "default/client".to_owned(),
+        is_service: true,
+        is_hairpin: false,
+    }
 }
 
 fn service() -> ServiceConfig {
@@ -414,6 +500,7 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
         }],
         forget_peers: vec![PeerId(2)],
         peers: vec![peer],
+        reset_services: true,
         forget_services: vec![ServiceId(5)],
         services: vec![service()],
         backends: vec![backends()],
@@ -426,6 +513,7 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
         ("link ask fdb", ToDatapath::Fdb { cursor: 0 }),
         ("link ask neighbors", ToDatapath::Neighbors { cursor: 256 }),
         ("link ask flows", ToDatapath::Flows { cursor: 70_000 }),
+        ("link ask connections", ToDatapath::Connections { cursor: 9 }),
         ("link ask peers", ToDatapath::Peers { after: Some(PeerId(7)) }),
         ("link ask summary", ToDatapath::Summary),
         ("link start capture", ToDatapath::StartCapture { port: PortId(4), snaplen: 96 }),
@@ -448,6 +536,9 @@ fn from_datapath() -> Vec<(&'static str, Envelope<FromDatapath>)> {
         dropped: 9,
         merged: 10,
         flow_evictions: FlowEvictions { stale: 11, idle: 12, share: 13, full: 14, collision: 15 },
+        connections: 16,
+        connection_events: ConnectionEvents { created: 17, refused_ports: 18, ..ConnectionEvents::default() },
+        affinity_evictions: 19,
     };
     let bodies = [
         ("link hello", FromDatapath::Hello { version: 2, build: "0.1.0".to_owned(), pid: 11, epoch: 8 }),
@@ -457,6 +548,7 @@ fn from_datapath() -> Vec<(&'static str, Envelope<FromDatapath>)> {
         ("link counters", FromDatapath::Counters(vec![(PortId(4), counters())])),
         ("link fdb", FromDatapath::Fdb { rows: vec![fdb()], next: Some(256) }),
         ("link neighbors", FromDatapath::Neighbors { rows: vec![neighbor()], next: None }),
+        ("link connections", FromDatapath::Connections { rows: vec![connection()], next: None }),
         ("link flows", FromDatapath::Flows { rows: vec![flow()], next: None }),
         ("link peers", FromDatapath::Peers(vec![(PeerId(7), health())])),
         ("link summary", FromDatapath::Summary(summary)),

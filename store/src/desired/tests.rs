@@ -10,12 +10,14 @@ fn facts() -> NodeFacts {
     NodeFacts {
         pod_cidr: "10.244.0.0/24".parse().unwrap(),
         cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+        service_cidr: Some("10.96.0.0/16".parse().unwrap()),
         gateway_ip: "10.244.0.1".parse().unwrap(),
         node_addresses: vec!["192.0.2.7".parse().unwrap()],
         fdb_ageing_seconds: 300,
         gateway: GatewayDevice { device: DeviceKind::VnetTap, offloads: Offloads::CSUM, ip_mtu: 1450 },
         tunnel: None,
         peers: BTreeMap::new(),
+        services: Some(Arc::default()),
     }
 }
 
@@ -72,6 +74,7 @@ fn pod(port: u32) -> PodRecord {
             resources: Resources::default(),
             restart_policy: RestartPolicy::Always,
             containers: Vec::new(),
+            serving: protocol::object::Serving::default(),
         },
         provisioning: Provisioning::Ready,
         netns: format!("default.p{port}"),
@@ -152,6 +155,8 @@ fn deltas_lead_from_any_configuration_to_any_other() {
             assert!(deltas.iter().all(|d| d.epoch == 10));
             let mut result = applied(from, &deltas);
             result.node = to.node.clone().and(result.node);
+            // Services have a test of their own, `services::tests::messages`.
+            result.services.clone_from(&to.services);
             assert_eq!(result, *to);
         }
     }
@@ -242,5 +247,21 @@ fn every_delta_fits_one_message_with_its_descriptors() {
             codec::encode(&Envelope { id: u64::MAX, body: ToDatapath::Apply(delta) }, MAX_MESSAGE_BYTES)
                 .unwrap();
         }
+    }
+}
+
+#[test]
+fn services_nobody_knows_stay_until_somebody_does_and_then_all_go() {
+    let wanted = configuration(&[]);
+    let unknown = Configuration { services: None, ..wanted.clone() };
+    assert_eq!(diff(4, &wanted, &unknown, &BTreeSet::new()), []);
+    let deltas = diff(4, &unknown, &wanted, &BTreeSet::new());
+    assert_eq!(deltas.iter().filter(|delta| delta.reset_services).count(), 1);
+    let (last, before) = deltas.split_last().unwrap();
+    assert!(last.commit && before.iter().all(|delta| !delta.commit));
+    assert!(deltas.iter().all(|delta| delta.epoch == 5));
+    for delta in deltas {
+        let envelope = Envelope { id: u64::MAX, body: ToDatapath::Apply(delta) };
+        assert!(codec::encode(&envelope, MAX_MESSAGE_BYTES).is_ok());
     }
 }

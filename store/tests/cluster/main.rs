@@ -1,5 +1,5 @@
 //! Cluster state on real stores: a redb file, and etcd as Debian ships it, started here on free ports of the
-//! loopback interface. What both promise is tested once, in `contract`, `mirror` and `registration`, and run
+//! loopback interface. What both promise is tested once, in `contract`, `mirror`, `registration` and `services`, and run
 //! against both; what only a server can do (restart, TLS, silence, being emptied) in `server`.
 
 mod bed;
@@ -7,6 +7,7 @@ mod contract;
 mod mirror;
 mod registration;
 mod server;
+mod services;
 
 /// Runs test functions of this module, `fn(&dyn Bed)`, against both stores.
 macro_rules! on_both_stores {

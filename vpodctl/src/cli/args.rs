@@ -13,10 +13,18 @@ use protocol::{Mac, Namespace, ObjectName};
 use super::kind::{KindArg, parse_kind};
 use super::quantity::{parse_cpu, parse_memory};
 use super::selector::{Selector, parse_selector};
+pub(crate) use super::service::{
+    ApplyArgs, CreateServiceArgs, DeleteServiceArgs, FileArgs, PortArg, ReadinessArgs, ServiceType,
+    Validation,
+};
 use crate::output::Format;
 
 pub(crate) const KINDS_HELP: &str = "Kinds (and what else they are called):
   pods (pod, po)           pods of this node
+  services (service, svc)  addresses that stand for pods
+  endpoints (ep)           where services lead
+  endpointslices           the same, as Kubernetes keeps it
+  namespaces (ns)          what keeps names apart
   nodes (node, no)         this node, and those it knows of
   peers (peer, pe)         other nodes as the tunnel sees them: round trip, loss, MTU
   routes (route, rt)       where packets go, by destination
@@ -24,6 +32,7 @@ pub(crate) const KINDS_HELP: &str = "Kinds (and what else they are called):
   fdb                      forwarding database: which MAC is behind which port
   neighbors (neigh)        which MAC has which address
   flows (flow)             what the switch has decided about current traffic
+  conntrack (ct)           translated connections: client, service, chosen backend, state
   drops (drop)             frames that were not forwarded, by port and reason
 
 Examples:
@@ -91,6 +100,11 @@ pub(crate) struct CreatePodArgs {
     /// For pods that hold further stations behind their eth0, such as a bridged virtual machine.
     #[arg(long)]
     pub(crate) no_port_security: bool,
+    #[command(flatten)]
+    pub(crate) readiness: ReadinessArgs,
+    /// Its weight as an endpoint of services with a weighted scheduler [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) weight: Option<u16>,
     /// Print the new pod in this format instead of its name
     #[arg(short, long, value_name = "FORMAT", value_enum)]
     pub(crate) output: Option<Format>,
@@ -117,14 +131,18 @@ pub(crate) struct DeletePodArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vpodctl delete node node-3
+  vpodctl delete -f web.yaml
   vpodctl delete pod web -n prod")]
 pub(crate) struct DeleteArgs {
-    /// node or pod; KIND/NAME is understood as well
-    #[arg(value_name = "KIND", value_parser = parse_kind)]
-    pub(crate) kind: KindArg,
+    /// node, pod, service, endpointslice or namespace; KIND/NAME is understood as well
+    #[arg(value_name = "KIND", value_parser = parse_kind, required_unless_present = "filename")]
+    pub(crate) kind: Option<KindArg>,
     /// Which ones
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<ObjectName>,
+    /// What is in these manifests instead; '-' is standard input
+    #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "kind", value_hint = ValueHint::FilePath)]
+    pub(crate) filename: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) namespace: NamespaceArg,
     /// What does not exist is fine
@@ -210,7 +228,7 @@ pub(crate) struct GetArgs {
     /// How to print
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
-    /// Only pods whose labels match: app=web, app!=web, 'app in (a,b)', app, '!app'; ',' is and
+    /// Only pods or services whose labels match: app=web, app!=web, 'app in (a,b)', app, '!app'; ',' is and
     #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = parse_selector)]
     pub(crate) selector: Option<Selector>,
     /// After the list, go on and print what changes
@@ -228,7 +246,7 @@ pub(crate) struct GetArgs {
   vpodctl describe node
   vpodctl describe peer node-2")]
 pub(crate) struct DescribeArgs {
-    /// pod, node, peer or port; KIND/NAME is understood as well
+    /// pod, service, node, peer or port; KIND/NAME is understood as well
     #[arg(value_name = "KIND", value_parser = parse_kind)]
     pub(crate) kind: KindArg,
     /// Which; for ports 'NAMESPACE/POD', 'gateway' or the number

@@ -12,7 +12,7 @@ pub(crate) struct KindNames {
 }
 
 /// Every kind that can be listed, in the order help shows them.
-pub(crate) const KINDS: [KindNames; 9] = [
+pub(crate) const KINDS: [KindNames; 14] = [
     KindNames { kind: Kind::Pods, plural: "pods", singular: "pod", short: &["po"] },
     KindNames { kind: Kind::Nodes, plural: "nodes", singular: "node", short: &["no"] },
     KindNames { kind: Kind::Peers, plural: "peers", singular: "peer", short: &["pe"] },
@@ -22,16 +22,16 @@ pub(crate) const KINDS: [KindNames; 9] = [
     KindNames { kind: Kind::Neighbors, plural: "neighbors", singular: "neighbor", short: &["neigh"] },
     KindNames { kind: Kind::Flows, plural: "flows", singular: "flow", short: &[] },
     KindNames { kind: Kind::Drops, plural: "drops", singular: "drop", short: &[] },
+    KindNames { kind: Kind::Services, plural: "services", singular: "service", short: &["svc"] },
+    KindNames { kind: Kind::Endpoints, plural: "endpoints", singular: "endpoint", short: &["ep"] },
+    KindNames { kind: Kind::EndpointSlices, plural: "endpointslices", singular: "endpointslice", short: &[] },
+    KindNames { kind: Kind::Namespaces, plural: "namespaces", singular: "namespace", short: &["ns"] },
+    KindNames { kind: Kind::Connections, plural: "conntrack", singular: "connection", short: &["ct"] },
 ];
 
 /// Kinds of a Kubernetes cluster, or of later releases, that people will try.
-const NOT_YET: [(&str, &[&str]); 5] = [
-    ("services", &["service", "svc"]),
-    ("endpoints", &["endpoint", "ep", "endpointslices", "endpointslice"]),
-    ("ingresses", &["ingress", "ing"]),
-    ("networkpolicies", &["networkpolicy", "netpol"]),
-    ("conntrack", &["ct"]),
-];
+const NOT_YET: [(&str, &[&str]); 2] =
+    [("ingresses", &["ingress", "ing"]), ("networkpolicies", &["networkpolicy", "netpol"])];
 
 /// What `kind` is called.
 pub(crate) fn names(kind: Kind) -> &'static KindNames {
@@ -45,6 +45,11 @@ pub(crate) fn names(kind: Kind) -> &'static KindNames {
         Kind::Neighbors => 6,
         Kind::Flows => 7,
         Kind::Drops => 8,
+        Kind::Services => 9,
+        Kind::Endpoints => 10,
+        Kind::EndpointSlices => 11,
+        Kind::Namespaces => 12,
+        Kind::Connections => 13,
     };
     &KINDS[index]
 }
@@ -106,6 +111,12 @@ mod tests {
             ("flow", Kind::Flows),
             ("port", Kind::Ports),
             ("drop", Kind::Drops),
+            ("svc", Kind::Services),
+            ("ep", Kind::Endpoints),
+            ("endpointslice", Kind::EndpointSlices),
+            ("ns", Kind::Namespaces),
+            ("ct", Kind::Connections),
+            ("conntrack", Kind::Connections),
         ] {
             assert_eq!(parse_kind(text), Ok(KindArg { kind, name: None }), "{text}");
         }
@@ -123,8 +134,8 @@ mod tests {
 
     #[test]
     fn kinds_of_later_releases_are_told_apart_from_mistakes() {
-        let later = parse_kind("svc").unwrap_err();
-        assert!(later.contains("has no services") && later.contains("pods (po)"), "{later}");
+        let later = parse_kind("ing").unwrap_err();
+        assert!(later.contains("has no ingresses") && later.contains("pods (po)"), "{later}");
         let mistake = parse_kind("podz").unwrap_err();
         assert!(mistake.contains("no kind \"podz\"") && mistake.contains("neighbors (neigh)"), "{mistake}");
     }

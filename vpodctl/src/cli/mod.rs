@@ -4,6 +4,7 @@ pub(crate) mod args;
 pub(crate) mod kind;
 pub(crate) mod quantity;
 pub(crate) mod selector;
+pub(crate) mod service;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,8 +12,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use args::{
-    CaptureArgs, CompletionArgs, CreatePodArgs, DeleteArgs, DeletePodArgs, DescribeArgs, ExecArgs, GetArgs,
-    LogLevelArgs, LogsArgs, ManArgs, RunContainerArgs, StatusArgs, WaitArgs, parse_duration,
+    ApplyArgs, CaptureArgs, CompletionArgs, CreatePodArgs, CreateServiceArgs, DeleteArgs, DeletePodArgs,
+    DeleteServiceArgs, DescribeArgs, ExecArgs, GetArgs, LogLevelArgs, LogsArgs, ManArgs, RunContainerArgs,
+    StatusArgs, WaitArgs, parse_duration,
 };
 
 /// Controls vpod: pods on this machine and the userspace switch that connects them.
@@ -69,7 +71,18 @@ pub(crate) enum Command {
     /// Returns when nothing of them is left. Goes on after a pod that cannot be deleted, and exits
     /// with 1 if there was one.
     DeletePod(DeletePodArgs),
-    /// Delete objects of a kind
+    /// Create a service
+    ///
+    /// Its endpoints are the ready pods that its selector matches, on all nodes.
+    CreateService(CreateServiceArgs),
+    /// Delete services
+    DeleteService(DeleteServiceArgs),
+    /// Create or change objects as manifests say
+    ///
+    /// Takes Kubernetes' Services, EndpointSlices, Namespaces and Pods, in YAML or JSON, several in a file. Goes on after an
+    /// object that is refused, and exits with 1 if there was one.
+    Apply(ApplyArgs),
+    /// Delete objects of a kind, or those of manifests
     ///
     /// A node is deleted when it will not come back: its Pod CIDR may then be given to another node.
     /// Its daemon must not be running. Needs a cluster with a store; a node of the configuration file

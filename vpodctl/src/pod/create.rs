@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::message::{AdminRequest, CreatePod, PodRef, Response};
-use protocol::object::{Resources, Timestamp};
+use protocol::object::{Resources, Serving, Timestamp};
 
 use crate::cli::Target;
 use crate::cli::args::CreatePodArgs;
@@ -36,6 +36,7 @@ fn request(args: CreatePodArgs) -> Result<CreatePod, CliError> {
             return Err(CliError::Usage(format!("the label \"{key}\" is given twice")));
         }
     }
+    let serving = Serving { readiness: args.readiness.probe(), weight: args.weight, ..Serving::default() };
     Ok(CreatePod {
         pod: PodRef { namespace: args.namespace.namespace, name: args.name },
         labels,
@@ -45,5 +46,6 @@ fn request(args: CreatePodArgs) -> Result<CreatePod, CliError> {
         resources: Resources { cpu_millicores: args.cpu, memory_bytes: args.memory },
         restart_policy: args.restart,
         command: args.command,
+        serving,
     })
 }

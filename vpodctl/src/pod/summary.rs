@@ -7,10 +7,14 @@ use crate::output::age;
 /// Running containers and all containers; a pod without any counts as one that is its network.
 pub(crate) fn ready_containers(pod: &Pod) -> (usize, usize) {
     if pod.spec.containers.is_empty() {
-        return (usize::from(pod.status.phase == PodPhase::Running), 1);
+        return (usize::from(pod.status.phase == PodPhase::Running && pod.status.ready), 1);
     }
     let running = |state: &ContainerState| matches!(state, ContainerState::Running { .. });
-    let ready = pod.status.container_statuses.iter().filter(|status| running(&status.state)).count();
+    let mut ready = pod.status.container_statuses.iter().filter(|status| running(&status.state)).count();
+    // Its probe is the first container's.
+    if ready == pod.spec.containers.len() && !pod.status.ready {
+        ready -= 1;
+    }
     (ready, pod.spec.containers.len())
 }
 

@@ -36,6 +36,7 @@ fn pod(name: &str, phase: PodPhase) -> Pod {
             resources: Resources::default(),
             restart_policy: RestartPolicy::Always,
             containers: Vec::new(),
+            serving: protocol::object::Serving::default(),
         },
         status: PodStatus {
             phase,
@@ -43,6 +44,7 @@ fn pod(name: &str, phase: PodPhase) -> Pod {
             netns: "/nonexistent/netns".to_owned(),
             port: Some(PortId(1)),
             container_statuses: Vec::new(),
+            ready: true,
         },
     }
 }
@@ -95,6 +97,7 @@ fn create_pod_asks_for_everything_that_was_said() {
         resources: Resources { cpu_millicores: Some(500), memory_bytes: Some(64 << 20) },
         restart_policy: RestartPolicy::OnFailure,
         command: ["sh", "-c", "sleep 1"].map(str::to_owned).into(),
+        serving: protocol::object::Serving::default(),
     };
     assert_eq!(daemon.seen(), [AdminRequest::CreatePod(expected)]);
 }
@@ -112,6 +115,7 @@ fn create_pod_asks_for_nothing_that_was_not_said() {
         resources: Resources::default(),
         restart_policy: RestartPolicy::Always,
         command: Vec::new(),
+        serving: protocol::object::Serving::default(),
     };
     assert_eq!(daemon.seen(), [AdminRequest::CreatePod(expected)]);
 }

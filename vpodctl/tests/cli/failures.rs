@@ -86,9 +86,11 @@ fn a_silent_daemon_is_given_up_after_the_request_timeout() {
 fn wrong_usage_ends_with_2_and_says_what_is_right() {
     let dir = RunDir::new();
     for (arguments, text) in [
-        (&["get", "svc"][..], "this version of vpod has no services; it has pods (po)"),
+        (&["get", "ing"][..], "this version of vpod has no ingresses; it has pods (po)"),
         (&["get", "podz"], "there is no kind \"podz\""),
-        (&["get", "fdb", "-l", "a=b"], "only pods have labels"),
+        (&["get", "fdb", "-l", "a=b"], "only pods and services have labels"),
+        (&["get", "svc", "web", "-A"], "a service cannot be named across"),
+        (&["delete"], "<KIND>"),
         (&["get", "pods", "web", "-A"], "use -n"),
         (&["get", "pods", "-l", "a b"], "invalid value 'a b'"),
         (&["get", "pods", "-o", "xml"], "table, wide, json, yaml, name"),

@@ -4,3 +4,4 @@ mod commands;
 mod daemon;
 mod failures;
 mod offline;
+mod services;

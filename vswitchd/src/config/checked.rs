@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::nodes::{self, Etcd, Tunnel, Underlay};
 use super::raw::{RawConfig, RawLog, RawWorkers};
+use super::services::{self, Services};
 
 /// Every IPv4 host takes packets of this size (RFC 791 §3.2).
 const MIN_POD_MTU: i64 = 576;
@@ -136,6 +137,10 @@ pub(crate) struct Config {
     pub(crate) peers: Vec<PeerSpec>,
     /// The cluster's store, if there is one beside the node's own.
     pub(crate) etcd: Option<Etcd>,
+    /// Where the node is, for services that prefer what is near.
+    pub(crate) zone: Option<String>,
+    /// What services may have.
+    pub(crate) services: Services,
 }
 
 impl Config {
@@ -181,6 +186,8 @@ impl Config {
             log_format: log_format(log.format.as_deref())?,
             peers: nodes::peers(raw.peers, own_port)?,
             etcd: nodes::etcd(raw.etcd, pod_cidr)?,
+            zone: raw.zone.map(zone).transpose()?,
+            services: services::check(raw.services)?,
             tunnel,
         };
         config.cross_check()?;
@@ -201,6 +208,12 @@ impl Config {
         if !POD_PREFIX_LEN.contains(&pods.prefix_len()) {
             let (min, max) = (POD_PREFIX_LEN.start(), POD_PREFIX_LEN.end());
             return Err(value("pod_cidr", format!("{pods}: the prefix length must be {min} to {max}")));
+        }
+        if !matches!(services, IpNet::V4(_)) {
+            return Err(value(
+                "service_cidr",
+                format!("{services} is not an IPv4 range; this release gives services IPv4 addresses"),
+            ));
         }
         if overlap(cluster, services) {
             return Err(value("service_cidr", format!("{services} overlaps cluster_cidr {cluster}")));
@@ -286,6 +299,8 @@ impl Config {
                 peers => Some(peers.iter().map(nodes::raw_peer).collect()),
             },
             etcd: self.etcd.as_ref().map(nodes::raw_etcd),
+            zone: self.zone.clone(),
+            services: Some(services::raw(&self.services)),
         };
         // Strings, integers and one table of them: nothing TOML cannot express.
         toml::to_string(&raw).unwrap_or_else(|e| format!("# {e}\n"))
@@ -393,6 +408,14 @@ fn node_name(given: Option<String>) -> Result<String, ConfigError> {
     };
     name.parse::<protocol::ObjectName>().map_err(|e| value("node", e.to_string()))?;
     Ok(name)
+}
+
+/// The value of the label `topology.kubernetes.io/zone`.
+fn zone(text: String) -> Result<String, ConfigError> {
+    match protocol::name::check_label("zone", &text) {
+        Ok(()) if !text.is_empty() => Ok(text),
+        Ok(()) | Err(_) => Err(value("zone", format!("\"{text}\" is not the value of a label"))),
+    }
 }
 
 fn netns_prefix(text: String) -> Result<String, ConfigError> {

@@ -6,6 +6,7 @@
 mod checked;
 mod nodes;
 mod raw;
+mod services;
 
 use std::fs;
 use std::io;

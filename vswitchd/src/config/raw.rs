@@ -28,6 +28,17 @@ pub(crate) struct RawConfig {
     #[serde(rename = "peer")]
     pub(crate) peers: Option<Vec<RawPeer>>,
     pub(crate) etcd: Option<RawEtcd>,
+    pub(crate) zone: Option<String>,
+    pub(crate) services: Option<RawServices>,
+}
+
+/// `[services]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawServices {
+    pub(crate) external_ips: Option<Vec<String>>,
+    pub(crate) node_ports: Option<String>,
+    pub(crate) scheduler: Option<String>,
 }
 
 /// `[tunnel]`.

@@ -358,6 +358,11 @@ impl Cluster {
         }
     }
 
+    /// Where other kinds of objects are kept as well.
+    pub(crate) fn store(&self) -> Arc<dyn ClusterStore> {
+        Arc::clone(&self.store)
+    }
+
     /// What is known of another node.
     pub(crate) fn node(&self, name: &str) -> Option<NodeRecord> {
         self.nodes.lock().get(name).cloned()

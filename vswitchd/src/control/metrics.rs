@@ -149,6 +149,12 @@ impl Collector for Snapshot {
         for (cause, flows) in self.summary.flow_evictions.by_cause() {
             ConstCounter::new(flows).encode(family.encode_family(&[("cause", cause)])?)?;
         }
+        let help = "Translated connections made, ended and refused";
+        let mut family =
+            encoder.encode_descriptor("vswitch_connection_events", help, None, MetricType::Counter)?;
+        for (event, connections) in self.summary.connection_events.by_event() {
+            ConstCounter::new(connections).encode(family.encode_family(&[("event", event)])?)?;
+        }
         let mut counter = |name: &str, help: &str, value: u64| {
             let metric = ConstCounter::new(value);
             metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
@@ -156,6 +162,8 @@ impl Collector for Snapshot {
         counter("vswitch_datapath_restarts", "Times the datapath was started again", self.datapath_restarts)?;
         let help = "Frames that left as part of another: bursts of small frames are merged";
         counter("vswitch_merged_frames", help, self.summary.merged)?;
+        let help = "Session affinities that made room for others";
+        counter("vswitch_affinity_evictions", help, self.summary.affinity_evictions)?;
         let mut gauge = |name: &str, help: &str, value: u64| {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
@@ -166,6 +174,7 @@ impl Collector for Snapshot {
         gauge("vswitch_fdb_entries", "Entries of the forwarding database", self.summary.fdb_entries.into())?;
         gauge("vswitch_neighbor_entries", "Entries of the neighbour table", self.summary.neighbors.into())?;
         gauge("vswitch_flow_entries", "Entries of the flow table", self.summary.flows.into())?;
+        gauge("vswitch_connections", "Translated connections", self.summary.connections.into())?;
         gauge("vswitch_pods", "Pods on this node", self.pods)?;
         gauge("vswitch_peers", "Other nodes", self.peers.len() as u64)?;
         let help = "0 if the cluster has a store that does not answer";

@@ -28,6 +28,7 @@ mod purge;
 mod quarantine;
 mod routes;
 mod server;
+mod services;
 mod switch;
 mod tables;
 mod throttle;
@@ -113,10 +114,12 @@ fn start(
     logs: Logs,
     interrupted: &mut dyn FnMut() -> bool,
 ) -> anyhow::Result<(Arc<Control>, Receiver<LinkEvent>)> {
-    let store = Store::open(&config.store_path())?;
+    let store = Arc::new(Store::open(&config.store_path())?);
     let peers = Peers::load(&store, config.peers.clone(), config.etcd.is_some())?;
     let vni = config.tunnel.as_ref().map_or(1, |tunnel| tunnel.vni);
     let (config, cluster) = cluster::join(config, &store, peers.cluster_nodes(vni), interrupted)?;
+    let shared = cluster.as_ref().map(cluster::Cluster::store);
+    let services = services::Services::open(&config, &store, shared)?;
     let (inventory, unreadable) = pods::recover::load(&config, &store)?;
     for problem in &unreadable {
         tracing::error!("{problem}");
@@ -131,6 +134,7 @@ fn start(
         tunnel: Mutex::new(tunnel),
         peers: Mutex::new(peers),
         cluster,
+        services,
         logs,
         store,
         inventory: Mutex::new(inventory),
@@ -220,16 +224,19 @@ fn connect(control: &Control) -> anyhow::Result<()> {
         control.switch.set_facts(NodeFacts {
             pod_cidr: config.pod_cidr,
             cluster_cidr: config.cluster_cidr,
+            service_cidr: Some(config.service_cidr),
             gateway_ip: config.gateway(),
             node_addresses: gateway::node_addresses(config)?,
             fdb_ageing_seconds: config.fdb_ageing_seconds,
             gateway,
             tunnel: None,
             peers: BTreeMap::new(),
+            services: None,
         });
         open_tunnel(control)?;
         peers::decide(control);
         pods::recover::reconcile(control);
+        services::prime(control)?;
         control.switch.sync(&control.inventory)?;
         pods::recover::finish(control);
         mtu::follow(control);
@@ -264,6 +271,7 @@ fn open_tunnel(control: &Control) -> anyhow::Result<()> {
 fn open_to_the_world(control: &Arc<Control>) -> anyhow::Result<()> {
     events::follow_network(control)?;
     cluster::follow(control).context("following the cluster's store")?;
+    services::follow(control).context("following services")?;
     metrics::serve(control)?;
     server::serve(control, &control.config.read_socket(), Access::ReadOnly)?;
     server::serve(control, &control.config.admin_socket(), Access::Admin)?;
@@ -326,6 +334,7 @@ fn stop(control: &Control) {
     if !control.gate.close(DRAIN_LIMIT) {
         tracing::warn!("changes under way did not finish; the next start completes or undoes them");
     }
+    control.services.leave();
     if let Some(cluster) = &control.cluster {
         cluster.leave();
     }

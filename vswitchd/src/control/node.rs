@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Child;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use super::cluster::Cluster;
 use super::inventory::Inventory;
 use super::peers::Peers;
 use super::server::Gate;
+use super::services::Services;
 use super::switch::Switch;
 use super::tunnel::TunnelState;
 use crate::config::Config;
@@ -33,8 +35,10 @@ pub(crate) struct Control {
     pub(crate) peers: Mutex<Peers>,
     /// In a cluster with a store.
     pub(crate) cluster: Option<Cluster>,
+    /// Kept in the cluster's store, or in the node's own.
+    pub(crate) services: Services,
     pub(crate) logs: Logs,
-    pub(crate) store: Store,
+    pub(crate) store: Arc<Store>,
     pub(crate) inventory: Mutex<Inventory>,
     pub(crate) switch: Switch,
     /// Shims this process started, to be waited for.

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netdev::{Tap, UdpTunnel};
@@ -15,6 +16,7 @@ use protocol::link::{ConfigDelta, Epoch, FromDatapath, PeerConfig, PortConfig, T
 use protocol::{PeerId, PortId};
 use store::desired::{Configuration, NodeFacts, TunnelFacts, desired, diff};
 use store::record::PodRecord;
+use store::services::Services;
 
 use super::datapath_link::{DatapathLink, LinkError};
 use super::device::Held;
@@ -94,6 +96,18 @@ impl Switch {
         }
     }
 
+    /// What this node balances, from the next sync on.
+    pub(crate) fn set_services(&self, services: Arc<Services>) {
+        if let Some(facts) = self.active.lock().facts.as_mut() {
+            facts.services = Some(services);
+        }
+    }
+
+    /// Whether it was ever said what this node balances.
+    pub(crate) fn has_services(&self) -> bool {
+        self.active.lock().facts.as_ref().is_some_and(|facts| facts.services.is_some())
+    }
+
     /// The node's end of the tunnel, from the next sync on.
     pub(crate) fn set_tunnel(&self, tunnel: Option<TunnelFacts>) {
         if let Some(facts) = self.active.lock().facts.as_mut() {
@@ -154,7 +168,7 @@ impl Switch {
     pub(crate) fn on_fresh(&self, epoch: Epoch) {
         let mut active = self.active.lock();
         active.epoch = epoch;
-        active.configuration = Configuration::default();
+        active.configuration = Configuration { services: Some(Arc::default()), ..Configuration::default() };
         active.replaced.clear();
         active.interrupted = false;
         active.connected = true;
@@ -181,7 +195,7 @@ impl Switch {
         let ports = self.exported()?;
         let peers = self.peer_ids()?;
         active.epoch = summary.epoch;
-        // Its node settings, and those of its peers, are not told, so they are sent again.
+        // Its node settings, its services, and the settings of its peers are not told, so they are sent again.
         active.configuration = Configuration::default();
         active.configuration.peers = peers.into_iter().map(|id| (id, None)).collect();
         for (config, device) in ports {
@@ -291,6 +305,8 @@ impl Switch {
             self.send(active, delta)?;
             active.interrupted = false;
         }
+        // What nobody knows yet stays as it is.
+        wanted.services = wanted.services.or_else(|| active.configuration.services.take());
         active.configuration = wanted;
         active.replaced.clear();
         Ok(())

@@ -4,14 +4,14 @@ use protocol::PortId;
 use protocol::link::{FromDatapath, Summary, ToDatapath};
 use protocol::message::{DatapathStatus, ITEMS_PER_RESPONSE, Items, Kind, Status, TunnelStatus};
 use protocol::name::Namespace;
-use protocol::object::{DropEntry, FdbEntry, Flow, NeighborEntry, Node, Port, PortCounters};
+use protocol::object::{Connection, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Port, PortCounters};
 
 use store::desired::{FIRST_TUNNEL_PORT, GATEWAY_PORT};
 
 use super::cluster::Cluster;
 use super::node::Control;
 use super::switch::{SwitchError, unexpected};
-use super::{peers, pods, routes};
+use super::{peers, pods, routes, services};
 
 /// Rows of a kind, in pages of at most [`ITEMS_PER_RESPONSE`].
 pub(crate) fn list(
@@ -25,11 +25,33 @@ pub(crate) fn list(
         Kind::Fdb => paged(fdb(control)?, Items::Fdb),
         Kind::Neighbors => paged(neighbors(control)?, Items::Neighbors),
         Kind::Flows => paged(flows(control)?, Items::Flows),
+        Kind::Connections => paged(connections(control)?, Items::Connections),
         Kind::Ports => paged(ports(control)?, Items::Ports),
         Kind::Drops => paged(drops(control)?, Items::Drops),
         Kind::Peers => paged(peers::rows(control)?, Items::Peers),
         Kind::Routes => paged(routes::rows(control)?, Items::Routes),
+        Kind::Services => paged(services::list(control, kind, namespace), Items::Services),
+        Kind::Endpoints => paged(services::list(control, kind, namespace), Items::Endpoints),
+        Kind::EndpointSlices => paged(services::list(control, kind, namespace), Items::EndpointSlices),
+        Kind::Namespaces => paged(services::list(control, kind, namespace), Items::Namespaces),
     })
+}
+
+/// One object of a kind that is kept as a document.
+pub(crate) fn object(
+    control: &Control,
+    kind: Kind,
+    namespace: &Namespace,
+    name: &protocol::ObjectName,
+) -> Option<Items> {
+    let found = vec![services::document(control, kind, namespace, name)?];
+    match kind {
+        Kind::Services => Some(Items::Services(found)),
+        Kind::Endpoints => Some(Items::Endpoints(found)),
+        Kind::EndpointSlices => Some(Items::EndpointSlices(found)),
+        Kind::Namespaces => Some(Items::Namespaces(found)),
+        _ => None,
+    }
 }
 
 fn paged<T>(rows: Vec<T>, page: fn(Vec<T>) -> Items) -> Vec<Items> {
@@ -42,7 +64,7 @@ fn paged<T>(rows: Vec<T>, page: fn(Vec<T>) -> Items) -> Vec<Items> {
 }
 
 /// Rows of a page with the cursor of the next one; an answer that is no such page as it is.
-type Page<T> = Result<(Vec<T>, Option<u64>), FromDatapath>;
+type Page<T> = Result<(Vec<T>, Option<u64>), Box<FromDatapath>>;
 
 /// Rows of a table of the datapath, page by page. Rows that appear meanwhile may be missed.
 fn pages<T>(
@@ -54,7 +76,7 @@ fn pages<T>(
     let mut cursor = 0;
     loop {
         let answer = control.switch.link().request(request(cursor), &[])?.0;
-        let (rows, next) = open(answer).map_err(unexpected)?;
+        let (rows, next) = open(answer).map_err(|other| unexpected(*other))?;
         all.extend(rows);
         match next {
             Some(next) if next != cursor => cursor = next,
@@ -69,7 +91,7 @@ fn fdb(control: &Control) -> Result<Vec<FdbEntry>, SwitchError> {
         |cursor| ToDatapath::Fdb { cursor },
         |answer| match answer {
             FromDatapath::Fdb { rows, next } => Ok((rows, next)),
-            other => Err(other),
+            other => Err(Box::new(other)),
         },
     )
 }
@@ -80,7 +102,18 @@ fn neighbors(control: &Control) -> Result<Vec<NeighborEntry>, SwitchError> {
         |cursor| ToDatapath::Neighbors { cursor },
         |answer| match answer {
             FromDatapath::Neighbors { rows, next } => Ok((rows, next)),
-            other => Err(other),
+            other => Err(Box::new(other)),
+        },
+    )
+}
+
+fn connections(control: &Control) -> Result<Vec<Connection>, SwitchError> {
+    pages(
+        control,
+        |cursor| ToDatapath::Connections { cursor },
+        |answer| match answer {
+            FromDatapath::Connections { rows, next } => Ok((rows, next)),
+            other => Err(Box::new(other)),
         },
     )
 }
@@ -91,7 +124,7 @@ fn flows(control: &Control) -> Result<Vec<Flow>, SwitchError> {
         |cursor| ToDatapath::Flows { cursor },
         |answer| match answer {
             FromDatapath::Flows { rows, next } => Ok((rows, next)),
-            other => Err(other),
+            other => Err(Box::new(other)),
         },
     )
 }
@@ -265,6 +298,7 @@ fn problems(control: &Control) -> Vec<String> {
     problems.extend(control.store_problem.lock().clone());
     problems.extend(control.switch_problem.lock().clone());
     problems.extend(control.tunnel.lock().problem.as_ref().map(|problem| format!("no tunnel: {problem}")));
+    problems.extend(control.services.problems());
     problems.extend(control.cluster.iter().flat_map(Cluster::problems));
     problems.extend(control.peers.lock().problems().iter().cloned());
     let quarantined = control.switch.quarantined();

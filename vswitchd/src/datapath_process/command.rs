@@ -19,6 +19,7 @@ pub(super) enum Command {
     Fdb { cursor: u64, max: usize },
     Neighbors { cursor: u64, max: usize },
     Flows { cursor: u64, max: usize },
+    Connections { cursor: u64, max: usize },
     Peers { after: Option<PeerId>, max: usize },
     Summary,
     StartCapture { port: PortId, snaplen: u32, stream: OwnedFd },

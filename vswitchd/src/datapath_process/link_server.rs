@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use netdev::SharedMemory;
 use netdev::seqpacket::{self, Listener};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -77,6 +78,8 @@ pub(super) struct LinkServer {
     pub(super) events: EventQueue,
     /// Handed out with the hello.
     pub(super) crash_report: OwnedFd,
+    /// Memory with the table of connections, kept by control for the next process.
+    pub(super) connections: SharedMemory,
     /// The user that started this process; the control process is that user or root.
     pub(super) owner: u32,
     pub(super) logs: Logs,
@@ -148,7 +151,9 @@ impl LinkServer {
             epoch,
         };
         let sent = match codec::encode(&Envelope { id: 0, body: hello }, MAX_MESSAGE_BYTES) {
-            Ok(message) => send(connection.as_fd(), &message, &[self.crash_report.as_fd()]),
+            Ok(message) => {
+                send(connection.as_fd(), &message, &[self.crash_report.as_fd(), self.connections.as_fd()])
+            }
             Err(e) => Err(io::Error::other(e)),
         };
         match sent {
@@ -277,6 +282,9 @@ impl PageRequest {
             ToDatapath::Fdb { cursor } => page(Box::new(move |max| Command::Fdb { cursor, max })),
             ToDatapath::Neighbors { cursor } => page(Box::new(move |max| Command::Neighbors { cursor, max })),
             ToDatapath::Flows { cursor } => page(Box::new(move |max| Command::Flows { cursor, max })),
+            ToDatapath::Connections { cursor } => {
+                page(Box::new(move |max| Command::Connections { cursor, max }))
+            }
             ToDatapath::Peers { after } => page(Box::new(move |max| Command::Peers { after, max })),
             ToDatapath::Summary => Self::Once(Command::Summary),
             ToDatapath::StartCapture { port, snaplen } => match fds.into_iter().next() {

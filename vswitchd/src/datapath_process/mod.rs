@@ -34,11 +34,16 @@ use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use datapath::time::Instant;
+use datapath::{Limits, Shared};
+use netdev::SharedMemory;
 use netdev::seqpacket::Listener;
 use nix::sys::socket::{Backlog, listen};
+use nix::time::{ClockId, clock_gettime};
 
 use self::link_server::{LinkServer, LinkServerError};
 use self::sandbox::SandboxError;
@@ -54,6 +59,9 @@ pub(crate) struct DatapathArgs {
     /// Threads that forward
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) workers: u8,
+    /// Memory with the connections of a predecessor; made without
+    #[arg(long)]
+    pub(crate) connections: Option<PathBuf>,
     /// User to become
     #[arg(long)]
     pub(crate) uid: u32,
@@ -120,8 +128,11 @@ pub(crate) fn run(args: &DatapathArgs) -> Result<(), DatapathError> {
     let owner = nix::unistd::geteuid().as_raw();
     let (link, events) = link_server::event_queue().map_err(setup("event queue"))?;
     let seed = RandomState::new().hash_one(std::process::id());
+    let connections =
+        connection_memory(args.connections.as_deref()).map_err(setup("memory of connections"))?;
     #[cfg_attr(not(debug_assertions), expect(unused_mut, reason = "only tests crash on purpose"))]
-    let (mut crew, workers) = Workers::create(args.workers.into(), seed, &link).map_err(setup("poller"))?;
+    let (mut crew, workers) =
+        Workers::create(args.workers.into(), seed, &connections, &link).map_err(setup("poller"))?;
     #[cfg(debug_assertions)]
     for worker in &mut crew {
         worker.crash_on_port = args.crash_on_port.map(protocol::PortId);
@@ -140,7 +151,7 @@ pub(crate) fn run(args: &DatapathArgs) -> Result<(), DatapathError> {
         sandbox = !args.no_sandbox,
         "datapath ready"
     );
-    LinkServer { listener, workers, events, crash_report, owner, logs }.serve()?;
+    LinkServer { listener, workers, events, crash_report, connections, owner, logs }.serve()?;
     for thread in threads {
         // A panic would have aborted.
         let _ = thread.join();
@@ -173,6 +184,21 @@ fn start_threads(crew: Vec<Worker>) -> io::Result<Vec<JoinHandle<()>>> {
     Ok(threads)
 }
 
+/// The memory that the connections are in: a predecessor's, unless that is of another size, as of another version, or
+/// new.
+fn connection_memory(path: Option<&Path>) -> io::Result<SharedMemory> {
+    let words = Shared::connection_words(&Limits::default());
+    if let Some(path) = path {
+        let file = File::options().read(true).write(true).open(path)?;
+        match SharedMemory::from_fd(file.into()) {
+            Ok(memory) if memory.words().len() == words => return Ok(memory),
+            Ok(_) => tracing::warn!("the connections of the last datapath are of another version; they end"),
+            Err(e) => tracing::warn!("the connections of the last datapath cannot be used, and end: {e}"),
+        }
+    }
+    SharedMemory::create("vswitchd-connections", words).map_err(io::Error::other)
+}
+
 /// Listens again on the inherited socket, which makes this process the one that peers see in
 /// `SO_PEERCRED` (`unix_listen()` records who called it last).
 fn take_listener(stdin: BorrowedFd<'_>) -> Result<Listener, DatapathError> {
@@ -188,16 +214,14 @@ fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     fd.try_clone_to_owned()
 }
 
-/// The monotonic clock, as the switch counts it.
+/// The machine's monotonic clock, which every process reads alike: what a predecessor noted still means the same.
 #[derive(Debug, Clone, Copy)]
-struct Clock(std::time::Instant);
+struct Clock;
 
 impl Clock {
-    fn start() -> Self {
-        Self(std::time::Instant::now())
-    }
-
     fn now(self) -> Instant {
-        Instant::from_nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        // Fails for unknown clocks only.
+        let time = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+        Instant::from_nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
     }
 }

@@ -33,6 +33,10 @@ pub(super) fn answer(worker: &mut Worker, command: Command) -> Reply {
             let (rows, next) = worker.switch.flows_page(cursor, max, now);
             FromDatapath::Flows { rows, next }.into()
         }
+        Command::Connections { cursor, max } => {
+            let (rows, next) = worker.switch.connections_page(cursor, max, now);
+            FromDatapath::Connections { rows, next }.into()
+        }
         Command::Peers { after, max } => {
             FromDatapath::Peers(worker.switch.peers_page(after, max, now)).into()
         }

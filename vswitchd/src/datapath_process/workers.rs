@@ -4,6 +4,7 @@
 //! |-|-|-|
 //! | a change | all, who carry it out together ([`super::change`]) | the first one's; they agree |
 //! | counters, summary | all | sums: each worker counts what it reads and what it writes |
+//! | connections | the first | all have the same |
 //! | FDB, neighbours, ports | the first | its own: configured entries are the same everywhere, learned ones are told to all; their ages may differ by a refresh |
 //! | peers | all | traffic as a sum, health as the first one knows it, which sends the keep-alives |
 //! | flows | one after the other | pages; the cursor says whose |
@@ -13,8 +14,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use datapath::{Switch, SwitchOptions};
+use datapath::{Limits, Shared, Switch, SwitchOptions};
 use mio::{Poll, Waker};
+use netdev::SharedMemory;
 use protocol::PortId;
 use protocol::link::{FromDatapath, Summary};
 use protocol::object::PortCounters;
@@ -37,8 +39,13 @@ pub(super) struct Workers {
 
 impl Workers {
     /// Makes `count` workers, to be run in a thread each, and what asks them. All hash tables are
-    /// seeded with `seed`.
-    pub(super) fn create(count: usize, seed: u64, link: &EventSender) -> io::Result<(Vec<Worker>, Self)> {
+    /// seeded with `seed`; connections go on that are in the memory of `connections`.
+    pub(super) fn create(
+        count: usize,
+        seed: u64,
+        connections: &SharedMemory,
+        link: &EventSender,
+    ) -> io::Result<(Vec<Worker>, Self)> {
         let mut polls = Vec::new();
         let (mut mailboxes, mut messages) = (Vec::new(), Vec::new());
         for _ in 0..count {
@@ -50,19 +57,21 @@ impl Workers {
             messages.push(inbox);
         }
         let captures = Arc::new(Captures::new());
-        let clock = Clock::start();
+        let shared = Arc::new(Shared::new(connections.words(), seed, &Limits::default()));
+        let clock = Clock;
         let (mut workers, mut handles) = (Vec::new(), Vec::new());
         for (number, ((poll, waker), inbox)) in polls.into_iter().zip(messages).enumerate() {
             let (commands, command_queue) = crossbeam_channel::bounded(1);
             let (reply_queue, replies) = crossbeam_channel::bounded(1);
+            let options = SwitchOptions {
+                seed,
+                has_peers: count > 1,
+                worker: u32::try_from(number).unwrap_or(u32::MAX),
+                ..SwitchOptions::default()
+            };
             workers.push(Worker::new(WorkerParts {
                 poll,
-                switch: Switch::new(SwitchOptions {
-                    seed,
-                    has_peers: count > 1,
-                    worker: u32::try_from(number).unwrap_or(u32::MAX),
-                    ..SwitchOptions::default()
-                }),
+                switch: Switch::sharing(options, Arc::clone(&shared)),
                 peers: Peers::new(number, &mailboxes, inbox),
                 captures: Arc::clone(&captures),
                 clock,
@@ -93,9 +102,10 @@ impl Workers {
             Command::Flows { cursor, max } => self.flows(cursor, max),
             Command::Peers { after, max } => Ok(join_peers(self.ask_all(|| Command::Peers { after, max })?)),
             Command::StartCapture { port, .. } => self.handle(share::owner(port, self.count()))?.ask(command),
-            Command::ExportPorts { .. } | Command::Fdb { .. } | Command::Neighbors { .. } => {
-                self.handle(0)?.ask(command)
-            }
+            Command::ExportPorts { .. }
+            | Command::Fdb { .. }
+            | Command::Neighbors { .. }
+            | Command::Connections { .. } => self.handle(0)?.ask(command),
             Command::Shutdown => self.ask_all(|| Command::Shutdown).map(first),
         }
     }

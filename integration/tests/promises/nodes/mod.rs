@@ -20,7 +20,7 @@ use protocol::object::{Peer, PortKind};
 /// VXLAN's own port (RFC 7348 §5), the tunnel's default.
 const TUNNEL_PORT: u16 = 4789;
 
-fn address(node: &TestNode) -> IpAddr {
+pub(crate) fn address(node: &TestNode) -> IpAddr {
     node.address().parse().expect("the node's address is one")
 }
 

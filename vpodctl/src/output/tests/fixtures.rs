@@ -49,6 +49,7 @@ fn pod(name: &str, number: u8, phase: PodPhase, containers: &[(&str, u32, Contai
             resources: Resources { cpu_millicores: Some(500), memory_bytes: Some(64 << 20) },
             restart_policy: RestartPolicy::Always,
             containers: containers.iter().map(container).collect(),
+            serving: protocol::object::Serving::default(),
         },
         status: PodStatus {
             phase,
@@ -56,6 +57,7 @@ fn pod(name: &str, number: u8, phase: PodPhase, containers: &[(&str, u32, Contai
             netns: format!("/run/netns/default.{name}"),
             port: Some(PortId(u32::from(number))),
             container_statuses: containers.iter().map(status).collect(),
+            ready: true,
         },
     }
 }

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -43,10 +43,12 @@ pub(super) struct Datapath {
     child: Option<Child>,
     pidfd: OwnedFd,
     crash_report: Option<File>,
+    /// Memory with its table of connections, for its successor.
+    connections: Option<OwnedFd>,
 }
 
-/// Starts a datapath on a fresh listening socket and waits for its hello.
-pub(super) fn spawn(options: &LinkOptions) -> Result<Datapath, LinkError> {
+/// Starts a datapath on a fresh listening socket and waits for its hello. It goes on with the `connections` of one that is gone.
+pub(super) fn spawn(options: &LinkOptions, connections: Option<&OwnedFd>) -> Result<Datapath, LinkError> {
     let path = options.run_dir.join(SOCKET_NAME);
     // Nobody answers there any more, or ought to.
     let _ = std::fs::remove_file(&path);
@@ -60,6 +62,11 @@ pub(super) fn spawn(options: &LinkOptions) -> Result<Datapath, LinkError> {
     command.args(["--workers", &options.workers.to_string()]);
     command.args(["--uid", &uid.to_string(), "--gid", &gid.to_string()]);
     command.args(["--log-filter", &options.log_filter]);
+    if let Some(memory) = connections {
+        // Opened by name, because a descriptor that a child inherits would go to every child.
+        let path = format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd());
+        command.args(["--connections", &path]);
+    }
     command.args(options.log_json.then_some("--log-json"));
     command.args((!options.sandbox).then_some("--no-sandbox"));
     // A backtrace would open files, which the sandbox answers with death.
@@ -171,6 +178,7 @@ impl Datapath {
             )));
         }
         let pidfd = process::pidfd_open(pid)?;
+        let mut fds = fds.into_iter();
         Ok(Self {
             connection: Arc::new(connection),
             pid,
@@ -179,7 +187,8 @@ impl Datapath {
             build,
             child: None,
             pidfd,
-            crash_report: fds.into_iter().next().map(File::from),
+            crash_report: fds.next().map(File::from),
+            connections: fds.next(),
         })
     }
 
@@ -208,6 +217,11 @@ impl Datapath {
         let mut same = Self::meet(socket, Some(self.pid)).ok()?;
         same.child = self.child.take();
         Some(same)
+    }
+
+    /// What its successor needs to go on with its connections.
+    pub(super) const fn take_connections(&mut self) -> Option<OwnedFd> {
+        self.connections.take()
     }
 
     /// Waits up to `limit` for the process to end by itself, then kills it; says how it ended and

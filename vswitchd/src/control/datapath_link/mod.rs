@@ -174,7 +174,7 @@ impl DatapathLink {
     pub(crate) fn start(options: LinkOptions, events: Sender<LinkEvent>) -> Result<Self, LinkError> {
         let (datapath, taken_over) = match child::take_over(&options) {
             Some(datapath) => (datapath, true),
-            None => (child::spawn(&options)?, false),
+            None => (child::spawn(&options, None)?, false),
         };
         let state = State { connection: None, status: LinkStatus::default(), ending: None };
         let shared = Arc::new(Shared { options, state: Mutex::new(state) });
@@ -284,19 +284,21 @@ fn supervise(shared: &Shared, mut datapath: Datapath, mut taken_over: bool, even
         let (cause, culprit) = datapath.reap(Duration::ZERO);
         tracing::warn!(pid = datapath.pid, "datapath lost: {cause}");
         let _ = events.send(LinkEvent::Lost { cause, culprit });
-        match restart(shared, &mut backoff) {
+        match restart(shared, &mut backoff, datapath.take_connections()) {
             Some(new) => (datapath, taken_over) = (new, false),
             None => return,
         }
     }
 }
 
-/// Starts the next datapath; `None` when the end is asked for meanwhile.
-fn restart(shared: &Shared, backoff: &mut Backoff) -> Option<Datapath> {
+/// Starts the next datapath, with the `connections` of the last one unless one after the other dies: it may be of them.
+/// `None` when the end is asked for meanwhile.
+fn restart(shared: &Shared, backoff: &mut Backoff, mut connections: Option<OwnedFd>) -> Option<Datapath> {
     loop {
         let delay = backoff.on_death(Instant::now());
         if !delay.is_zero() {
             tracing::warn!("the datapath dies often; starting it again in {} ms", delay.as_millis());
+            connections = None;
         }
         let until = Instant::now() + delay;
         while Instant::now() < until && shared.ending().is_none() {
@@ -306,7 +308,7 @@ fn restart(shared: &Shared, backoff: &mut Backoff) -> Option<Datapath> {
             return None;
         }
         shared.state.lock().status.restarts += 1;
-        match child::spawn(&shared.options) {
+        match child::spawn(&shared.options, connections.as_ref()) {
             Ok(datapath) => {
                 shared.connect(&datapath);
                 return Some(datapath);

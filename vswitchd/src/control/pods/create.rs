@@ -39,7 +39,10 @@ pub(crate) fn create(control: &Control, request: CreatePod) -> Result<Pod, ApiEr
     let mut record = reserve(control, request, &operation)?;
     let mut netns = Netns::NotOurs;
     match build(control, &pod, &mut record, &mut netns) {
-        Ok(()) => view::show(control, &pod),
+        Ok(()) => {
+            control.services.on_pods_changed();
+            view::show(control, &pod)
+        }
         Err(error) => {
             undo(control, &pod, &record, netns);
             Err(error)
@@ -140,6 +143,7 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
             resources: request.resources,
             restart_policy: request.restart_policy,
             containers,
+            serving: request.serving,
         },
         provisioning: Provisioning::Pending,
         netns: control.netns_name(&pod),

@@ -26,6 +26,7 @@ pub(crate) fn delete(control: &Control, pod: &PodRef) -> Result<(), ApiError> {
         entry.life = Life::Deleting;
         entry.record.clone()
     };
+    control.services.on_pods_changed();
     // A delete that is interrupted is completed at the next start, not undone. Where this cannot be
     // written, the end of it cannot either, and the caller is told there.
     record.provisioning = Provisioning::Pending;
@@ -39,6 +40,7 @@ pub(crate) fn delete(control: &Control, pod: &PodRef) -> Result<(), ApiError> {
     }
     forget(control, &record).map_err(|e| store_error(&format!("pod {pod}"), &e))?;
     control.inventory.lock().remove(pod, Rest::CoolDown, control.now());
+    control.services.on_pods_changed();
     Ok(())
 }
 

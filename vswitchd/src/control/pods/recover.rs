@@ -206,6 +206,7 @@ mod tests {
                 resources: Resources::default(),
                 restart_policy: RestartPolicy::Always,
                 containers: Vec::new(),
+                serving: protocol::object::Serving::default(),
             },
             provisioning,
             netns: format!("default.{name}"),

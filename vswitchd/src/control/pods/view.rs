@@ -46,14 +46,20 @@ fn view(control: &Control, entry: PodEntry) -> Pod {
         .iter()
         .map(|container| containers::status(control, &record, &container.name))
         .collect();
+    let reference = super::super::inventory::reference(&record);
     let (phase, message) = match (life, failure) {
         (_, Some(failure)) => (PodPhase::Failed, Some(failure)),
         (Life::Creating, None) => (PodPhase::Pending, Some("being created".to_owned())),
         (Life::Deleting, None) => (PodPhase::Pending, Some("being deleted".to_owned())),
         (Life::Ready, None) => (phase(&container_statuses), None),
     };
+    let runs = |status: &ContainerStatus| matches!(status.state, ContainerState::Running { .. });
+    let ready = phase == PodPhase::Running
+        && container_statuses.iter().all(runs)
+        && control.services.is_probed_ready(&reference, record.spec.serving.readiness.is_some());
     Pod {
         status: PodStatus {
+            ready,
             phase,
             message,
             netns: netdev::netns::path_of(&record.netns).display().to_string(),

@@ -65,10 +65,15 @@ fn halves(items: Items) -> Option<(Items, Items)> {
         Items::Fdb(rows) => split(rows, Items::Fdb),
         Items::Neighbors(rows) => split(rows, Items::Neighbors),
         Items::Flows(rows) => split(rows, Items::Flows),
+        Items::Connections(rows) => split(rows, Items::Connections),
         Items::Ports(rows) => split(rows, Items::Ports),
         Items::Drops(rows) => split(rows, Items::Drops),
         Items::Peers(rows) => split(rows, Items::Peers),
         Items::Routes(rows) => split(rows, Items::Routes),
+        Items::Services(rows) => split(rows, Items::Services),
+        Items::Endpoints(rows) => split(rows, Items::Endpoints),
+        Items::EndpointSlices(rows) => split(rows, Items::EndpointSlices),
+        Items::Namespaces(rows) => split(rows, Items::Namespaces),
     }
 }
 

@@ -3,12 +3,14 @@
 use std::fmt::Display;
 
 use protocol::codec::CodecError;
+use store::services::write::Run;
+
 use protocol::message::{AdminRequest, ApiError, ErrorCode, ReadRequest, Response};
 
 use super::super::error::chain;
 use super::super::node::Control;
 use super::super::pods::{self, containers, create, delete};
-use super::super::{capture, cluster, container_logs, metrics, tables};
+use super::super::{capture, cluster, container_logs, metrics, services, tables};
 use super::connection::Client;
 
 /// Answers one request.
@@ -40,6 +42,20 @@ pub(super) fn answer(
         AdminRequest::DeleteNode(name) => change(control, client, "delete-node", &name, || {
             cluster::delete_node(control, name.as_str()).map(|()| Response::Done)
         }),
+        AdminRequest::Apply { manifests, dry_run } => {
+            let what = format!("{} objects", manifests.len());
+            let run = if dry_run { Run::Dry } else { Run::Real };
+            change(control, client, "apply", &what, || {
+                Ok(Response::Applied(services::apply(control, &manifests, run)))
+            })
+        }
+        AdminRequest::DeleteObject { kind, namespace, name, dry_run } => {
+            let what = format!("{kind:?} {namespace}/{name}");
+            let run = if dry_run { Run::Dry } else { Run::Real };
+            change(control, client, "delete", &what, || {
+                services::delete(control, kind, &namespace, &name, run).map(|()| Response::Done)
+            })
+        }
         AdminRequest::SetLogFilter(filter) => change(control, client, "set-log-filter", &filter, || {
             control
                 .set_log_filter(&filter)
@@ -77,6 +93,18 @@ fn read(control: &Control, client: &mut Client, request: ReadRequest) -> Result<
             }
             Err(error) => unavailable(&error),
         },
+        ReadRequest::GetObject { kind, namespace, name } => {
+            match tables::object(control, kind, &namespace, &name) {
+                Some(items) => {
+                    client.send_items(items)?;
+                    Response::Done
+                }
+                None => {
+                    let text = format!("{namespace}/{name} does not exist");
+                    Response::Error(ApiError::new(ErrorCode::NotFound, text))
+                }
+            }
+        }
         ReadRequest::GetPod(pod) => match pods::show(control, &pod) {
             Ok(pod) => Response::Pod(Box::new(pod)),
             Err(error) => Response::Error(error),

@@ -1,0 +1,251 @@
+//! What was seen of a connection, and how long it may be silent.
+//!
+//! TCP as both ends see it is RFC 9293 §3.3.2; this is what one in the middle sees of it:
+//!
+//! ```text
+//!              SYN ┌───────────────┐ SYN◀          ┌──────────────┐
+//!   original ────▶ │   SYN_SENT    │ ────────────▶ │ SYN_SENT_BOTH│ simultaneous open
+//!                  └──────┬────────┘               └──────┬───────┘
+//!                 SYN+ACK◀│                    SYN+ACK by either
+//!                  ┌──────▼───────────────────────────────▼─┐
+//!                  │ SYN_RECEIVED (by who sent the SYN+ACK) │
+//!                  └──────┬─────────────────────────────────┘
+//!                     ACK │ by the other
+//!                  ┌──────▼──────┐  FIN  ┌──────────┐ ACK by  ┌────────────┐
+//!                  │ ESTABLISHED │ ────▶ │ FIN_WAIT │ ──────▶ │ CLOSE_WAIT │ half closed
+//!                  └─────────────┘       └────┬─────┘ other   └─────┬──────┘
+//!                                         FIN by the other          │ FIN by the other
+//!                                        ┌────▼─────────────────────▼┐  ACK by the first  ┌───────────┐
+//!                                        │          LAST_ACK         │ ─────────────────▶ │ TIME_WAIT │
+//!                                        └───────────────────────────┘                    └───────────┘
+//!   RST in any state but TIME_WAIT (RFC 1337): RESET.   SYN of the original side in TIME_WAIT or RESET: a new connection.
+//! ```
+//!
+//! Sequence numbers are not looked at, so anything that is not plainly wrong is let pass: the ends judge it
+//! (challenge ACKs, RFC 5961, need what the RFC 793 middlebox would call invalid). Refused are flags no stack
+//! sends together, and whatever the original side says before the answer to its SYN.
+//!
+//! Other protocols have two states: one direction seen, or both.
+
+use std::time::Duration;
+
+use etherparse::ip_number;
+
+use super::key::{Direction, Key};
+use crate::limits::ConnectionIdle;
+use crate::wire::l4::TcpFlags;
+
+/// Ports of questions that get one answer, as far as timeouts go (RFC 4787 REQ-5a).
+const WELL_KNOWN_PORTS: u16 = 1024;
+/// A question and its answer take no longer; what does is a conversation. As Linux's `nf_conntrack_udp_packet`.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
+
+/// See the module. Numbers are part of the memory's layout; zero is no state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub(crate) enum State {
+    Unreplied = 1,
+    Replied = 2,
+    SynSent = 3,
+    SynSentBoth = 4,
+    SynReceived = 5,
+    Established = 6,
+    FinWait = 7,
+    CloseWait = 8,
+    LastAck = 9,
+    TimeWait = 10,
+    Reset = 11,
+}
+
+/// A state, and whose last handshake segment led to it: SYN+ACK or FIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Condition {
+    pub(super) state: State,
+    pub(super) by: Direction,
+}
+
+/// What a packet does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Begins the time anew.
+    Refresh,
+    /// Nothing.
+    Pass,
+    /// Another state, whose time begins.
+    To(Condition),
+    /// The packet begins another connection.
+    Reopen,
+    Invalid(TcpInvalid),
+}
+
+/// Why a segment is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TcpInvalid {
+    /// Flags that no stack sends together, as scans do.
+    Flags,
+    /// Data or an acknowledgement before the handshake.
+    NoHandshake,
+}
+
+/// What segments are, as far as connections go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Segment {
+    Syn,
+    SynAck,
+    Ack,
+    Fin,
+    Rst,
+}
+
+impl State {
+    const ALL: [Self; 11] = [
+        Self::Unreplied,
+        Self::Replied,
+        Self::SynSent,
+        Self::SynSentBoth,
+        Self::SynReceived,
+        Self::Established,
+        Self::FinWait,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::TimeWait,
+        Self::Reset,
+    ];
+
+    /// May go when room is needed: nothing has come of it yet, or it is over.
+    pub(super) const fn is_evictable(self) -> bool {
+        match self {
+            Self::Unreplied | Self::SynSent | Self::SynSentBoth | Self::SynReceived => true,
+            Self::TimeWait | Self::Reset => true,
+            Self::Replied | Self::Established | Self::FinWait | Self::CloseWait | Self::LastAck => false,
+        }
+    }
+
+    /// Its server is busy with it, or soon: as IPVS counts (`tcp_state_active_table`).
+    pub(super) const fn is_active(self) -> bool {
+        match self {
+            Self::Unreplied | Self::Replied => true,
+            Self::SynSent | Self::SynSentBoth | Self::SynReceived | Self::Established => true,
+            Self::FinWait | Self::CloseWait | Self::LastAck | Self::TimeWait | Self::Reset => false,
+        }
+    }
+
+    /// As tables show it; `nf_conntrack`'s words where it has one.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Unreplied => "UNREPLIED",
+            Self::Replied => "REPLIED",
+            Self::SynSent => "SYN_SENT",
+            Self::SynSentBoth => "SYN_SENT2",
+            Self::SynReceived => "SYN_RECV",
+            Self::Established => "ESTABLISHED",
+            Self::FinWait => "FIN_WAIT",
+            Self::CloseWait => "CLOSE_WAIT",
+            Self::LastAck => "LAST_ACK",
+            Self::TimeWait => "TIME_WAIT",
+            Self::Reset => "RESET",
+        }
+    }
+}
+
+impl Condition {
+    /// After the first packet.
+    pub(super) const fn first(key: &Key) -> Self {
+        let state = if key.is_tcp() { State::SynSent } else { State::Unreplied };
+        Self { state, by: Direction::Original }
+    }
+
+    /// From the lower half of a state word; `None` for none.
+    pub(super) fn from_bits(bits: u32) -> Option<Self> {
+        let [state, by, ..] = bits.to_le_bytes();
+        let state = State::ALL.get(usize::from(state).checked_sub(1)?)?;
+        Some(Self { state: *state, by: Direction::from_bit(by.into()) })
+    }
+
+    pub(super) const fn bits(self) -> u32 {
+        (self.by as u32) << 8 | self.state as u32
+    }
+
+    /// What a packet does that goes in `direction`, with `flags` if it is TCP.
+    pub(super) fn step(self, direction: Direction, flags: Option<TcpFlags>) -> Step {
+        let Some(flags) = flags else { return self.datagram(direction) };
+        match segment(flags) {
+            Some(segment) => self.segment(direction, segment),
+            None => Step::Invalid(TcpInvalid::Flags),
+        }
+    }
+
+    fn datagram(self, direction: Direction) -> Step {
+        match (self.state, direction) {
+            (State::Unreplied, Direction::Reply) => Step::To(Self { state: State::Replied, ..self }),
+            _ => Step::Refresh,
+        }
+    }
+
+    fn segment(self, direction: Direction, segment: Segment) -> Step {
+        use Segment::{Ack, Fin, Rst, Syn, SynAck};
+        let to = |state| Step::To(Self { state, by: direction });
+        let is_other = direction != self.by;
+        let is_original = direction == Direction::Original;
+        match (self.state, segment) {
+            (State::TimeWait, Rst) | (State::Reset, Rst) => Step::Pass,
+            (_, Rst) => to(State::Reset),
+            (State::TimeWait | State::Reset, Syn) if is_original => Step::Reopen,
+            // Repeated SYNs do not prolong an opening, so it is bounded.
+            (State::SynSent, Syn) => {
+                if is_original {
+                    Step::Pass
+                } else {
+                    to(State::SynSentBoth)
+                }
+            }
+            (State::SynSent, SynAck) if !is_original => to(State::SynReceived),
+            (State::SynSent, SynAck | Ack | Fin) if is_original => Step::Invalid(TcpInvalid::NoHandshake),
+            // A half-open peer asks back (RFC 9293 §3.5.1); the answer is an RST.
+            (State::SynSent, Ack | Fin | SynAck) => Step::Pass,
+            (State::SynSentBoth, SynAck) => to(State::SynReceived),
+            (State::SynSentBoth, Ack) => to(State::Established),
+            (State::SynReceived, SynAck | Ack) if is_other => to(State::Established),
+            (State::SynReceived, SynAck | Ack) => Step::Pass,
+            (State::SynSentBoth | State::SynReceived | State::Established, Fin) => to(State::FinWait),
+            (State::FinWait | State::CloseWait, Fin) if is_other => to(State::LastAck),
+            (State::FinWait, Ack) if is_other => Step::To(Self { state: State::CloseWait, ..self }),
+            (State::LastAck, Ack) if is_other => to(State::TimeWait),
+            (_, Syn | SynAck) => Step::Pass,
+            (_, Ack | Fin) => Step::Refresh,
+        }
+    }
+
+    /// Silence after which it is forgotten. `age` is what it had reached with its last packet.
+    pub(super) fn idle(self, key: &Key, age: impl FnOnce() -> Duration, limits: &ConnectionIdle) -> Duration {
+        match self.state {
+            State::Unreplied | State::Replied if key.protocol() == ip_number::ICMP.0 => limits.icmp_query,
+            State::Unreplied => limits.unreplied,
+            State::Replied => {
+                let is_answer = key.tuple().destination_port < WELL_KNOWN_PORTS && age() < ANSWER_TIME;
+                if is_answer { limits.answered } else { limits.replied }
+            }
+            State::SynSent | State::SynSentBoth | State::SynReceived => limits.tcp_opening,
+            State::Established => limits.tcp_established,
+            State::CloseWait => limits.tcp_half_closed,
+            State::FinWait | State::LastAck | State::TimeWait => limits.tcp_closing,
+            State::Reset => limits.tcp_reset,
+        }
+    }
+}
+
+/// The combinations that stacks send; PSH and the ECN bits may come with any. As Linux's `tcp_valid_flags`.
+fn segment(flags: TcpFlags) -> Option<Segment> {
+    const SYN_ACK: TcpFlags = TcpFlags::SYN.and(TcpFlags::ACK);
+    const FIN_ACK: TcpFlags = TcpFlags::FIN.and(TcpFlags::ACK);
+    const RST_ACK: TcpFlags = TcpFlags::RST.and(TcpFlags::ACK);
+    const WEIGHED: TcpFlags = SYN_ACK.and(FIN_ACK).and(TcpFlags::RST);
+    match flags.only(WEIGHED) {
+        TcpFlags::SYN => Some(Segment::Syn),
+        SYN_ACK if !flags.intersects(TcpFlags::URG) => Some(Segment::SynAck),
+        TcpFlags::ACK => Some(Segment::Ack),
+        FIN_ACK => Some(Segment::Fin),
+        TcpFlags::RST | RST_ACK if !flags.intersects(TcpFlags::URG) => Some(Segment::Rst),
+        _ => None,
+    }
+}

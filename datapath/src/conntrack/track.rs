@@ -1,0 +1,91 @@
+//! A packet of a connection goes by.
+
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::time::Duration;
+
+use super::key::Direction;
+use super::memory::{Slot, condition_of, with_generation};
+use super::state::{Condition, State, Step, TcpInvalid};
+use super::{ConnectionId, Connections};
+use crate::time::Instant;
+use crate::wire::l4::TcpFlags;
+
+/// How old the time of the last packet may be: a busy connection's line is written once in this time.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// What becomes of the packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tracked {
+    /// It is forwarded.
+    Forward,
+    /// It begins a new connection between the same ends: take this one out and decide again.
+    Reopen,
+    /// There is no such connection any more.
+    Gone,
+    /// It is dropped.
+    Invalid(TcpInvalid),
+}
+
+impl Connections {
+    /// Takes note of a packet; `flags` if it is TCP. Of an established connection this only reads, but for once a
+    /// second.
+    pub(crate) fn track(
+        &self,
+        id: ConnectionId,
+        direction: Direction,
+        flags: Option<TcpFlags>,
+        now: Instant,
+    ) -> Tracked {
+        let Some(slot) = self.memory.slot(id.slot) else { return Tracked::Gone };
+        let mut word = slot.state().load(Acquire);
+        // Ends: a lost race means that another worker changed the state, which has few before `TimeWait`.
+        loop {
+            let Some(condition) = condition_of(word, id).and_then(Condition::from_bits) else {
+                return Tracked::Gone;
+            };
+            let next = match condition.step(direction, flags) {
+                Step::Pass => return Tracked::Forward,
+                Step::Refresh => {
+                    refresh(slot, now);
+                    return Tracked::Forward;
+                }
+                Step::Reopen => return Tracked::Reopen,
+                Step::Invalid(reason) => return Tracked::Invalid(reason),
+                Step::To(next) => next,
+            };
+            // First: the new state's time begins now, whoever looks.
+            slot.set_last_seen(now.max(slot.last_seen()));
+            let next_state = next.state;
+            let next = with_generation(id.generation, next.bits());
+            match slot.state().compare_exchange_weak(word, next, AcqRel, Acquire) {
+                Ok(_) => {
+                    self.count_change(slot, condition.state, next_state);
+                    return Tracked::Forward;
+                }
+                Err(other) => word = other,
+            }
+        }
+    }
+
+    /// A connection that ends is none that its backend is busy with.
+    fn count_change(&self, slot: Slot, before: State, now: State) {
+        let Some(backend) = slot.backend() else { return };
+        match (before.is_active(), now.is_active()) {
+            (true, false) => self.active.closed(backend),
+            (false, true) => self.active.opened(backend),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    /// What was seen of it.
+    pub(crate) fn state(&self, id: ConnectionId) -> Option<State> {
+        let word = self.memory.slot(id.slot)?.state().load(Acquire);
+        condition_of(word, id).and_then(Condition::from_bits).map(|condition| condition.state)
+    }
+}
+
+fn refresh(slot: Slot, now: Instant) {
+    if now.saturating_since(slot.last_seen()) >= REFRESH {
+        slot.set_last_seen(now);
+    }
+}

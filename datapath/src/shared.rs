@@ -1,0 +1,47 @@
+//! What the switches of a process have in common: connections, whose two directions may be read by different workers,
+//! and what is counted of services.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use zerocopy::FromZeros;
+
+use crate::conntrack::Connections;
+use crate::limits::Limits;
+use crate::service::SharedServices;
+
+/// Connections of a switch that shares them with nobody.
+const ALONE: u32 = 1 << 14;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Shared {
+    pub(crate) connections: Connections,
+    pub(crate) services: Arc<SharedServices>,
+}
+
+impl Shared {
+    /// Words of memory the connections need. Whoever wants a successor to find them gives it the same memory.
+    #[must_use]
+    pub fn connection_words(limits: &Limits) -> usize {
+        Connections::words(limits)
+    }
+
+    /// With the connections that are in `memory`: none, or a predecessor's.
+    #[must_use]
+    pub fn new(memory: &'static [AtomicU64], seed: u64, limits: &Limits) -> Self {
+        let services = Arc::new(SharedServices::new(seed));
+        let connections = Connections::new(memory, seed, limits, Arc::clone(&services.active));
+        Self { connections, services }
+    }
+
+    /// For one switch without a successor. Its memory is never given back.
+    pub(crate) fn alone(seed: u64, limits: &Limits) -> Self {
+        let connections = limits.connections.min(ALONE);
+        let connection_reserve = limits.connection_reserve.min(connections / 16);
+        let limits = Limits { connections, connection_reserve, ..*limits };
+        // Zeroed by the kernel, page by page as they are used.
+        let words = <[AtomicU64]>::new_box_zeroed_with_elems(Connections::words(&limits)).unwrap_or_default();
+        Self::new(Box::leak(words), seed, &limits)
+    }
+}

@@ -1,0 +1,109 @@
+"""Both ends of the conversations that the promises about services are about.
+
+    peer.py serve NAME PROTOCOL:PORT …                   answer every line or datagram with "NAME CLIENT"
+    peer.py ask PROTOCOL ADDRESS PORT COUNT              COUNT questions, each by a socket of its own
+    peer.py talk PROTOCOL ADDRESS PORT [SOURCE_PORT]     a question by one socket for every line of input
+    peer.py pairs ADDRESS PORT COUNT                     two datagrams at once by each of COUNT sockets
+
+Every answer is printed as a line; so is an error, as "error NAME".
+"""
+
+import errno
+import socket
+import sys
+import threading
+
+PATIENCE_SECONDS = 3
+
+
+def kind(protocol):
+    return {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}[protocol]
+
+
+def serve(name, *ports):
+    for protocol, port in (port.split(":") for port in ports):
+        listener = socket.socket(socket.AF_INET, kind(protocol))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("0.0.0.0", int(port)))
+        if protocol == "tcp":
+            listener.listen(1024)
+        serve_one = {"tcp": accept, "udp": answer_datagrams}[protocol]
+        threading.Thread(target=serve_one, args=(name, listener)).start()
+    print("ready", flush=True)
+
+
+def accept(name, listener):
+    while True:
+        connection, client = listener.accept()
+        threading.Thread(target=answer_lines, args=(name, connection, client[0])).start()
+
+
+def answer_lines(name, connection, client):
+    try:
+        with connection, connection.makefile("rb") as lines:
+            for _ in lines:
+                connection.sendall(f"{name} {client}\n".encode())
+    except OSError:
+        pass  # The client's business.
+
+
+def answer_datagrams(name, listener):
+    while True:
+        _, client = listener.recvfrom(2048)
+        listener.sendto(f"{name} {client[0]}\n".encode(), client)
+
+
+def connect(protocol, address, port, source_port=0):
+    client = socket.socket(socket.AF_INET, kind(protocol))
+    client.settimeout(PATIENCE_SECONDS)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    client.bind(("0.0.0.0", int(source_port)))
+    client.connect((address, int(port)))
+    return client
+
+
+def question(client):
+    client.send(b"who\n")
+    return client.recv(2048).decode().strip() or "error EOF"
+
+
+def named(error):
+    return "error ETIMEDOUT" if isinstance(error, TimeoutError) else f"error {errno.errorcode[error.errno]}"
+
+
+def ask(protocol, address, port, count):
+    for _ in range(int(count)):
+        try:
+            with connect(protocol, address, port) as client:
+                print(question(client))
+        except OSError as error:
+            print(named(error))
+
+
+def talk(protocol, address, port, source_port=0):
+    client = connect(protocol, address, port, source_port)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        try:
+            print(question(client), flush=True)
+        except OSError as error:
+            print(named(error), flush=True)
+
+
+def pairs(address, port, count):
+    lost = 0
+    for number in range(int(count)):
+        with connect("udp", address, port) as client:
+            try:
+                client.send(b"A")
+                client.send(b"AAAA")
+                client.recv(2048)
+                client.recv(2048)
+            except OSError as error:
+                lost += 1
+                print(f"pair {number}: {named(error)}")
+    print(f"{lost} of {count} lost")
+
+
+if __name__ == "__main__":
+    {"serve": serve, "ask": ask, "talk": talk, "pairs": pairs}[sys.argv[1]](*sys.argv[2:])

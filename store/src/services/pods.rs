@@ -1,0 +1,72 @@
+//! Pods of the cluster, as far as services are about them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use protocol::link::Transport;
+use serde::{Deserialize, Serialize};
+
+use super::names::ObjectRef;
+
+/// A pod, as its node publishes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodFacts {
+    /// Its name.
+    pub object: ObjectRef,
+    /// What selectors match.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Where it runs.
+    pub node: String,
+    /// That node's zone.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// It can serve: its containers run and its probes succeed.
+    pub ready: bool,
+    /// It is being deleted.
+    #[serde(default)]
+    pub terminating: bool,
+    /// All its containers have ended for good.
+    #[serde(default)]
+    pub ended: bool,
+    /// Ports of its containers that have names.
+    #[serde(default)]
+    pub ports: Vec<NamedPort>,
+    /// For weighted schedulers.
+    #[serde(default = "one")]
+    pub weight: u16,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+/// A container port that target ports can name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedPort {
+    /// Its name.
+    pub name: String,
+    /// Its protocol.
+    pub transport: Transport,
+    /// Its number.
+    pub number: u16,
+}
+
+impl PodFacts {
+    /// The number of a named port.
+    #[must_use]
+    pub fn port(&self, name: &str, transport: Transport) -> Option<u16> {
+        self.ports
+            .iter()
+            .find(|port| port.name == name && port.transport == transport)
+            .map(|port| port.number)
+    }
+
+    /// The address services reach it at.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.addresses.iter().copied().find(IpAddr::is_ipv4)
+    }
+}

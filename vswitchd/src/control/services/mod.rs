@@ -1,0 +1,348 @@
+//! Services: what the cluster's store and this node's pods say of them, for the datapath.
+//!
+//! Three mirrors of the store (services, slices given by hand, pods of other nodes) and the pods of this node feed one
+//! table ([`store::services::Table`]), on a thread of its own ([`follow`]). What it derives goes to the switch with the
+//! next sync. On one machine the store is the node's own file; in a cluster it is etcd, and this node's pods are told there
+//! ([`publish`]). Nothing here is on a packet's way: a store that is away leaves the datapath as it is.
+
+mod exits;
+mod local;
+mod objects;
+mod probes;
+mod publish;
+mod rows;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use parking_lot::Mutex;
+use store::cluster::mirror::Change;
+use store::cluster::{ClusterStore, Embedded, Mirror, MirrorOptions, MirrorState};
+use store::services::allocate::ClusterIps;
+use store::services::write::{PODS, Pools, SERVICES, SLICES};
+use store::services::{ObjectRef, Place, PodFacts, Settings, SliceSpec, Spec, Table};
+use store::{Store, StoreError};
+
+use self::exits::Exits;
+use self::probes::Probes;
+use self::publish::Publisher;
+use super::node::Control;
+use crate::config::Config;
+
+pub(crate) use objects::{apply, delete};
+pub(crate) use rows::{document, list};
+
+/// Changes that come together are applied together; less than a client waits for its answer.
+const SETTLE: Duration = Duration::from_millis(5);
+/// Pods are looked at at least this often.
+const TICK: Duration = Duration::from_secs(1);
+/// Pods of other nodes that disappear all at once are believed to be gone after this time: their leases have ended.
+const PODS_GONE_AFTER: Duration = Duration::from_secs(10);
+/// Changes on their way from a mirror.
+const QUEUE: usize = 1024;
+
+/// See the module's text.
+pub(crate) struct Services {
+    store: Arc<dyn ClusterStore>,
+    /// Other nodes see the store as well.
+    is_shared: bool,
+    pools: Pools,
+    table: Mutex<Table>,
+    mirrors: Mirrors,
+    wake: Wake,
+    woken: Receiver<()>,
+    probes: Probes,
+    exits: Option<Exits>,
+    publisher: Mutex<Option<Publisher>>,
+    /// The store has been read at least once.
+    is_known: AtomicBool,
+}
+
+struct Mirrors {
+    services: Mirror,
+    slices: Mirror,
+    pods: Mirror,
+}
+
+impl Mirrors {
+    fn all(&self) -> [&Mirror; 3] {
+        [&self.services, &self.slices, &self.pods]
+    }
+}
+
+/// Makes the thread look again.
+#[derive(Debug, Clone)]
+pub(super) struct Wake {
+    sender: Sender<()>,
+    pods: Arc<AtomicBool>,
+}
+
+impl Wake {
+    /// Something in the store has changed.
+    fn objects(&self) {
+        match self.sender.try_send(()) {
+            // It is about to look.
+            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+        }
+    }
+
+    /// Something about this node's pods has changed.
+    fn pods(&self) {
+        self.pods.store(true, Ordering::Release);
+        self.objects();
+    }
+}
+
+impl Services {
+    /// Opens the store and begins to mirror it. `shared` is the cluster's, if there is one.
+    pub(crate) fn open(
+        config: &Config,
+        local: &Arc<Store>,
+        shared: Option<Arc<dyn ClusterStore>>,
+    ) -> anyhow::Result<Self> {
+        let is_shared = shared.is_some();
+        let store = match shared {
+            Some(store) => store,
+            None => Arc::new(Embedded::open(Arc::clone(local)).context("opening the store of services")?),
+        };
+        let (sender, woken) = bounded(1);
+        let wake = Wake { sender, pods: Arc::new(AtomicBool::new(true)) };
+        let mirror = |prefix: &str, confirm_after| {
+            let wake = wake.clone();
+            let wake: Box<dyn Fn() + Send> = Box::new(move || wake.objects());
+            let options = MirrorOptions { queue: QUEUE, confirm_after, ..MirrorOptions::new(prefix) };
+            Mirror::start(Arc::clone(&store), MirrorOptions { wake: Some(wake), ..options })
+                .context("following the store of services")
+        };
+        let mirrors = Mirrors {
+            services: mirror(SERVICES, None)?,
+            slices: mirror(SLICES, None)?,
+            pods: mirror(PODS, Some(PODS_GONE_AFTER))?,
+        };
+        let exits = Exits::start(wake.clone())
+            .map_err(|error| tracing::warn!("exits of containers are seen once a second: {error}"))
+            .ok();
+        Ok(Self {
+            is_shared,
+            pools: pools(config)?,
+            table: Mutex::new(Table::new(settings(config)?)),
+            mirrors,
+            probes: Probes::new(wake.clone()),
+            exits,
+            publisher: Mutex::default(),
+            is_known: AtomicBool::new(false),
+            store,
+            wake,
+            woken,
+        })
+    }
+
+    /// Pods of this node were made, changed or deleted.
+    pub(crate) fn on_pods_changed(&self) {
+        self.wake.pods();
+    }
+
+    /// Whether a pod's probe succeeds; true without one.
+    pub(crate) fn is_probed_ready(&self, pod: &protocol::message::PodRef, has_probe: bool) -> bool {
+        self.probes.is_ready(pod, has_probe)
+    }
+
+    /// What is wrong, for `status`.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<String> = self.table.lock().problems().map(str::to_owned).collect();
+        for (mirror, what) in [(&self.mirrors.services, "services"), (&self.mirrors.slices, "EndpointSlices")]
+        {
+            if let MirrorState::Held { missing, known, .. } = mirror.state() {
+                problems.push(format!(
+                    "{missing} of {known} {what} disappeared from the store at once; they stay in force until they come back, or until one of them is deleted, which confirms it for all"
+                ));
+            }
+        }
+        problems
+    }
+
+    /// The last word to the store: nobody is to be sent to pods of a node that stops.
+    pub(crate) fn leave(&self) {
+        drop(self.publisher.lock().take());
+    }
+}
+
+fn service_cidr(config: &Config) -> anyhow::Result<ipnet::Ipv4Net> {
+    match config.service_cidr {
+        IpNet::V4(cidr) => Ok(cidr),
+        IpNet::V6(cidr) => anyhow::bail!("configuration key \"service_cidr\": {cidr} is not an IPv4 range"),
+    }
+}
+
+fn pools(config: &Config) -> anyhow::Result<Pools> {
+    let dns = if let IpAddr::V4(dns) = config.cluster_dns { Some(dns) } else { None };
+    let cluster_ips = ClusterIps { cidr: service_cidr(config)?, dns };
+    Ok(Pools { cluster_ips, node_ports: config.services.node_ports.clone() })
+}
+
+fn settings(config: &Config) -> anyhow::Result<Settings> {
+    Ok(Settings {
+        place: Place { node: config.node.clone(), zone: config.zone.clone() },
+        service_cidr: service_cidr(config)?,
+        cluster_cidr: config.cluster_cidr,
+        external_ips: config.services.external_ips.clone(),
+        scheduler: config.services.scheduler,
+    })
+}
+
+/// What a start goes on with: the node's own store is read at once, so that the first configuration has its services.
+/// A cluster's store may be away; until it answers, a running datapath keeps what it has.
+pub(crate) fn prime(control: &Control) -> Result<(), StoreError> {
+    let services = &control.services;
+    if services.is_shared {
+        return Ok(());
+    }
+    for prefix in [SERVICES, SLICES] {
+        match services.store.list(prefix) {
+            Ok(listing) => {
+                let mut table = services.table.lock();
+                for entry in listing.entries {
+                    take(&mut table, &Change::Put(entry), control);
+                }
+            }
+            Err(error) => {
+                tracing::error!("reading services: {}", super::error::chain(&error));
+                return Ok(());
+            }
+        }
+    }
+    services.is_known.store(true, Ordering::Release);
+    refresh(control);
+    Ok(())
+}
+
+/// Keeps the datapath as the store and the pods are, until the daemon ends.
+pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
+    if control.services.is_shared {
+        let publisher = Publisher::start(control)?;
+        *control.services.publisher.lock() = Some(publisher);
+    }
+    let control = Arc::clone(control);
+    std::thread::Builder::new().name("services".to_owned()).spawn(move || {
+        loop {
+            match control.services.woken.recv_timeout(TICK) {
+                Ok(()) => std::thread::sleep(SETTLE),
+                Err(RecvTimeoutError::Timeout) => control.services.wake.pods.store(true, Ordering::Release),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // What comes from here on wakes again.
+            while control.services.woken.try_recv().is_ok() {}
+            // A daemon that stops takes its datapath along, so there is nobody to tell.
+            let Some(_inside) = control.gate.enter() else { return };
+            if refresh(&control) {
+                control.sync();
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Brings the table up to date. True if the datapath is to be told something.
+fn refresh(control: &Control) -> bool {
+    let services = &control.services;
+    let first = !services.is_known.load(Ordering::Acquire)
+        && services.mirrors.all().iter().all(|mirror| !matches!(mirror.state(), MirrorState::Stale { .. }));
+    let facts = services.wake.pods.swap(false, Ordering::AcqRel).then(|| local::facts(control));
+    let mut table = services.table.lock();
+    for mirror in services.mirrors.all() {
+        // A state is known a moment before its changes are on their way.
+        if first {
+            for entry in mirror.known().0.into_values() {
+                take(&mut table, &Change::Put(entry), control);
+            }
+        }
+        for change in mirror.changes().try_iter() {
+            take(&mut table, &change, control);
+        }
+    }
+    if first {
+        services.is_known.store(true, Ordering::Release);
+    }
+    if let Some(facts) = &facts {
+        local::put(&mut table, &control.config.node, facts);
+    }
+    table.set_node_addresses(node_addresses(control));
+    let changed = table.settle();
+    let states = Arc::clone(table.states());
+    // The switch may be waiting for a datapath; who asks for services does not wait with it.
+    drop(table);
+    let known = services.is_known.load(Ordering::Acquire);
+    if known && (changed || !control.switch.has_services()) {
+        control.switch.set_services(states);
+    }
+    if let (Some(facts), Some(publisher)) = (facts, &*services.publisher.lock()) {
+        publisher.tell(facts);
+    }
+    known && (changed || first)
+}
+
+/// Of all nodes, as far as they are known.
+fn node_addresses(control: &Control) -> BTreeSet<IpAddr> {
+    let mut all: BTreeSet<IpAddr> = control.switch.node_addresses().into_iter().collect();
+    all.insert(control.config.gateway());
+    for peer in control.peers.lock().known() {
+        all.insert(peer.spec.address.into());
+        all.extend(peer.spec.node_addresses.iter().copied());
+    }
+    all
+}
+
+/// One change of the store. What cannot be read stays as it was known.
+fn take(table: &mut Table, change: &Change, control: &Control) {
+    let problem = match change {
+        Change::Put(entry) if entry.key.starts_with(SERVICES) => {
+            serde_json::from_slice::<Service>(&entry.value).map_err(|e| e.to_string()).and_then(|service| {
+                Spec::check(&service).map(|spec| table.put_service(spec)).map_err(|e| e.to_string())
+            })
+        }
+        Change::Put(entry) if entry.key.starts_with(SLICES) => {
+            serde_json::from_slice::<EndpointSlice>(&entry.value).map_err(|e| e.to_string()).and_then(
+                |slice| {
+                    SliceSpec::check(&slice).map(|slice| table.put_slice(slice)).map_err(|e| e.to_string())
+                },
+            )
+        }
+        Change::Put(entry) => match serde_json::from_slice::<PodFacts>(&entry.value) {
+            // Of our own we know better.
+            Ok(pod) if pod.node == control.config.node => Ok(()),
+            Ok(pod) => {
+                table.put_pod(pod);
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        },
+        Change::Delete { key } => {
+            remove(table, key, control);
+            Ok(())
+        }
+    };
+    if let (Err(problem), Change::Put(entry)) = (problem, change) {
+        tracing::warn!("{}: it stays as it was known: {problem}", entry.key);
+    }
+}
+
+fn remove(table: &mut Table, key: &str, control: &Control) {
+    let object = |prefix| key.strip_prefix(prefix).and_then(ObjectRef::parse);
+    if let Some(service) = object(SERVICES) {
+        table.remove_service(&service);
+    } else if let Some(slice) = object(SLICES) {
+        table.remove_slice(&slice);
+    } else if let Some(pod) = object(PODS)
+        && table.node_of(&pod).is_some_and(|node| node != control.config.node)
+    {
+        table.remove_pod(&pod);
+    }
+}

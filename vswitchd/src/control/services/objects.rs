@@ -1,0 +1,173 @@
+//! `apply` and `delete`: manifests in, objects of the store out.
+
+use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use protocol::ObjectName;
+use protocol::message::{ApiError, Applied, ErrorCode, Kind, Outcome};
+use protocol::object::Timestamp;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use store::cluster::ClusterError;
+use store::services::write::{self, NAMESPACES, Run, SERVICES, SLICES, Stamp, WriteError, Written};
+use store::services::{Invalid, ObjectRef, Problem, SliceSpec, Spec};
+
+use super::super::error::chain;
+use super::super::node::Control;
+use super::super::pods::create::new_uid;
+
+/// Makes objects be as manifests say, one by one.
+pub(crate) fn apply(control: &Control, manifests: &[String], run: Run) -> Vec<Applied> {
+    let applied = manifests.iter().map(|text| apply_one(control, text, run)).collect();
+    control.services.wake.objects();
+    applied
+}
+
+fn apply_one(control: &Control, text: &str, run: Run) -> Applied {
+    let value: Value = match serde_json::from_str(text) {
+        Ok(value) => value,
+        Err(error) => {
+            let error = ApiError::new(ErrorCode::Invalid, format!("this is not a JSON object: {error}"));
+            return Applied { object: String::new(), outcome: Outcome::Failed(error) };
+        }
+    };
+    let word = |path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (kind, version, name) = (word("/kind"), word("/apiVersion"), word("/metadata/name"));
+    let result = match (version.as_str(), kind.as_str()) {
+        ("v1", "Service") => service(control, value, run),
+        ("discovery.k8s.io/v1", "EndpointSlice") => slice(control, value, run),
+        ("v1", "Namespace") => namespace(control, value, run),
+        _ => Err(ApiError::new(
+            ErrorCode::Invalid,
+            format!("no matches for kind \"{kind}\" in version \"{version}\""),
+        )),
+    };
+    let outcome = match result {
+        Ok(Written::Created) => Outcome::Created,
+        Ok(Written::Configured) => Outcome::Configured,
+        Ok(Written::Unchanged) => Outcome::Unchanged,
+        Err(error) => Outcome::Failed(error),
+    };
+    Applied { object: format!("{}/{name}", kind.to_ascii_lowercase()), outcome }
+}
+
+fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
+    serde_json::from_value(value).map_err(|e| ApiError::new(ErrorCode::Invalid, e.to_string()))
+}
+
+fn stamp() -> Result<Stamp, ApiError> {
+    let uid = new_uid().map_err(|e| ApiError::new(ErrorCode::Internal, format!("a new uid: {e}")))?;
+    // A random UUID's own digits.
+    let digits: String = uid.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    let seed = u64::from_str_radix(&digits, 16).unwrap_or_default();
+    Ok(Stamp { uid, now: Timestamp::now().0, seed })
+}
+
+fn service(control: &Control, value: Value, run: Run) -> Result<Written, ApiError> {
+    let services = &control.services;
+    let object: Service = typed(value)?;
+    let extra = |spec: &Spec| services.table.lock().check_service(spec);
+    write::put_service(&*services.store, &services.pools, &object, &stamp()?, &extra, run)
+        .map(|(written, _)| written)
+        .map_err(|error| refused(&error))
+}
+
+fn slice(control: &Control, value: Value, run: Run) -> Result<Written, ApiError> {
+    let services = &control.services;
+    let mut object: EndpointSlice = typed(value)?;
+    object.metadata.namespace.get_or_insert_with(|| "default".to_owned());
+    let spec = SliceSpec::check(&object).map_err(|error| refused(&error.into()))?;
+    let problems = services.table.lock().check_slice(&spec);
+    if !problems.is_empty() {
+        let name = spec.object.name.to_string();
+        return Err(refused(&Invalid { kind: "EndpointSlice", name, problems }.into()));
+    }
+    let key = format!("{SLICES}{}", spec.object);
+    write::put(&*services.store, &key, &object, &stamp()?, run)
+        .map(|(written, _)| written)
+        .map_err(|error| refused(&error))
+}
+
+fn namespace(control: &Control, value: Value, run: Run) -> Result<Written, ApiError> {
+    let mut object: Namespace = typed(value)?;
+    object.metadata.namespace = None;
+    let name = object.metadata.name.clone().unwrap_or_default();
+    if let Err(error) = name.parse::<protocol::Namespace>() {
+        let problems = vec![Problem::invalid("metadata.name", &name, error)];
+        return Err(refused(&Invalid { kind: "Namespace", name, problems }.into()));
+    }
+    let key = format!("{NAMESPACES}{name}");
+    write::put(&*control.services.store, &key, &object, &stamp()?, run)
+        .map(|(written, _)| written)
+        .map_err(|error| refused(&error))
+}
+
+/// Deletes one object.
+pub(crate) fn delete(
+    control: &Control,
+    kind: Kind,
+    namespace: &protocol::Namespace,
+    name: &ObjectName,
+    run: Run,
+) -> Result<(), ApiError> {
+    let services = &control.services;
+    let object = ObjectRef { namespace: namespace.clone(), name: name.clone() };
+    let result = match kind {
+        Kind::Services => write::delete_service(&*services.store, &object, run),
+        Kind::EndpointSlices => {
+            write::delete(&*services.store, "endpointslices", &format!("{SLICES}{object}"), run)
+        }
+        Kind::Namespaces => {
+            refuse_inhabited(control, name)?;
+            write::delete(&*services.store, "namespaces", &format!("{NAMESPACES}{name}"), run)
+        }
+        _ => {
+            return Err(ApiError::new(
+                ErrorCode::Invalid,
+                "objects of this kind cannot be deleted".to_owned(),
+            ));
+        }
+    };
+    services.wake.objects();
+    match result {
+        // Missing from the store, and held here for that: now it is said to be gone.
+        Err(WriteError::NotFound { .. }) if run == Run::Real && confirm(control, kind, &object) => Ok(()),
+        other => other.map_err(|error| refused(&error)),
+    }
+}
+
+fn confirm(control: &Control, kind: Kind, object: &ObjectRef) -> bool {
+    let mirrors = &control.services.mirrors;
+    let (mirror, prefix) = match kind {
+        Kind::Services => (&mirrors.services, SERVICES),
+        _ => (&mirrors.slices, SLICES),
+    };
+    mirror.known().0.contains_key(&format!("{prefix}{object}")) && !mirror.confirm().is_empty()
+}
+
+/// What lives in a namespace would be lost sight of.
+fn refuse_inhabited(control: &Control, name: &ObjectName) -> Result<(), ApiError> {
+    let prefix = format!("{SERVICES}{name}/");
+    let services =
+        control.services.store.list(&prefix).map_err(|error| refused(&error.into()))?.entries.len();
+    let is_inside = |pod: &protocol::message::PodRef| pod.namespace.as_str() == name.as_str();
+    let pods = control.inventory.lock().iter().filter(|(pod, _)| is_inside(pod)).count();
+    if services + pods == 0 {
+        return Ok(());
+    }
+    let text =
+        format!("namespace {name} has {services} services and {pods} pods of this node; delete them first");
+    Err(ApiError::new(ErrorCode::Conflict, text))
+}
+
+fn refused(error: &WriteError) -> ApiError {
+    let code = match error {
+        WriteError::Invalid(_) => ErrorCode::Invalid,
+        WriteError::Exhausted { .. } => ErrorCode::Exhausted,
+        WriteError::Outdated { .. } => ErrorCode::Conflict,
+        WriteError::NotFound { .. } => ErrorCode::NotFound,
+        WriteError::Contended { .. } => ErrorCode::Unavailable,
+        WriteError::Store(ClusterError::Object { .. } | ClusterError::TooLarge { .. }) => ErrorCode::Invalid,
+        WriteError::Store(_) => ErrorCode::Unavailable,
+    };
+    ApiError::new(code, chain(error))
+}
