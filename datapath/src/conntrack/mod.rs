@@ -18,7 +18,7 @@
 //! ([`memory`]), a changed state is swapped in ([`state`], [`track`]). A packet whose flow
 //! remembers the connection reads one cache line of it; of an established one it writes none, but for once a second. Whoever makes or removes a connection holds the table's lock for a bounded
 //! number of steps ([`registry`]); it looks again under the lock, so of two workers with packets of one new
-//! connection one makes it and the other is told ([`Created::Existing`]): neither packet is lost.
+//! connection one makes it and the other is told ([`create::Created::Existing`]): neither packet is lost.
 //!
 //! A connection is remembered elsewhere by [`ConnectionId`], slot and generation. When it goes, the generation is
 //! another, and whoever remembers finds out by reading one word.
@@ -177,7 +177,7 @@ impl Connections {
     /// The connection of the packet that an ICMP error quotes, and which way that packet went.
     ///
     /// Whoever sends the error saw the packet when it had been translated, so it is the *answer* to it that the
-    /// table knows. The quote is turned back into [`Self::key`] of the direction given here; the error itself
+    /// table knows. The quote is turned back into [`Self::tuple`] of the direction given here; the error itself
     /// is translated as a packet of the other direction.
     #[cfg_attr(not(test), expect(dead_code, reason = "ICMP errors of connections are not translated yet"))]
     pub(crate) fn lookup_embedded(&self, quoted: &Key) -> Option<Hit> {
