@@ -1,4 +1,4 @@
-//! Services: objects in, what the datapath balances out. Pure, except for [`write`], which keeps objects and what
+//! Services: objects in, what the datapath balances out. Pure, except for [`mod@write`], which keeps objects and what
 //! is allocated to them in a cluster's store.
 //!
 //! How it works: a Service ([`Spec`]) and an EndpointSlice ([`SliceSpec`]) are checked once. [`Table`] holds those of
