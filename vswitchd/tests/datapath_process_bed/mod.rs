@@ -3,8 +3,8 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -78,6 +78,7 @@ impl Bed {
             node_addresses: Vec::new(),
             fdb_ageing_seconds: 300,
             tunnel: None,
+            uplink: None,
         };
         ConfigDelta {
             epoch,
@@ -190,9 +191,11 @@ impl Link {
 
     /// Its datapaths panic at the first frame of `port`.
     pub(crate) fn start_crashing(bed: &Bed, port: u32) -> Self {
-        let script = bed.run_dir().join("crashing-vswitchd");
-        fs::write(&script, format!("#!/bin/sh\nexec {VSWITCHD} \"$@\" --crash-on-port {port}\n")).unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let (text, script) = (bed.run_dir().join("script"), bed.run_dir().join("crashing-vswitchd"));
+        fs::write(&text, format!("#!/bin/sh\nexec {VSWITCHD} \"$@\" --crash-on-port {port}\n")).unwrap();
+        // By a program, not by us: a file that a sibling just forked has open for writing cannot be run ("text file busy").
+        let installed = Command::new("install").args(["-m", "755"]).args([&text, &script]).status().unwrap();
+        assert!(installed.success());
         Self::try_start(bed, script, 2).unwrap()
     }
 
