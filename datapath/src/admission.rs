@@ -36,7 +36,7 @@ impl SlowPath {
                 self.admit_addresses(packet, ip)?;
                 if !self.may_use(port, peer, ip.source) {
                     return Err(match port.kind {
-                        PortKind::Pod | PortKind::Gateway => DropReason::SpoofedIp,
+                        PortKind::Pod | PortKind::Gateway | PortKind::Uplink => DropReason::SpoofedIp,
                         PortKind::Tunnel => DropReason::SourceNotOfPeer,
                     });
                 }
@@ -94,7 +94,7 @@ impl SlowPath {
                 Err(DropReason::TunnelPortProtected)
             }
             (
-                PortKind::Pod | PortKind::Gateway | PortKind::Tunnel,
+                PortKind::Pod | PortKind::Gateway | PortKind::Tunnel | PortKind::Uplink,
                 L4::Tcp { .. } | L4::Udp { .. } | L4::Icmp { .. } | L4::Headless | L4::Other,
             ) => Ok(()),
         }
@@ -113,7 +113,15 @@ impl SlowPath {
         // The routes are the one list of what belongs to whom.
         let owner = match self.routes.lookup(ip) {
             Some(Target::Peer(owner)) => Some(owner),
-            Some(Target::Port(_) | Target::Router | Target::Node | Target::Connected) | None => None,
+            Some(
+                Target::Port(_)
+                | Target::Router
+                | Target::Node
+                | Target::Connected
+                | Target::Uplink
+                | Target::Nowhere,
+            )
+            | None => None,
         };
         if port.kind == PortKind::Tunnel {
             return peer.is_some() && owner == peer;
@@ -133,7 +141,7 @@ impl SlowPath {
         match port.kind {
             // Whatever the node routes here, but not what is nobody's.
             PortKind::Gateway => !node.is_edge_of_pod_cidr(ip),
-            PortKind::Tunnel => false,
+            PortKind::Tunnel | PortKind::Uplink => false,
             PortKind::Pod => {
                 let is_remote = owner.is_some() || self.overlay.peers.by_address(ip).is_some();
                 let elsewhere = node.cluster_cidr.contains(&ip) && !node.pod_cidr.contains(&ip);
@@ -155,7 +163,7 @@ fn admit_message(port: &PortConfig, ip: &Ipv4) -> Verdict {
             Err(DropReason::IcmpRouterMessage)
         }
         (
-            PortKind::Pod | PortKind::Gateway | PortKind::Tunnel,
+            PortKind::Pod | PortKind::Gateway | PortKind::Tunnel | PortKind::Uplink,
             L4::Tcp { .. } | L4::Udp { .. } | L4::Icmp { .. } | L4::Headless | L4::Other,
         ) => Ok(()),
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use protocol::{Mac, PortId};
 
-use crate::conntrack::{ConnectionId, Connections, Direction, Key, Kind, NewConnection, Tracked};
+use crate::conntrack::{Client, ConnectionId, Connections, Direction, Key, Kind, NewConnection, Tracked};
 use crate::frame::Frame;
 use crate::limits::Limits;
 use crate::received::Received;
@@ -132,7 +132,7 @@ impl ConnectionTable {
             protocol: PROTOCOL,
             original: original(number),
             server: (Ipv4Addr::from_bits(0x0a01_0000 | number >> 8 & 0xffff), 8080),
-            client: None,
+            client: Client::Kept,
             owner: PortId(number % 8),
             kind: Kind { is_service: true, is_hairpin: false },
             backend: None,

@@ -374,7 +374,7 @@ impl Desired {
                 });
             }
             match (port.kind, gateway) {
-                (PortKind::Pod | PortKind::Tunnel, _) => {}
+                (PortKind::Pod | PortKind::Tunnel | PortKind::Uplink, _) => {}
                 (PortKind::Gateway, None) => gateway = Some(port.id),
                 (PortKind::Gateway, Some(other)) => {
                     return Err(ConfigError::SecondGateway { port: port.id, name: port.name.clone(), other });

@@ -82,6 +82,7 @@ fn node(config: &NodeConfig) -> Option<Node> {
         router_mac: config.router_mac,
         addresses: addresses.collect(),
         fdb_ageing: Duration::from_secs(config.fdb_ageing_seconds.into()),
+        uplink: config.uplink.clone(),
     })
 }
 
@@ -132,6 +133,11 @@ fn routes(desired: &Desired, node: Option<&Node>) -> Routes {
             IpNet::V6(_) => None,
         })
     });
+    // Whatever is the cluster's, but nobody's, stays inside.
+    let inside = std::iter::once(node.cluster_cidr).chain(node.service_cidr);
+    let inside = inside.map(|range| (range, Target::Nowhere));
+    let outside = node.uplink.iter().map(|_| (Ipv4Net::default(), Target::Uplink));
     // The first route for a prefix counts: the router's own address wins over the node's copy of it.
-    Routes::new(router.into_iter().chain(pods).chain(own).chain(connected).chain(peers))
+    let routes = router.into_iter().chain(pods).chain(own).chain(connected).chain(peers);
+    Routes::new(routes.chain(inside).chain(outside))
 }

@@ -119,7 +119,7 @@ impl Ports {
             match config.kind {
                 PortKind::Gateway => self.gateway = Some(config.id),
                 PortKind::Tunnel => self.tunnels.push(config.id),
-                PortKind::Pod => {}
+                PortKind::Pod | PortKind::Uplink => {}
             }
             if let Some(slot) = self.slots.get_mut(index) {
                 *slot = Some(port);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
-use protocol::link::PortConfig;
+use protocol::link::{PortConfig, UplinkConfig};
 use protocol::object::PortKind;
 use protocol::{Mac, PeerId};
 
@@ -40,6 +40,8 @@ pub(crate) struct Node {
     pub(crate) router_mac: Mac,
     pub(crate) addresses: Vec<Ipv4Addr>,
     pub(crate) fdb_ageing: Duration,
+    /// The way out of the cluster.
+    pub(crate) uplink: Option<UplinkConfig>,
 }
 
 impl Node {
@@ -119,7 +121,9 @@ impl SlowPath {
 
     /// Whether the source is a learned station, then known to be here.
     fn learn_source(&mut self, port: &PortConfig, packet: &Packet, now: Instant) -> Verdict<bool> {
-        let learns = !port.port_security && packet.source != port.mac && port.kind != PortKind::Tunnel;
+        let learns = !port.port_security
+            && packet.source != port.mac
+            && !matches!(port.kind, PortKind::Tunnel | PortKind::Uplink);
         if learns {
             let news = self.fdb.learn(packet.source, port.id, now)?;
             self.outbox.push(news, Known::Station { mac: packet.source, port: port.id });
@@ -138,7 +142,7 @@ impl SlowPath {
         if packet.destination.is_multicast() {
             let scope = match port.kind {
                 PortKind::Pod | PortKind::Gateway => Scope::Everybody,
-                PortKind::Tunnel => Scope::Pods,
+                PortKind::Tunnel | PortKind::Uplink => Scope::Pods,
             };
             return Ok(Action::Flood(Flood { scope, nobody: DropReason::NoFloodTarget }));
         }

@@ -116,7 +116,7 @@ fn attaching_plain_turns_superframes_off_and_attaching_vnet_turns_them_on_again(
         let payload = match kind {
             DeviceKind::PlainTap => 1000,
             DeviceKind::VnetTap => 4000,
-            DeviceKind::UdpTunnel => unreachable!("not a TAP"),
+            DeviceKind::UdpTunnel | DeviceKind::PacketSocket => unreachable!("not a TAP"),
         };
         assert_eq!(next_frame(&mut tap).len(), VNET_HDR_LEN + 42 + payload, "{kind:?}");
     }

@@ -138,6 +138,7 @@ fn node_config(facts: &NodeFacts) -> NodeConfig {
         node_addresses,
         fdb_ageing_seconds: facts.fdb_ageing_seconds,
         tunnel: facts.tunnel.as_ref().map(|tunnel| tunnel.config.clone()),
+        uplink: None,
     }
 }
 

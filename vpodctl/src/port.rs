@@ -127,6 +127,7 @@ const fn kind_name(kind: PortKind) -> &'static str {
         PortKind::Pod => "pod",
         PortKind::Gateway => "gateway",
         PortKind::Tunnel => "tunnel",
+        PortKind::Uplink => "uplink",
     }
 }
 

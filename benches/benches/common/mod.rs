@@ -25,6 +25,7 @@ pub(crate) fn node() -> NodeConfig {
         node_addresses: vec![],
         fdb_ageing_seconds: 300,
         tunnel: None,
+        uplink: None,
     }
 }
 

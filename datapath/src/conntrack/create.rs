@@ -25,8 +25,8 @@ pub(crate) struct NewConnection {
     pub(crate) original: Tuple,
     /// Where that goes instead.
     pub(crate) server: (Ipv4Addr, u16),
-    /// Whom it seems to come from instead; `None`: from whom it does.
-    pub(crate) client: Option<Ipv4Addr>,
+    /// Whom it seems to come from.
+    pub(crate) client: Client,
     /// Where it came in.
     pub(crate) owner: PortId,
     pub(crate) kind: Kind,
@@ -34,6 +34,17 @@ pub(crate) struct NewConnection {
     pub(crate) backend: Option<u32>,
     /// Source ports to choose from if the client's own is taken.
     pub(crate) ports: RangeInclusive<u16>,
+}
+
+/// Whom a connection seems to come from, to its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// Whom it does come from; by another port only if its own is taken.
+    Kept,
+    /// This address, of which only the table has connections; by another port only if its own is taken.
+    Address(Ipv4Addr),
+    /// This address, which the node's kernel has connections of as well: by one of the given ports.
+    Masqueraded(Ipv4Addr),
 }
 
 /// The connection there is now.
@@ -109,14 +120,21 @@ impl Connections {
     /// What the server will answer, with a source port that makes it nobody else's.
     fn reply_key(&self, new: &NewConnection, original: &Key, random: u64) -> Option<Key> {
         let with_port = |source_port| {
-            let client = new.client.unwrap_or(new.original.source);
+            let client = match new.client {
+                Client::Kept => new.original.source,
+                Client::Address(address) | Client::Masqueraded(address) => address,
+            };
             let (destination, destination_port) = new.server;
             let forward = Tuple { source: client, destination, source_port, destination_port };
             Key::new(new.protocol, &forward.reversed())
         };
         let is_free = |key: &Key| key != original && self.lookup(key).is_none();
         let own = with_port(new.original.source_port);
-        if is_free(&own) {
+        let may_keep_port = match new.client {
+            Client::Kept | Client::Address(_) => true,
+            Client::Masqueraded(_) => new.ports.contains(&new.original.source_port),
+        };
+        if may_keep_port && is_free(&own) {
             return Some(own);
         }
         candidates(new.original.source_port, new.ports.clone(), random).map(with_port).find(is_free)

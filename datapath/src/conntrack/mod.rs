@@ -70,7 +70,7 @@ use registry::Registry;
 pub(crate) use counters::ConntrackCounters;
 #[cfg(test)]
 pub(crate) use create::Created;
-pub(crate) use create::{NewConnection, Refused};
+pub(crate) use create::{Client, NewConnection, Refused};
 pub(crate) use key::{Direction, Key};
 pub(crate) use state::{State, TcpInvalid};
 pub(crate) use track::Tracked;

@@ -56,7 +56,7 @@ impl SlowPath {
         let is_here = match self.routes.lookup(arp.target_ip) {
             Some(Target::Port(_) | Target::Router | Target::Node) => true,
             Some(Target::Connected) => self.neighbors.lookup(IpAddr::V4(arp.target_ip)).is_some(),
-            Some(Target::Peer(_)) | None => false,
+            Some(Target::Peer(_) | Target::Uplink | Target::Nowhere) | None => false,
         };
         match (arp.operation, &self.node) {
             (Operation::Reply, _) => Err(DropReason::ArpUnsolicited),

@@ -38,7 +38,7 @@ impl Scope {
         // Peers are not ports; they get their copies from a budget of their own (`overlay`).
         forwards
             && match (port.kind, self) {
-                (PortKind::Tunnel, _) => false,
+                (PortKind::Tunnel | PortKind::Uplink, _) => false,
                 (PortKind::Pod, Self::Pods) | (_, Self::Everybody) => true,
                 (PortKind::Gateway, Self::Pods) => false,
                 (_, Self::LearningPorts) => !port.port_security,

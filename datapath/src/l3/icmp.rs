@@ -33,7 +33,7 @@ pub(crate) fn may_report(packet: &Packet, ip: &Ipv4) -> bool {
 pub(crate) fn envelope(node: &Node, offender_port: PortKind, packet: &Packet, ip: &Ipv4) -> Envelope {
     let from_ip: Ipv4Addr = match offender_port {
         PortKind::Pod | PortKind::Tunnel => node.gateway_ip,
-        PortKind::Gateway => ip.destination,
+        PortKind::Gateway | PortKind::Uplink => ip.destination,
     };
     Envelope { from_mac: node.router_mac, from_ip, to_mac: packet.source, to_ip: ip.source }
 }

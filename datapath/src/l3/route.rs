@@ -23,6 +23,10 @@ pub(crate) enum Target {
     Peer(PeerId),
     /// This node's Pod CIDR: a learned neighbour, or nobody.
     Connected,
+    /// Outside the cluster.
+    Uplink,
+    /// The cluster's, but nobody's: never sent outside.
+    Nowhere,
 }
 
 /// See the module.

@@ -46,7 +46,9 @@ impl SlowPath {
                 }),
                 None => Err(host_unreachable()),
             },
-            None => Err(Refusal::with_error(DropReason::NoRoute, IcmpError::NetUnreachable)),
+            Some(Target::Uplink | Target::Nowhere) | None => {
+                Err(Refusal::with_error(DropReason::NoRoute, IcmpError::NetUnreachable))
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ use std::ops::RangeInclusive;
 use protocol::link::PortConfig;
 
 use crate::action::{Action, Refusal};
-use crate::conntrack::{Direction, Hit, Key, Kind, NewConnection, Refused, TcpInvalid, Tracked};
+use crate::conntrack::{Client, Direction, Hit, Key, Kind, NewConnection, Refused, TcpInvalid, Tracked};
 use crate::l3::route::Target;
 use crate::ports::Ports;
 use crate::rewrite::Tuple;
@@ -165,7 +165,10 @@ impl SlowPath {
             protocol: key.protocol(),
             original: tuple,
             server: (chosen.address, chosen.port),
-            client: self.node.as_ref().filter(|_| is_hairpin).map(|node| node.gateway_ip),
+            client: match &self.node {
+                Some(node) if is_hairpin => Client::Address(node.gateway_ip),
+                Some(_) | None => Client::Kept,
+            },
             owner: port.id,
             kind: Kind { is_service: true, is_hairpin },
             backend: Some(chosen.slot),
@@ -186,7 +189,7 @@ impl SlowPath {
         match self.routes.lookup(ip) {
             Some(Target::Router | Target::Node) => true,
             Some(Target::Peer(id)) => self.overlay.peers.get(id).is_some_and(|peer| peer.is_node(ip)),
-            Some(Target::Port(_) | Target::Connected) | None => false,
+            Some(Target::Port(_) | Target::Connected | Target::Uplink | Target::Nowhere) | None => false,
         }
     }
 }

@@ -144,7 +144,15 @@ impl Overlay {
         let direct = self.peers.by_address(address).and_then(|id| self.peers.get(id));
         let routed = match target {
             Some(Target::Peer(id)) => self.peers.get(id).filter(|peer| peer.is_node(address)),
-            Some(Target::Port(_) | Target::Router | Target::Node | Target::Connected) | None => None,
+            Some(
+                Target::Port(_)
+                | Target::Router
+                | Target::Node
+                | Target::Connected
+                | Target::Uplink
+                | Target::Nowhere,
+            )
+            | None => None,
         };
         config.udp_port == port && is_ours
             || direct.into_iter().chain(routed).any(|peer| peer.config.udp_port == port)

@@ -154,7 +154,7 @@ impl Tap {
         match kind {
             DeviceKind::VnetTap => VnetTap::attach(options).map(Self::Vnet),
             DeviceKind::PlainTap => PlainTap::attach(options).map(Self::Plain),
-            DeviceKind::UdpTunnel => {
+            DeviceKind::UdpTunnel | DeviceKind::PacketSocket => {
                 let source = io::ErrorKind::InvalidInput.into();
                 Err(TapError::refused(&options.name, "a tunnel's sockets are no TAP", source))
             }
@@ -167,7 +167,9 @@ impl Tap {
     pub fn from_fd(kind: DeviceKind, fd: OwnedFd, offloads: Offloads) -> Self {
         match kind {
             DeviceKind::VnetTap => Self::Vnet(VnetTap::from_fd(fd, offloads)),
-            DeviceKind::PlainTap | DeviceKind::UdpTunnel => Self::Plain(PlainTap::from_fd(fd)),
+            DeviceKind::PlainTap | DeviceKind::UdpTunnel | DeviceKind::PacketSocket => {
+                Self::Plain(PlainTap::from_fd(fd))
+            }
         }
     }
 

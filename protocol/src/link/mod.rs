@@ -10,6 +10,7 @@
 //! carries an id, which its one answer repeats; events carry id 0.
 
 mod service;
+mod uplink;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -21,6 +22,7 @@ pub use service::{
     BackendChanges, BackendConfig, BackendState, Frontend, FrontendKind, Scheduler, ServiceConfig,
     TrafficPolicy, Transport,
 };
+pub use uplink::{EgressRule, Filtering, UplinkConfig};
 
 use crate::object::{
     Connection, FdbEntry, Flow, NeighborEntry, PeerHealth, PortCounters, PortKind, PortState,
@@ -28,7 +30,7 @@ use crate::object::{
 
 /// Version of this conversation. A control process that finds a datapath of another version
 /// replaces it.
-pub const LINK_VERSION: u32 = 4;
+pub const LINK_VERSION: u32 = 5;
 /// Longest message; `SOCK_SEQPACKET` keeps messages whole, and the default socket buffer is larger.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// Descriptors in one message; the kernel's `SCM_MAX_FD` is 253.
@@ -237,6 +239,8 @@ pub struct NodeConfig {
     pub fdb_ageing_seconds: u32,
     /// The way to other nodes; `None` on a node that has none.
     pub tunnel: Option<TunnelConfig>,
+    /// The way out of the cluster, by the port of kind `Uplink`; `None` on a node that has none.
+    pub uplink: Option<UplinkConfig>,
 }
 
 /// The node's end of the tunnel (VXLAN, RFC 7348). Its sockets are ports of kind `Tunnel`.
@@ -303,7 +307,7 @@ pub struct PortConfig {
     pub state: PortState,
 }
 
-/// Which back-end reads a TAP.
+/// Which back-end reads a port's descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeviceKind {
     /// `VnetTap`: frames carry a 12-byte `virtio_net_hdr_v1`, superframes pass whole.
@@ -312,6 +316,8 @@ pub enum DeviceKind {
     PlainTap,
     /// `UdpTunnel`: a UDP socket that carries VXLAN, with segmentation offload where the kernel has it.
     UdpTunnel,
+    /// `PacketSocket`: an `AF_PACKET` socket on the node's interface, with a virtio header on each frame.
+    PacketSocket,
 }
 
 /// Descriptors of a tunnel port: one socket that receives, and eight that send, each with a source port
@@ -324,7 +330,7 @@ impl DeviceKind {
     #[must_use]
     pub const fn descriptors(self) -> usize {
         match self {
-            Self::VnetTap | Self::PlainTap => 1,
+            Self::VnetTap | Self::PlainTap | Self::PacketSocket => 1,
             Self::UdpTunnel => TUNNEL_DESCRIPTORS,
         }
     }

@@ -147,6 +147,8 @@ pub enum PortKind {
     Gateway,
     /// The way to other nodes.
     Tunnel,
+    /// The node's interface to everything outside the cluster, shared with its own stack.
+    Uplink,
 }
 
 /// What the datapath knows about a peer from what passes between them.

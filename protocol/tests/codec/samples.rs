@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use protocol::link::{
-    BackendChanges, BackendConfig, BackendState, ConfigDelta, ConnectionEvents, DeviceKind, Envelope,
-    FlowEvictions, FromDatapath, Frontend, FrontendKind, NodeConfig, PeerConfig, PortConfig, Scheduler,
-    ServiceConfig, Summary, ToDatapath, TrafficPolicy, Transport, TunnelConfig,
+    BackendChanges, BackendConfig, BackendState, ConfigDelta, ConnectionEvents, DeviceKind, EgressRule,
+    Envelope, Filtering, FlowEvictions, FromDatapath, Frontend, FrontendKind, NodeConfig, PeerConfig,
+    PortConfig, Scheduler, ServiceConfig, Summary, ToDatapath, TrafficPolicy, Transport, TunnelConfig,
+    UplinkConfig,
 };
 use protocol::message::{
     AdminRequest, ApiError, Applied, ClusterStatus, CreatePod, DatapathStatus, ErrorCode, Items, Kind,
@@ -474,6 +475,20 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
             udp_port: 4789,
             underlay_mtu: 1500,
             clamp_mss: true,
+        }),
+        uplink: Some(UplinkConfig {
+            address: "192.0.2.1".parse().unwrap(),
+            subnet: "192.0.2.0/24".parse().unwrap(),
+            gateway: Some("192.0.2.254".parse().unwrap()),
+            source_ports: 61_000..=65_535,
+            node_ports: 30_000..=32_767,
+            filtering: Filtering::EndpointIndependent,
+            not_translated: vec!["198.51.100.0/24".parse().unwrap()],
+            egress: vec![EgressRule {
+                sources: vec!["10.244.0.9/32".parse().unwrap()],
+                address: "192.0.2.9".parse().unwrap(),
+            }],
+            announced: vec!["192.0.2.200".parse().unwrap()],
         }),
     };
     let peer = PeerConfig {

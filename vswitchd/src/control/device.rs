@@ -23,6 +23,7 @@ impl Held {
                 Some(Self::Tap(Tap::from_fd(config.device, fd, config.offloads)))
             }
             DeviceKind::UdpTunnel => UdpTunnel::from_fds(fds).map(Self::Tunnel),
+            DeviceKind::PacketSocket => None,
         }
     }
 

@@ -23,6 +23,7 @@ impl Bearer {
                 Some(Self::Tap(Tap::from_fd(kind, fd, config.offloads)))
             }
             DeviceKind::UdpTunnel => UdpTunnel::from_fds(fds).map(Self::Tunnel),
+            DeviceKind::PacketSocket => None,
         }
     }
 

@@ -74,7 +74,7 @@ proptest! {
             protocol,
             original,
             server: (server.0.into(), server.1),
-            client: client.map(Into::into),
+            client: client.map_or(Client::Kept, |client| Client::Address(client.into())),
             ..connection(protocol, (5, 1), (1, 80), 9)
         };
         let id = create(&table, &new);

@@ -36,6 +36,7 @@ pub(super) fn node() -> NodeConfig {
         node_addresses: vec![ip(NODE_IP)],
         fdb_ageing_seconds: 300,
         tunnel: None,
+        uplink: None,
     }
 }
 

@@ -68,6 +68,7 @@ pub(crate) fn node() -> NodeConfig {
         node_addresses: vec![ip(NODE_IP)],
         fdb_ageing_seconds: 300,
         tunnel: None,
+        uplink: None,
     }
 }
 
