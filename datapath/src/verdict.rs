@@ -178,6 +178,12 @@ drop_reasons! {
         "A TCP segment of a translated connection with flags that no sender sets together."
     TcpNoHandshake "tcp_no_handshake"
         "TCP data or acknowledgement of a translated connection before the answer to its SYN."
+    NatQuotaUsed "nat_quota_used"
+        "The pod has as many mappings to ports of the node as one pod may have; the sender got an ICMP admin-prohibited."
+    NoMapping "no_mapping"
+        "For a port of the node that is no pod's, or of a kind that no mapping lets in."
+    FilteredByMapping "filtered_by_mapping"
+        "From outside for a pod that has sent nothing to there."
     FragmentOfConnection "fragment_of_connection"
         "A fragment of a datagram that would have to be translated."
     // The way out.

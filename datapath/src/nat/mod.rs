@@ -23,6 +23,8 @@
 //! A later fragment does not say its ports, so none of a datagram that would have to be translated is let
 //! through. What is for a service address is told by that; an answer by its first fragment.
 
+mod egress;
+
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
@@ -120,6 +122,7 @@ impl SlowPath {
                 Ok(None)
             }
             Tracked::Invalid(reason) => Err(invalid(reason)),
+            Tracked::Filtered => Err(DropReason::FilteredByMapping),
         }
     }
 
@@ -224,6 +227,8 @@ fn refused(why: Refused) -> Refusal {
         Refused::TableFull => DropReason::ConnectionTableFull,
         Refused::PortShare => DropReason::ConnectionShareUsed,
         Refused::PortPoolExhausted => DropReason::NatPortsExhausted,
+        Refused::MappingShare => DropReason::NatQuotaUsed,
+        Refused::NoMapping => DropReason::NoMapping,
     }
     .into()
 }

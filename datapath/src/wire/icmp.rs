@@ -45,6 +45,8 @@ pub(crate) enum IcmpError {
         next_hop_mtu: u16,
     },
     TimeExceeded,
+    /// Communication administratively prohibited (RFC 1812 §5.2.7.1).
+    AdminProhibited,
 }
 
 impl IcmpError {
@@ -56,6 +58,7 @@ impl IcmpError {
             Self::PortUnreachable => (UNREACHABLE, 3, 0),
             Self::FragmentationNeeded { next_hop_mtu } => (UNREACHABLE, 4, next_hop_mtu),
             Self::TimeExceeded => (TIME_EXCEEDED, 0, 0),
+            Self::AdminProhibited => (UNREACHABLE, 13, 0),
         }
     }
 }
