@@ -116,7 +116,7 @@ impl Connections {
         let mappings = self.hold_mappings(registry, new, random, now)?;
         let made = self.admit_through(registry, new, original, mappings, random, now);
         if made.is_err() {
-            self.drop_mappings(registry, mappings, now);
+            self.drop_mappings(registry, mappings);
         }
         made
     }

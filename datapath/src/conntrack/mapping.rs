@@ -53,6 +53,16 @@ impl Connections {
         self.mapped(self.lookup(&Key::outside(protocol, outside))?.id, now)
     }
 
+    /// What the connection's client and server appear as, if they have mappings that it goes through.
+    pub(crate) fn outsides(&self, id: ConnectionId) -> [Option<End>; 2] {
+        let entry = self.memory.slot(id.slot).and_then(|slot| slot.read(id.generation));
+        let Some(entry) = entry else { return [None; 2] };
+        let (original, reply) = (entry.original.tuple(), entry.reply.tuple());
+        let client = entry.mappings.client.map(|_| (reply.destination, reply.destination_port));
+        let server = entry.mappings.server.map(|_| (original.destination, original.destination_port));
+        [client, server]
+    }
+
     fn mapped(&self, id: ConnectionId, now: Instant) -> Option<Mapped> {
         let slot = self.memory.slot(id.slot)?;
         let entry = slot.read(id.generation)?;
@@ -116,14 +126,14 @@ impl Connections {
         }
     }
 
-    /// The connection they were held for was not made, so one that nobody else holds is of no use.
-    pub(super) fn drop_mappings(&self, registry: &mut Registry, mappings: Mappings, now: Instant) {
+    /// The connection they were held for was not made, so one that was made for it is of no use.
+    pub(super) fn drop_mappings(&self, registry: &mut Registry, mappings: Mappings) {
         self.let_go(mappings.client, None);
         self.let_go(mappings.server, None);
         if let Some(slot) = self.mapping_slot(mappings.client)
             && let Some(id) = mappings.client
             && slot.held().load(Relaxed) == 0
-            && slot.until() <= now
+            && slot.until() <= slot.created()
         {
             registry.counters.removed += u64::from(self.take_out(registry, id));
         }

@@ -236,6 +236,11 @@ impl Connections {
         (generation == id.generation).then(|| key.tuple())
     }
 
+    /// What sort of connection it is.
+    pub(crate) fn kind(&self, id: ConnectionId) -> Option<Kind> {
+        Some(self.memory.slot(id.slot)?.read(id.generation)?.kind)
+    }
+
     /// Takes the connection out, if it is still there.
     pub(crate) fn remove(&self, id: ConnectionId) -> bool {
         let mut registry = self.registry.hold();

@@ -18,7 +18,7 @@
 //!                                        ┌────▼─────────────────────▼┐  ACK by the first  ┌───────────┐
 //!                                        │          LAST_ACK         │ ─────────────────▶ │ TIME_WAIT │
 //!                                        └───────────────────────────┘                    └───────────┘
-//!   RST in any state but TIME_WAIT (RFC 1337): RESET.   SYN of the original side in TIME_WAIT or RESET: a new connection.
+//!   RST in any state but TIME_WAIT (RFC 1337): RESET.   SYN of the original side, or outwards, in TIME_WAIT or RESET: a new connection.
 //! ```
 //!
 //! Sequence numbers are not looked at, so anything that is not plainly wrong is let pass: the ends judge it
@@ -251,7 +251,10 @@ impl Condition {
             (State::Filtered | State::Mapping, _) => Step::Filtered,
             (State::TimeWait, Rst) | (State::Reset, Rst) => Step::Pass,
             (_, Rst) => to(State::Reset),
-            (State::TimeWait | State::Reset, Syn) if is_original => Step::Reopen,
+            // Behind a mapping either side may begin.
+            (State::TimeWait | State::Reset, Syn) if is_original || self.outward.contains(direction) => {
+                Step::Reopen
+            }
             // Repeated SYNs do not prolong an opening, so it is bounded.
             (State::SynSent, Syn) => {
                 if is_original {

@@ -63,7 +63,13 @@ impl SlowPath {
             return Err(DropReason::FragmentOfConnection.into());
         }
         if !begins(ip) {
-            return Err(Refusal::unreachable(DropReason::NoConnection));
+            // Who sends in the middle of a TCP connection is told, as with services.
+            return Err(match ip.l4 {
+                L4::Tcp { .. } => Refusal::unreachable(DropReason::NoConnection),
+                L4::Udp { .. } | L4::Icmp { .. } | L4::Headless | L4::Other => {
+                    DropReason::NoConnection.into()
+                }
+            });
         }
         let inside = (tuple.source, tuple.source_port);
         let address = self.egress_address(uplink, key.protocol(), inside, now);

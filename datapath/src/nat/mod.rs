@@ -110,7 +110,13 @@ impl SlowPath {
     /// Goes on with a connection that was found, unless it has to make room for a new one.
     fn go_on(&self, hit: Hit, key: &Key, ip: &Ipv4, now: Instant) -> Verdict<Option<Hit>> {
         let connections = &self.shared.connections;
-        if !key.is_tcp() && hit.direction == Direction::Original && self.lost_its_backend(hit, key) {
+        let may_leave = !key.is_tcp()
+            && hit.direction == Direction::Original
+            && connections.kind(hit.id).is_some_and(|kind| kind.is_service);
+        let appears_as = connections.outsides(hit.id);
+        if may_leave && self.lost_its_backend(hit, key)
+            || appears_as.into_iter().flatten().any(|outside| self.has_lost(outside))
+        {
             connections.remove(hit.id);
             return Ok(None);
         }

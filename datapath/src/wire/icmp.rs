@@ -70,6 +70,29 @@ pub(crate) const fn is_query(kind: u8) -> bool {
     matches!(kind, ECHO_REPLY | ECHO_REQUEST | 9 | 10 | 13..=18 | 42 | 43)
 }
 
+/// A question of echo, or an answer.
+pub(crate) const fn is_echo(kind: u8) -> bool {
+    matches!(kind, ECHO_REQUEST | ECHO_REPLY)
+}
+
+/// Another identifier of an echo message, with the checksum updated in place.
+pub(crate) fn set_identifier(message: &mut [u8], identifier: u16) {
+    let Ok((header, _)) = EchoHeader::mut_from_prefix(message) else { return };
+    let old = header.identifier.get();
+    header.checksum = checksum::update(header.checksum.get(), old, identifier).into();
+    header.identifier = identifier.into();
+}
+
+#[derive(Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct EchoHeader {
+    kind: u8,
+    code: u8,
+    checksum: U16<BigEndian>,
+    identifier: U16<BigEndian>,
+    sequence: U16<BigEndian>,
+}
+
 #[derive(Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct IcmpHeader {
