@@ -139,11 +139,11 @@ fn udp_checksum_that_becomes_zero_is_written_as_ones() {
 }
 
 #[test]
-fn other_protocols_get_new_addresses_only() {
+fn other_protocols_and_messages_get_new_addresses_only() {
     let mut bytes = Vec::new();
     PacketBuilder::ethernet2([9; 6], [9; 6])
         .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
-        .icmpv4_echo_request(7, 1)
+        .icmpv4_raw(13, 0, [0, 7, 0, 1])
         .write(&mut bytes, b"ping")
         .unwrap();
     let (mut ip, icmp) = (ipv4(&bytes), bytes[34..].to_vec());
