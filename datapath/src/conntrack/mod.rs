@@ -58,6 +58,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
+use protocol::PortId;
 
 use crate::limits::{ConnectionIdle, Limits};
 use crate::rewrite::{Translation, Tuple};
@@ -220,6 +221,11 @@ impl Connections {
     pub(crate) fn tuple(&self, id: ConnectionId, direction: Direction) -> Option<Tuple> {
         let (generation, key) = self.memory.slot(id.slot)?.key(direction)?;
         (generation == id.generation).then(|| key.tuple())
+    }
+
+    /// The port its first packet came in by, in whose share it counts; `None` if it is gone.
+    pub(crate) fn owner(&self, id: ConnectionId) -> Option<PortId> {
+        self.memory.slot(id.slot)?.read(id.generation).map(|entry| entry.owner)
     }
 
     /// Takes the connection out, if it is still there.

@@ -23,6 +23,8 @@
 //! A later fragment does not say its ports, so none of a datagram that would have to be translated is let
 //! through. What is for a service address is told by that; an answer by its first fragment.
 
+mod outside;
+
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
@@ -34,14 +36,15 @@ use crate::l3::route::Target;
 use crate::ports::Ports;
 use crate::rewrite::Tuple;
 use crate::service::{FrontendHit, NoBackend, Origin};
-use crate::slow_path::SlowPath;
+use crate::slow_path::{Node, SlowPath};
 use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::Packet;
 use crate::wire::ipv4::{Fragment, Ipv4};
 use crate::wire::l4::{L4, TcpFlags};
 
-/// Source ports for connections that cannot keep their client's: those that the node's kernel does not use.
+/// Source ports for connections that cannot keep their client's, where there is no uplink to say which: those that the node's kernel does
+/// not use.
 const SOURCE_PORTS: RangeInclusive<u16> = 61_000..=65_535;
 
 impl SlowPath {
@@ -81,10 +84,19 @@ impl SlowPath {
         let to = translation.ok_or(DropReason::NoConnection)?.to();
         let mut translated = *ip;
         (translated.source, translated.destination) = (to.source, to.destination);
-        match self.route(ports, port, &translated)? {
+        let leads_outside =
+            self.answers_outside(hit) || self.routes.lookup(translated.destination) == Some(Target::Uplink);
+        let action = if leads_outside {
+            self.route_connection_outside(port, &translated, hit.direction)?
+        } else {
+            self.route(ports, port, &translated)?
+        };
+        match action {
             Action::Forward { forward, cacheable } => {
                 Ok(Action::Forward { forward: forward.of_connection(hit), cacheable })
             }
+            // Comes here again when the next hop is known.
+            Action::Resolve { next_hop } => Ok(Action::Resolve { next_hop }),
             // Nobody's address that a connection could lead to.
             Action::Flood(_) | Action::AnswerArp { .. } | Action::AnswerEcho { .. } => {
                 Err(DropReason::NoNeighbor.into())
@@ -167,15 +179,30 @@ impl SlowPath {
             server: (chosen.address, chosen.port),
             client: match &self.node {
                 Some(node) if is_hairpin => Client::Address(node.gateway_ip),
-                Some(_) | None => Client::Kept,
+                Some(node) => self.client_of_backend(node, chosen.address),
+                None => Client::Kept,
             },
             owner: port.id,
             kind: Kind { is_service: true, is_hairpin },
             backend: Some(chosen.slot),
-            ports: SOURCE_PORTS,
+            ports: self.source_ports(),
         };
         let created = self.shared.connections.create(&new, now).map_err(refused)?;
         Ok(Some(created.hit()))
+    }
+
+    /// Whom a client inside seems to be: itself, but to a backend outside the cluster.
+    fn client_of_backend(&self, node: &Node, backend: Ipv4Addr) -> Client {
+        match (self.routes.lookup(backend), &node.uplink) {
+            (Some(Target::Uplink), Some(uplink)) => Client::Masqueraded(uplink.address),
+            (_, _) => Client::Kept,
+        }
+    }
+
+    /// Ports that the switch alone makes connections from.
+    fn source_ports(&self) -> RangeInclusive<u16> {
+        let uplink = self.node.as_ref().and_then(|node| node.uplink.as_ref());
+        uplink.map_or(SOURCE_PORTS, |uplink| uplink.source_ports.clone())
     }
 
     fn frontend(&self, key: &Key) -> Option<FrontendHit> {
