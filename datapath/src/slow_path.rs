@@ -25,6 +25,7 @@ use crate::replication::{Known, Outbox};
 use crate::service::{Rng, Services};
 use crate::shared::Shared;
 use crate::time::Instant;
+use crate::uplink::Uplink;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ipv4::Ipv4;
 use crate::wire::{Body, Packet};
@@ -69,6 +70,7 @@ pub(crate) struct SlowPath {
     pub(crate) shared: Arc<Shared>,
     pub(crate) rng: Rng,
     pub(crate) overlay: Overlay,
+    pub(crate) uplink: Uplink,
     /// What the other workers are to be told.
     pub(crate) outbox: Outbox,
 }
@@ -85,6 +87,7 @@ impl SlowPath {
             // Workers choose apart.
             rng: Rng::new(seed.wrapping_add(worker.into())),
             overlay: Overlay::new(seed, worker, limits),
+            uplink: Uplink::new(seed, worker),
             outbox,
         }
     }
@@ -98,6 +101,9 @@ impl SlowPath {
         packet: &Packet,
         now: Instant,
     ) -> Result<Action, Refusal> {
+        if port.kind == PortKind::Uplink {
+            return self.decide_outside(ports, port, packet, now);
+        }
         self.admit(port, peer, packet)?;
         let source_is_learned = self.learn_source(port, packet, now)?;
         let action = match &packet.body {
@@ -115,7 +121,8 @@ impl SlowPath {
             Action::Forward { .. }
             | Action::Flood(_)
             | Action::AnswerArp { .. }
-            | Action::AnswerEcho { .. } => action,
+            | Action::AnswerEcho { .. }
+            | Action::Resolve { .. } => action,
         })
     }
 
@@ -155,7 +162,8 @@ impl SlowPath {
                 Action::Forward { .. }
                 | Action::Flood(_)
                 | Action::AnswerArp { .. }
-                | Action::AnswerEcho { .. } => Ok(action),
+                | Action::AnswerEcho { .. }
+                | Action::Resolve { .. } => Ok(action),
             }),
             Some(Station::Static(to) | Station::Learned(to)) if to == port.id => {
                 Err(DropReason::Hairpin.into())

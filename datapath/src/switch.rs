@@ -38,6 +38,7 @@ use crate::shared::Shared;
 use crate::slow_path::SlowPath;
 use crate::sweep::Sweep;
 use crate::time::Instant;
+use crate::uplink::held::Held;
 use crate::verdict::{DropReason, Verdict};
 use crate::window::{Seen, WINDOW, Window};
 use crate::wire::icmp::{IcmpError, answer_echo, write_error};
@@ -75,6 +76,16 @@ pub struct Switch {
     /// Frames that were written as part of another.
     pub(crate) merged: u64,
     pub(crate) sweep: Sweep,
+    /// Frames that wait for a next hop's MAC.
+    pub(crate) held: Held,
+}
+
+/// What became of a frame that was not dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Forwarded,
+    /// It waits, and is counted when it is known what becomes of it.
+    Held,
 }
 
 impl Switch {
@@ -102,6 +113,7 @@ impl Switch {
             window: Window::new(),
             merged: 0,
             sweep: Sweep::default(),
+            held: Held::default(),
         }
     }
 
@@ -115,13 +127,15 @@ impl Switch {
             let mut rest = (frames, window.seen());
             while let ([(ingress, frame), frames @ ..], [seen, others @ ..]) = rest {
                 let burst = self.gather(frame, seen, frames, others);
-                let verdict = self.act(*ingress, frame, seen, burst, now, egress);
-                self.account(*ingress, seen.packets, seen.bytes, verdict);
+                let fate = self.act(*ingress, frame, seen, burst, now, egress);
                 // What was merged shares the verdict.
                 let merged = burst.frames - 1;
+                let (mut packets, mut bytes) = (seen.packets, seen.bytes);
                 for other in others.iter().take(merged) {
-                    self.account(*ingress, other.packets, other.bytes, verdict);
+                    packets += other.packets;
+                    bytes += other.bytes;
                 }
+                self.settle(*ingress, packets, bytes, fate);
                 self.merged += merged as u64;
                 rest = (
                     frames.get_mut(merged..).unwrap_or_default(),
@@ -134,7 +148,7 @@ impl Switch {
     }
 
     /// What the flow table says, or the slow path; carried out.
-    fn act(
+    pub(crate) fn act(
         &mut self,
         ingress: PortId,
         frame: &mut Frame,
@@ -142,7 +156,7 @@ impl Switch {
         burst: Burst,
         now: Instant,
         egress: &mut impl Egress,
-    ) -> Verdict {
+    ) -> Verdict<Fate> {
         let received = seen.received.as_mut().map_err(|reason| *reason)?;
         let probe = seen.probe.as_ref();
         let (flow, action) = match self.recall(probe, received, now)? {
@@ -152,13 +166,25 @@ impl Switch {
                 Err(refusal) => return self.report(refusal, ingress, frame, received, now, egress),
             },
         };
+        if let Action::Resolve { next_hop } = action {
+            return self.hold(next_hop, ingress, frame, seen, burst, now);
+        }
         if let Err(refusal) = self.carry_out(action, ingress, frame, received, now, egress) {
             return self.report(refusal, ingress, frame, received, now, egress);
         }
         if let Some(flow) = flow {
             self.flows.count(flow, burst, now);
         }
-        Ok(())
+        Ok(Fate::Forwarded)
+    }
+
+    /// Counts what became of packets, or leaves that to when it is known.
+    pub(crate) fn settle(&mut self, ingress: PortId, packets: u64, bytes: usize, fate: Verdict<Fate>) {
+        match fate {
+            Ok(Fate::Forwarded) => self.account(ingress, packets, bytes, Ok(())),
+            Ok(Fate::Held) => self.held.count_last(packets, bytes),
+            Err(reason) => self.account(ingress, packets, bytes, Err(reason)),
+        }
     }
 
     /// What the flow table knows, and the flow's connection allows.
@@ -239,6 +265,8 @@ impl Switch {
                 answer_echo(frame.ethernet_mut(), mac);
                 self.forward(answer, frame, received, egress)
             }
+            // Is held before it comes here.
+            Action::Resolve { .. } => Err(DropReason::NextHopUnresolved.into()),
         }
     }
 
@@ -328,8 +356,8 @@ impl Switch {
         verdict
     }
 
-    /// Tells the sender, if there is something to tell and it may be told, and gives the verdict.
-    fn report(
+    /// Tells the sender, if there is something to tell and it may be told, and gives the verdict, which is to drop it.
+    pub(crate) fn report(
         &mut self,
         refusal: Refusal,
         ingress: PortId,
@@ -337,7 +365,7 @@ impl Switch {
         received: &Received,
         now: Instant,
         egress: &mut impl Egress,
-    ) -> Verdict {
+    ) -> Verdict<Fate> {
         if let Some(error) = refusal.error
             && let Body::Ipv4(ip) = &received.packet.body
             && let Some(node) = &self.slow_path.node
@@ -345,7 +373,7 @@ impl Switch {
             && icmp::may_report(&received.packet, ip)
             && port.icmp_errors.take(now)
         {
-            let envelope = icmp::envelope(node, port.config.kind, &received.packet, ip);
+            let envelope = icmp::envelope(node, &port.config, &received.packet, ip);
             let offender = frame.ethernet().get(ETHERNET_HDR_LEN..).unwrap_or_default();
             let buffer = &mut self.output.error;
             let written = match (error, ip.l4) {
@@ -403,7 +431,7 @@ impl Switch {
     /// nothing was.
     pub fn commit(&mut self, now: Instant) {
         if let Some(next) = self.staged.take() {
-            self.install(next, self.epoch + 1);
+            self.install(next, self.epoch + 1, now);
             self.slow_path.overlay.schedule_rounds(now);
             self.schedule_sweep(now);
         }
