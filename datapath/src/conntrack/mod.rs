@@ -73,6 +73,8 @@ use index::Index;
 use lock::Lock;
 use memory::{Entry, Memory, condition_of};
 use registry::Registry;
+#[cfg(test)]
+use state::State;
 use state::{Condition, IdleTimes};
 
 pub(crate) use counters::ConntrackCounters;
@@ -81,7 +83,7 @@ pub(crate) use create::Created;
 pub(crate) use create::{Client, NewConnection, Refused};
 pub(crate) use key::{Direction, Key};
 pub(crate) use mapping::{End, Mapped};
-pub(crate) use state::{State, TcpInvalid};
+pub(crate) use state::TcpInvalid;
 pub(crate) use track::Tracked;
 
 /// Slots are numbered with 31 bits, and everything is counted in 32.

@@ -181,7 +181,13 @@ impl SlowPath {
     }
 
     /// What a pod's address and port appear as: as ever, if they have a mapping to an address that still is the switch's.
-    pub(super) fn egress_address(&self, uplink: &UplinkConfig, protocol: u8, inside: End, now: Instant) -> Ipv4Addr {
+    pub(super) fn egress_address(
+        &self,
+        uplink: &UplinkConfig,
+        protocol: u8,
+        inside: End,
+        now: Instant,
+    ) -> Ipv4Addr {
         let connections = &self.shared.connections;
         if let Some(mapped) = connections.mapping_of(protocol, inside, now)
             && self.has_lost(mapped.outside)

@@ -11,6 +11,12 @@ mod forwarding;
 mod icmp_errors;
 mod keep_alive;
 mod learning;
+mod nat_bed;
+mod nat_icmp;
+mod nat_limits;
+mod nat_model;
+mod nat_tcp;
+mod nat_udp;
 mod offload;
 mod replication;
 mod robustness;
@@ -26,7 +32,7 @@ mod uplink_services;
 /// "Every drop has a name, a counter and a test": the last of the three.
 #[test]
 fn every_drop_reason_is_provoked_by_a_test() {
-    const SOURCES: [&str; 13] = [
+    const SOURCES: [&str; 15] = [
         include_str!("admission.rs"),
         include_str!("arp.rs"),
         include_str!("configuration.rs"),
@@ -34,6 +40,8 @@ fn every_drop_reason_is_provoked_by_a_test() {
         include_str!("forwarding.rs"),
         include_str!("icmp_errors.rs"),
         include_str!("learning.rs"),
+        include_str!("nat_limits.rs"),
+        include_str!("nat_udp.rs"),
         include_str!("offload.rs"),
         include_str!("robustness.rs"),
         include_str!("services.rs"),
