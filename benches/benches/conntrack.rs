@@ -96,7 +96,7 @@ fn longest_sweep(_: &mut Criterion) {
         let (mut longest, mut calls, begin) = (Duration::ZERO, 0, Clock::now());
         loop {
             let call = Clock::now();
-            let is_finished = table.expire(now, limits.sweep_entries);
+            let is_finished = table.expire(now, limits.sweep_connections);
             longest = longest.max(call.elapsed());
             calls += 1;
             if is_finished {

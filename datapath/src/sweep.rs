@@ -37,7 +37,7 @@ impl Switch {
         let budget = self.limits.sweep_entries;
         let finished = [
             // All workers do, each going on where another stopped.
-            self.slow_path.shared.connections.expire(now, budget),
+            self.slow_path.shared.connections.expire(now, self.limits.sweep_connections),
             self.flows.expire(now, budget),
             self.slow_path.fdb.expire(now, ageing, budget),
             self.slow_path.neighbors.expire(now, ageing, budget),

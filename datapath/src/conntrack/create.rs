@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering::Acquire;
 
 use protocol::PortId;
 
+use super::entry::{Entry, Mappings};
 use super::key::{Direction, Key};
-use super::memory::{Entry, Mappings, condition_of};
+use super::memory::condition_of;
 use super::registry::Registry;
 use super::source_ports::candidates;
 use super::state::{Condition, State};

@@ -21,8 +21,9 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::create::{Client, NewConnection, Refused};
+use super::entry::{Entry, Mappings};
 use super::key::{Direction, Key};
-use super::memory::{Entry, Mappings, Slot};
+use super::memory::Slot;
 use super::registry::Registry;
 use super::source_ports::candidates;
 use super::state::{Condition, Outward, State};

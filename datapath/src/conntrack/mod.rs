@@ -43,6 +43,7 @@
 
 mod counters;
 mod create;
+mod entry;
 mod index;
 mod key;
 mod lock;
@@ -69,9 +70,10 @@ use protocol::PortId;
 use crate::limits::Limits;
 use crate::rewrite::{Translation, Tuple};
 use crate::service::ActiveConnections;
+use entry::Entry;
 use index::Index;
 use lock::Lock;
-use memory::{Entry, Memory, condition_of};
+use memory::{Memory, condition_of};
 use registry::Registry;
 #[cfg(test)]
 use state::State;

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering::Acquire;
 
-use super::memory::{Entry, Mappings, Slot, condition_of};
+use super::entry::{Entry, Mappings};
+use super::memory::{Slot, condition_of};
 use super::registry::Registry;
 use super::state::{Condition, Outward, State};
 use super::{ConnectionId, Connections};

@@ -7,9 +7,10 @@ use std::time::Duration;
 use protocol::PortId;
 use protocol::object::{ConnTuple, Connection};
 
+use super::entry::Entry;
 #[cfg(test)]
 use super::key::Key;
-use super::memory::{Entry, condition_of};
+use super::memory::condition_of;
 use super::state::Condition;
 use super::{ConnectionId, Connections};
 use crate::rewrite::Tuple;
