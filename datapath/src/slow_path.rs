@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
+use protocol::Mac;
 use protocol::link::{PortConfig, UplinkConfig};
 use protocol::object::PortKind;
-use protocol::{Mac, PeerId};
 
 use crate::action::{Action, Forward, Refusal};
+use crate::frame::Frame;
 use crate::l2::fdb::{Fdb, Station};
 use crate::l2::flood::{Flood, Scope};
 use crate::l2::neighbor::Neighbors;
@@ -89,22 +90,26 @@ impl SlowPath {
         }
     }
 
-    /// What to do with a frame from `port`, behind which `peer` sent it if it is a tunnel.
+    /// What to do with a frame from `port` that says `packet`.
     pub(crate) fn decide(
         &mut self,
         ports: &Ports,
         port: &PortConfig,
-        peer: Option<PeerId>,
+        frame: &Frame,
         packet: &Packet,
         now: Instant,
     ) -> Result<Action, Refusal> {
+        let peer = frame.peer();
         self.admit(port, peer, packet)?;
         let source_is_learned = self.learn_source(port, packet, now)?;
         let action = match &packet.body {
             Body::Arp(arp) => self.resolve(port, peer, packet, arp, now)?,
-            Body::Ipv4(ip) => match self.connect(port, packet, ip, now)? {
-                Some(hit) => self.route_translated(ports, port, ip, hit)?,
-                None => self.switch(ports, port, packet, ip)?,
+            Body::Ipv4(ip) => match self.forward_error(ports, port, packet, ip, frame.ethernet())? {
+                Some(action) => action,
+                None => match self.connect(port, packet, ip, now)? {
+                    Some(hit) => self.route_translated(ports, port, ip, hit)?,
+                    None => self.switch(ports, port, packet, ip)?,
+                },
             },
         };
         Ok(match action {
@@ -113,6 +118,7 @@ impl SlowPath {
                 Action::Forward { forward, cacheable: false }
             }
             Action::Forward { .. }
+            | Action::ForwardError(_)
             | Action::Flood(_)
             | Action::AnswerArp { .. }
             | Action::AnswerEcho { .. } => action,
@@ -153,6 +159,7 @@ impl SlowPath {
                     Err(DropReason::Hairpin.into())
                 }
                 Action::Forward { .. }
+                | Action::ForwardError(_)
                 | Action::Flood(_)
                 | Action::AnswerArp { .. }
                 | Action::AnswerEcho { .. } => Ok(action),

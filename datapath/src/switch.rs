@@ -147,7 +147,7 @@ impl Switch {
         let probe = seen.probe.as_ref();
         let (flow, action) = match self.recall(probe, received, now)? {
             Some((flow, forward)) => (Some(flow), Action::Forward { forward, cacheable: false }),
-            None => match self.decide(ingress, frame.peer(), probe, received, now) {
+            None => match self.decide(ingress, frame, probe, received, now) {
                 Ok(decided) => decided,
                 Err(refusal) => return self.report(refusal, ingress, frame, received, now, egress),
             },
@@ -192,13 +192,13 @@ impl Switch {
     fn decide(
         &mut self,
         ingress: PortId,
-        peer: Option<PeerId>,
+        frame: &Frame,
         probe: Option<&Probe>,
         received: &Received,
         now: Instant,
     ) -> Result<(Option<FlowId>, Action), Refusal> {
         let port = self.ports.get(ingress).ok_or(DropReason::PortDetached)?;
-        let action = self.slow_path.decide(&self.ports, &port.config, peer, &received.packet, now)?;
+        let action = self.slow_path.decide(&self.ports, &port.config, frame, &received.packet, now)?;
         let flow = match (probe, action) {
             (Some(probe), Action::Forward { forward, cacheable: true }) => {
                 self.flows.insert(probe, forward, now)
@@ -229,6 +229,10 @@ impl Switch {
         let answer = self.way_back(ingress, frame.peer());
         match action {
             Action::Forward { forward, .. } => self.forward(forward, frame, received, egress),
+            Action::ForwardError(forward) => {
+                let forward = self.translate_error(forward, frame, received)?;
+                self.forward(forward, frame, received, egress)
+            }
             Action::Flood(flood) => Ok(self.flood(flood, ingress, frame, received, now, egress)?),
             Action::AnswerArp { request, mac } => {
                 arp::answer(frame.ethernet_mut(), &request, mac);

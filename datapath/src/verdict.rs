@@ -180,6 +180,10 @@ drop_reasons! {
         "TCP data or acknowledgement of a translated connection before the answer to its SYN."
     FragmentOfConnection "fragment_of_connection"
         "A fragment of a datagram that would have to be translated."
+    IcmpErrorInvalid "icmp_error_invalid"
+        "An ICMP error about a translated packet that is damaged, or not for who sent the packet it quotes."
+    IcmpErrorUnrelated "icmp_error_unrelated"
+        "An ICMP error for a service's address about a packet of no connection that the switch knows."
     // The way out.
     EgressClosed "egress_closed"
         "The destination port does not forward (yet)."

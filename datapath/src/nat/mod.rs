@@ -23,6 +23,9 @@
 //! A later fragment does not say its ports, so none of a datagram that would have to be translated is let
 //! through. What is for a service address is told by that; an answer by its first fragment.
 
+mod errors;
+mod quote;
+
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
@@ -86,9 +89,10 @@ impl SlowPath {
                 Ok(Action::Forward { forward: forward.of_connection(hit), cacheable })
             }
             // Nobody's address that a connection could lead to.
-            Action::Flood(_) | Action::AnswerArp { .. } | Action::AnswerEcho { .. } => {
-                Err(DropReason::NoNeighbor.into())
-            }
+            Action::ForwardError(_)
+            | Action::Flood(_)
+            | Action::AnswerArp { .. }
+            | Action::AnswerEcho { .. } => Err(DropReason::NoNeighbor.into()),
         }
     }
 

@@ -6,6 +6,7 @@ mod arp;
 mod bursts;
 mod common;
 mod configuration;
+mod connection_errors;
 mod flows;
 mod forwarding;
 mod icmp_errors;
@@ -21,10 +22,11 @@ mod tunnel_robustness;
 /// "Every drop has a name, a counter and a test": the last of the three.
 #[test]
 fn every_drop_reason_is_provoked_by_a_test() {
-    const SOURCES: [&str; 11] = [
+    const SOURCES: [&str; 12] = [
         include_str!("admission.rs"),
         include_str!("arp.rs"),
         include_str!("configuration.rs"),
+        include_str!("connection_errors.rs"),
         include_str!("flows.rs"),
         include_str!("forwarding.rs"),
         include_str!("icmp_errors.rs"),
