@@ -19,6 +19,8 @@ pub(crate) enum Action {
     Forward { forward: Forward, cacheable: bool },
     /// One port gets it: an ICMP error about a packet of the connection.
     ForwardError(Forward),
+    /// It waits for the first fragment of its datagram.
+    Hold,
     /// Several ports get it.
     Flood(Flood),
     /// Back it goes as the reply that `mac` has the address asked for.

@@ -20,6 +20,7 @@ use crate::l2::flood::{Flood, Scope};
 use crate::l2::neighbor::Neighbors;
 use crate::l3::route::Routes;
 use crate::limits::Limits;
+use crate::nat::fragments::Fragments;
 use crate::overlay::Overlay;
 use crate::ports::Ports;
 use crate::replication::{Known, Outbox};
@@ -69,6 +70,7 @@ pub(crate) struct SlowPath {
     /// What all workers know of connections and services.
     pub(crate) shared: Arc<Shared>,
     pub(crate) rng: Rng,
+    pub(crate) fragments: Fragments,
     pub(crate) overlay: Overlay,
     /// What the other workers are to be told.
     pub(crate) outbox: Outbox,
@@ -85,6 +87,7 @@ impl SlowPath {
             shared,
             // Workers choose apart.
             rng: Rng::new(seed.wrapping_add(worker.into())),
+            fragments: Fragments::new(seed),
             overlay: Overlay::new(seed, worker, limits),
             outbox,
         }
@@ -104,13 +107,7 @@ impl SlowPath {
         let source_is_learned = self.learn_source(port, packet, now)?;
         let action = match &packet.body {
             Body::Arp(arp) => self.resolve(port, peer, packet, arp, now)?,
-            Body::Ipv4(ip) => match self.forward_error(ports, port, packet, ip, frame.ethernet())? {
-                Some(action) => action,
-                None => match self.connect(port, packet, ip, now)? {
-                    Some(hit) => self.route_translated(ports, port, ip, hit)?,
-                    None => self.switch(ports, port, packet, ip)?,
-                },
-            },
+            Body::Ipv4(ip) => self.translate_or_switch(ports, port, frame, packet, ip, now)?,
         };
         Ok(match action {
             // Every frame of a learned station must come here, to keep its entry young.
@@ -119,6 +116,7 @@ impl SlowPath {
             }
             Action::Forward { .. }
             | Action::ForwardError(_)
+            | Action::Hold
             | Action::Flood(_)
             | Action::AnswerArp { .. }
             | Action::AnswerEcho { .. } => action,
@@ -138,7 +136,7 @@ impl SlowPath {
     }
 
     /// Layer 2: by destination MAC; the router's leads to layer 3.
-    fn switch(
+    pub(crate) fn switch(
         &self,
         ports: &Ports,
         port: &PortConfig,
@@ -160,6 +158,7 @@ impl SlowPath {
                 }
                 Action::Forward { .. }
                 | Action::ForwardError(_)
+                | Action::Hold
                 | Action::Flood(_)
                 | Action::AnswerArp { .. }
                 | Action::AnswerEcho { .. } => Ok(action),

@@ -63,6 +63,7 @@ impl SlowPath {
         match self.route(ports, port, &translated)? {
             Action::Forward { forward, .. } => Ok(Some(Action::ForwardError(forward.of_connection(hit)))),
             Action::ForwardError(_)
+            | Action::Hold
             | Action::Flood(_)
             | Action::AnswerArp { .. }
             | Action::AnswerEcho { .. } => Err(DropReason::NoNeighbor.into()),

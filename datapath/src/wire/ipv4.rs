@@ -25,6 +25,8 @@ pub(crate) struct Ipv4 {
     pub(crate) ttl: u8,
     header_len: u8,
     total_len: u16,
+    /// The same in all fragments of a datagram.
+    pub(crate) identification: u16,
     pub(crate) fragment: Fragment,
     pub(crate) options: Options,
     pub(crate) l4: L4,
@@ -66,6 +68,7 @@ impl Ipv4 {
             ttl: header.ttl(),
             header_len,
             total_len,
+            identification: header.identification(),
             fragment,
             options: options(header.options()),
             l4: L4::parse(header.protocol(), body, fragment)?,
