@@ -55,6 +55,7 @@ impl Switch {
         self.slow_path.outbox.clear();
         for id in ports.keys() {
             self.slow_path.neighbors.reserve(*id);
+            self.slow_path.fragments.reserve(*id);
             self.flows.reserve(*id);
         }
     }

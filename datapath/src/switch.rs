@@ -59,6 +59,14 @@ pub struct SwitchOptions {
     pub worker: u32,
 }
 
+/// What became of a frame that was not dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Done {
+    Forwarded,
+    /// It is decided, and counted, later.
+    Waits,
+}
+
 /// One switch, owned by one worker.
 #[derive(Debug)]
 pub struct Switch {
@@ -115,12 +123,16 @@ impl Switch {
             let mut rest = (frames, window.seen());
             while let ([(ingress, frame), frames @ ..], [seen, others @ ..]) = rest {
                 let burst = self.gather(frame, seen, frames, others);
-                let verdict = self.act(*ingress, frame, seen, burst, now, egress);
-                self.account(*ingress, seen.packets, seen.bytes, verdict);
+                let done = self.act(*ingress, frame, seen, burst, now, egress);
+                self.account_done(*ingress, seen, done);
                 // What was merged shares the verdict.
                 let merged = burst.frames - 1;
                 for other in others.iter().take(merged) {
-                    self.account(*ingress, other.packets, other.bytes, verdict);
+                    self.account_done(*ingress, other, done);
+                }
+                // Fragments have no flow.
+                if seen.probe.is_none() {
+                    self.release_fragments(now, egress);
                 }
                 self.merged += merged as u64;
                 rest = (
@@ -134,7 +146,7 @@ impl Switch {
     }
 
     /// What the flow table says, or the slow path; carried out.
-    fn act(
+    pub(crate) fn act(
         &mut self,
         ingress: PortId,
         frame: &mut Frame,
@@ -142,23 +154,26 @@ impl Switch {
         burst: Burst,
         now: Instant,
         egress: &mut impl Egress,
-    ) -> Verdict {
+    ) -> Verdict<Done> {
         let received = seen.received.as_mut().map_err(|reason| *reason)?;
         let probe = seen.probe.as_ref();
         let (flow, action) = match self.recall(probe, received, now)? {
             Some((flow, forward)) => (Some(flow), Action::Forward { forward, cacheable: false }),
-            None => match self.decide(ingress, frame.peer(), probe, received, now) {
+            None => match self.decide(ingress, frame, probe, received, now) {
                 Ok(decided) => decided,
-                Err(refusal) => return self.report(refusal, ingress, frame, received, now, egress),
+                Err(refusal) => return Err(self.report(refusal, ingress, frame, received, now, egress)),
             },
         };
+        if let Action::Hold = action {
+            return self.hold(ingress, frame, received, now);
+        }
         if let Err(refusal) = self.carry_out(action, ingress, frame, received, now, egress) {
-            return self.report(refusal, ingress, frame, received, now, egress);
+            return Err(self.report(refusal, ingress, frame, received, now, egress));
         }
         if let Some(flow) = flow {
             self.flows.count(flow, burst, now);
         }
-        Ok(())
+        Ok(Done::Forwarded)
     }
 
     /// What the flow table knows, and the flow's connection allows.
@@ -192,13 +207,13 @@ impl Switch {
     fn decide(
         &mut self,
         ingress: PortId,
-        peer: Option<PeerId>,
+        frame: &Frame,
         probe: Option<&Probe>,
         received: &Received,
         now: Instant,
     ) -> Result<(Option<FlowId>, Action), Refusal> {
         let port = self.ports.get(ingress).ok_or(DropReason::PortDetached)?;
-        let action = self.slow_path.decide(&self.ports, &port.config, peer, &received.packet, now)?;
+        let action = self.slow_path.decide(&self.ports, &port.config, frame, &received.packet, now)?;
         let flow = match (probe, action) {
             (Some(probe), Action::Forward { forward, cacheable: true }) => {
                 self.flows.insert(probe, forward, now)
@@ -206,6 +221,15 @@ impl Switch {
             _ => None,
         };
         Ok((flow, action))
+    }
+
+    /// What waits is counted when it is decided.
+    pub(crate) fn account_done(&mut self, ingress: PortId, seen: &Seen, done: Verdict<Done>) {
+        match done {
+            Ok(Done::Waits) => {}
+            Ok(Done::Forwarded) => self.account(ingress, seen.packets, seen.bytes, Ok(())),
+            Err(reason) => self.account(ingress, seen.packets, seen.bytes, Err(reason)),
+        }
     }
 
     pub(crate) fn account(&mut self, ingress: PortId, frames: u64, bytes: usize, verdict: Verdict) {
@@ -229,6 +253,12 @@ impl Switch {
         let answer = self.way_back(ingress, frame.peer());
         match action {
             Action::Forward { forward, .. } => self.forward(forward, frame, received, egress),
+            // Before it came here.
+            Action::Hold => Ok(()),
+            Action::ForwardError(forward) => {
+                let forward = self.translate_error(forward, frame, received)?;
+                self.forward(forward, frame, received, egress)
+            }
             Action::Flood(flood) => Ok(self.flood(flood, ingress, frame, received, now, egress)?),
             Action::AnswerArp { request, mac } => {
                 arp::answer(frame.ethernet_mut(), &request, mac);
@@ -327,7 +357,7 @@ impl Switch {
         verdict
     }
 
-    /// Tells the sender, if there is something to tell and it may be told, and gives the verdict.
+    /// Tells the sender, if there is something to tell and it may be told; gives the reason back.
     fn report(
         &mut self,
         refusal: Refusal,
@@ -336,7 +366,7 @@ impl Switch {
         received: &Received,
         now: Instant,
         egress: &mut impl Egress,
-    ) -> Verdict {
+    ) -> DropReason {
         if let Some(error) = refusal.error
             && let Body::Ipv4(ip) = &received.packet.body
             && let Some(node) = &self.slow_path.node
@@ -353,7 +383,7 @@ impl Switch {
                 }
                 _ => write_error(buffer, error, &envelope, offender, port.ip_mtu()),
             };
-            let Some(bytes) = written.and_then(|len| buffer.get(..len)) else { return Err(refusal.reason) };
+            let Some(bytes) = written.and_then(|len| buffer.get(..len)) else { return refusal.reason };
             let written = match frame.peer() {
                 Some(peer) => {
                     let ethernet = bytes.get(VNET_HDR_LEN..).unwrap_or_default();
@@ -365,7 +395,7 @@ impl Switch {
                 port.counters.originated();
             }
         }
-        Err(refusal.reason)
+        refusal.reason
     }
 
     /// Changes the configuration: deltas are collected until one commits, then all of them are visible

@@ -179,7 +179,6 @@ impl Connections {
     /// Whoever sends the error saw the packet when it had been translated, so it is the *answer* to it that the
     /// table knows. The quote is turned back into [`Self::tuple`] of the direction given here; the error itself
     /// is translated as a packet of the other direction.
-    #[cfg_attr(not(test), expect(dead_code, reason = "ICMP errors of connections are not translated yet"))]
     pub(crate) fn lookup_embedded(&self, quoted: &Key) -> Option<Hit> {
         let answer = self.lookup(&quoted.reversed())?;
         Some(Hit { id: answer.id, direction: answer.direction.reversed() })
@@ -216,7 +215,6 @@ impl Connections {
     }
 
     /// What the connection's packets of one direction say before they are translated.
-    #[cfg_attr(not(test), expect(dead_code, reason = "ICMP errors of connections are not translated yet"))]
     pub(crate) fn tuple(&self, id: ConnectionId, direction: Direction) -> Option<Tuple> {
         let (generation, key) = self.memory.slot(id.slot)?.key(direction)?;
         (generation == id.generation).then(|| key.tuple())

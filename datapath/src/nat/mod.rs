@@ -20,16 +20,21 @@
 //!
 //! # Fragments
 //!
-//! A later fragment does not say its ports, so none of a datagram that would have to be translated is let
-//! through. What is for a service address is told by that; an answer by its first fragment.
+//! A later fragment does not say its ports; it follows the first of its datagram ([`fragments`]).
+
+mod errors;
+pub(crate) mod fragments;
+mod quote;
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use protocol::link::PortConfig;
 
+use self::fragments::Fate;
 use crate::action::{Action, Refusal};
 use crate::conntrack::{Client, Direction, Hit, Key, Kind, NewConnection, Refused, TcpInvalid, Tracked};
+use crate::frame::Frame;
 use crate::l3::route::Target;
 use crate::ports::Ports;
 use crate::rewrite::Tuple;
@@ -45,8 +50,52 @@ use crate::wire::l4::{L4, TcpFlags};
 const SOURCE_PORTS: RangeInclusive<u16> = 61_000..=65_535;
 
 impl SlowPath {
+    /// What becomes of an IPv4 packet, which is translated, or not.
+    pub(crate) fn translate_or_switch(
+        &mut self,
+        ports: &Ports,
+        port: &PortConfig,
+        frame: &Frame,
+        packet: &Packet,
+        ip: &Ipv4,
+        now: Instant,
+    ) -> Result<Action, Refusal> {
+        if let Some(action) = self.forward_error(ports, port, packet, ip, frame.ethernet())? {
+            return Ok(action);
+        }
+        let connection = match ip.fragment {
+            Fragment::Whole => self.connect(port, packet, ip, now)?,
+            Fragment::First => {
+                let connection = self.connect(port, packet, ip, now);
+                self.fragments.begin(port.id, ip, connection, now);
+                connection?
+            }
+            Fragment::Later => match self.fate(port, packet, ip) {
+                Some(Fate::AsItIs) => None,
+                Some(Fate::Connection(hit)) => Some(hit),
+                Some(Fate::Refused(reason)) => return Err(reason.into()),
+                None => return Ok(Action::Hold),
+            },
+        };
+        match connection {
+            Some(hit) => self.route_translated(ports, port, ip, hit),
+            None => self.switch(ports, port, packet, ip),
+        }
+    }
+
+    /// What was decided about a later fragment's datagram; `None`: it is to wait for that.
+    fn fate(&self, port: &PortConfig, packet: &Packet, ip: &Ipv4) -> Option<Fate> {
+        let is_group = packet.destination.is_multicast() || ip.destination.is_multicast();
+        let is_nothing_translated =
+            || self.shared.connections.is_empty() && !self.is_of_services(ip.destination);
+        if is_group {
+            return Some(Fate::AsItIs);
+        }
+        self.fragments.fate(port.id, ip).or_else(|| is_nothing_translated().then_some(Fate::AsItIs))
+    }
+
     /// The connection a packet belongs to or begins; `None`: it is not translated.
-    pub(crate) fn connect(
+    fn connect(
         &mut self,
         port: &PortConfig,
         packet: &Packet,
@@ -60,17 +109,13 @@ impl SlowPath {
         if let Some(hit) = self.shared.connections.lookup(&key)
             && let Some(hit) = self.go_on(hit, &key, ip, now)?
         {
-            return if ip.fragment == Fragment::Whole {
-                Ok(Some(hit))
-            } else {
-                Err(DropReason::FragmentOfConnection.into())
-            };
+            return Ok(Some(hit));
         }
         self.begin(port, ip, &key, now)
     }
 
     /// What becomes of a packet that is translated: it is routed, whether its frame was for the router or not.
-    pub(crate) fn route_translated(
+    fn route_translated(
         &self,
         ports: &Ports,
         port: &PortConfig,
@@ -86,9 +131,11 @@ impl SlowPath {
                 Ok(Action::Forward { forward: forward.of_connection(hit), cacheable })
             }
             // Nobody's address that a connection could lead to.
-            Action::Flood(_) | Action::AnswerArp { .. } | Action::AnswerEcho { .. } => {
-                Err(DropReason::NoNeighbor.into())
-            }
+            Action::ForwardError(_)
+            | Action::Hold
+            | Action::Flood(_)
+            | Action::AnswerArp { .. }
+            | Action::AnswerEcho { .. } => Err(DropReason::NoNeighbor.into()),
         }
     }
 
@@ -97,12 +144,7 @@ impl SlowPath {
         if !self.is_of_services(ip.destination) {
             return Ok(None);
         }
-        Err(match ip.l4 {
-            L4::Headless => DropReason::FragmentOfConnection.into(),
-            L4::Tcp { .. } | L4::Udp { .. } | L4::Icmp { .. } | L4::Other => {
-                Refusal::unreachable(DropReason::ServicePortUnknown)
-            }
-        })
+        Err(Refusal::unreachable(DropReason::ServicePortUnknown))
     }
 
     /// Goes on with a connection that was found, unless it has to make room for a new one.
@@ -150,9 +192,6 @@ impl SlowPath {
                 Ok(None)
             };
         };
-        if ip.fragment != Fragment::Whole {
-            return Err(DropReason::FragmentOfConnection.into());
-        }
         // What is no beginning belongs to a connection nobody remembers; its client is told.
         if tcp_flags(ip).is_some_and(|flags| !flags.begins()) {
             return Err(Refusal::unreachable(DropReason::NoConnection));

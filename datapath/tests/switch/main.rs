@@ -6,8 +6,10 @@ mod arp;
 mod bursts;
 mod common;
 mod configuration;
+mod connection_errors;
 mod flows;
 mod forwarding;
+mod fragments;
 mod icmp_errors;
 mod keep_alive;
 mod learning;
@@ -21,12 +23,14 @@ mod tunnel_robustness;
 /// "Every drop has a name, a counter and a test": the last of the three.
 #[test]
 fn every_drop_reason_is_provoked_by_a_test() {
-    const SOURCES: [&str; 11] = [
+    const SOURCES: [&str; 13] = [
         include_str!("admission.rs"),
         include_str!("arp.rs"),
         include_str!("configuration.rs"),
+        include_str!("connection_errors.rs"),
         include_str!("flows.rs"),
         include_str!("forwarding.rs"),
+        include_str!("fragments.rs"),
         include_str!("icmp_errors.rs"),
         include_str!("learning.rs"),
         include_str!("offload.rs"),
