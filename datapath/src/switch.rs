@@ -191,6 +191,7 @@ impl Switch {
                 // The slow path finds out what to do instead.
                 Tracked::Gone | Tracked::Reopen => return Ok(None),
                 Tracked::Invalid(reason) => return Err(invalid(reason)),
+                Tracked::Filtered => return Err(DropReason::FilteredByMapping),
             }
         }
         Ok(Some((flow, forward)))

@@ -184,6 +184,12 @@ drop_reasons! {
         "An ICMP error about a translated packet that is damaged, or not for who sent the packet it quotes."
     IcmpErrorUnrelated "icmp_error_unrelated"
         "An ICMP error for a service's address about a packet of no connection that the switch knows."
+    NatQuotaUsed "nat_quota_used"
+        "The pod has as many mappings to ports of the node as one pod may have; the sender got an ICMP admin-prohibited."
+    NoMapping "no_mapping"
+        "For a port of the node that is no pod's, or of a kind that no mapping lets in."
+    FilteredByMapping "filtered_by_mapping"
+        "From outside for a pod that has sent nothing to there."
     // The way out.
     EgressClosed "egress_closed"
         "The destination port does not forward (yet)."

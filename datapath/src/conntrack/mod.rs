@@ -29,6 +29,10 @@
 //! ([`state::State::is_evictable`]); when the table is full, the fullest port does, or the newcomer's own. Established ones never go for others:
 //! the newcomer is refused by name ([`Refused`]). A part of the table is kept for ports that have little.
 //!
+//! # Mappings
+//!
+//! An entry without a destination says what a pod's port appears as outside, and connections through it hold it ([`mapping`]).
+//!
 //! # A successor
 //!
 //! finds the entries in the memory file ([`Connections::new`]) and builds index, queues and counts from them: some hundred
@@ -42,6 +46,7 @@ mod create;
 mod index;
 mod key;
 mod lock;
+mod mapping;
 mod memory;
 mod recover;
 mod registry;
@@ -54,24 +59,27 @@ mod track;
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
 
-use crate::limits::{ConnectionIdle, Limits};
+use crate::limits::Limits;
 use crate::rewrite::{Translation, Tuple};
 use crate::service::ActiveConnections;
 use index::Index;
 use lock::Lock;
-use memory::{Entry, Memory};
+use memory::{Entry, Memory, condition_of};
 use registry::Registry;
+use state::{Condition, IdleTimes};
 
 pub(crate) use counters::ConntrackCounters;
 #[cfg(test)]
 pub(crate) use create::Created;
 pub(crate) use create::{Client, NewConnection, Refused};
 pub(crate) use key::{Direction, Key};
+pub(crate) use mapping::{End, Mapped};
 pub(crate) use state::{State, TcpInvalid};
 pub(crate) use track::Tracked;
 
@@ -88,7 +96,8 @@ pub(crate) struct Connections {
     registry: Lock<Registry>,
     share: u32,
     reserve: u32,
-    idle: ConnectionIdle,
+    mapping_share: u32,
+    idle: IdleTimes,
     active: Arc<ActiveConnections>,
     sweep_from: AtomicU32,
 }
@@ -161,7 +170,12 @@ impl Connections {
             registry: Lock::new(Registry::new(capacity)),
             share: limits.connections_per_port.min(capacity),
             reserve: limits.connection_reserve.min(capacity),
-            idle: limits.connection_idle,
+            mapping_share: limits.mappings_per_port,
+            idle: IdleTimes {
+                services: limits.connection_idle,
+                egress: limits.egress_idle,
+                port_reuse: limits.port_reuse,
+            },
             active,
             sweep_from: AtomicU32::new(0),
         };
@@ -220,6 +234,11 @@ impl Connections {
         (generation == id.generation).then(|| key.tuple())
     }
 
+    /// What sort of connection it is.
+    pub(crate) fn kind(&self, id: ConnectionId) -> Option<Kind> {
+        Some(self.memory.slot(id.slot)?.read(id.generation)?.kind)
+    }
+
     /// Takes the connection out, if it is still there.
     pub(crate) fn remove(&self, id: ConnectionId) -> bool {
         let mut registry = self.registry.hold();
@@ -262,10 +281,16 @@ impl Connections {
     fn take_out(&self, registry: &mut Registry, id: ConnectionId) -> bool {
         let Some(slot) = self.memory.slot(id.slot) else { return false };
         let Some(entry) = slot.read(id.generation) else { return false };
+        let condition = condition_of(slot.state().load(Acquire), id).and_then(Condition::from_bits);
         if let Some(backend) = entry.backend
-            && self.state(id).is_some_and(State::is_active)
+            && condition.is_some_and(|condition| condition.state.is_active())
         {
             self.active.closed(backend);
+        }
+        if entry.is_mapping() {
+            registry.count_mapping(entry.owner, false);
+        } else if let Some(condition) = condition {
+            self.release_mappings(slot, &entry, condition);
         }
         self.unindex(&entry, id.slot);
         slot.vacate();

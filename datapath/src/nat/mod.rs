@@ -26,6 +26,8 @@ mod errors;
 pub(crate) mod fragments;
 mod quote;
 
+mod egress;
+
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
@@ -150,7 +152,13 @@ impl SlowPath {
     /// Goes on with a connection that was found, unless it has to make room for a new one.
     fn go_on(&self, hit: Hit, key: &Key, ip: &Ipv4, now: Instant) -> Verdict<Option<Hit>> {
         let connections = &self.shared.connections;
-        if !key.is_tcp() && hit.direction == Direction::Original && self.lost_its_backend(hit, key) {
+        let may_leave = !key.is_tcp()
+            && hit.direction == Direction::Original
+            && connections.kind(hit.id).is_some_and(|kind| kind.is_service);
+        let appears_as = connections.outsides(hit.id);
+        if may_leave && self.lost_its_backend(hit, key)
+            || appears_as.into_iter().flatten().any(|outside| self.has_lost(outside))
+        {
             connections.remove(hit.id);
             return Ok(None);
         }
@@ -162,6 +170,7 @@ impl SlowPath {
                 Ok(None)
             }
             Tracked::Invalid(reason) => Err(invalid(reason)),
+            Tracked::Filtered => Err(DropReason::FilteredByMapping),
         }
     }
 
@@ -263,6 +272,8 @@ fn refused(why: Refused) -> Refusal {
         Refused::TableFull => DropReason::ConnectionTableFull,
         Refused::PortShare => DropReason::ConnectionShareUsed,
         Refused::PortPoolExhausted => DropReason::NatPortsExhausted,
+        Refused::MappingShare => DropReason::NatQuotaUsed,
+        Refused::NoMapping => DropReason::NoMapping,
     }
     .into()
 }

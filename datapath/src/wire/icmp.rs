@@ -47,6 +47,8 @@ pub(crate) enum IcmpError {
         next_hop_mtu: u16,
     },
     TimeExceeded,
+    /// Communication administratively prohibited (RFC 1812 §5.2.7.1).
+    AdminProhibited,
 }
 
 impl IcmpError {
@@ -58,6 +60,7 @@ impl IcmpError {
             Self::PortUnreachable => (UNREACHABLE, 3, 0),
             Self::FragmentationNeeded { next_hop_mtu } => (UNREACHABLE, 4, next_hop_mtu),
             Self::TimeExceeded => (TIME_EXCEEDED, 0, 0),
+            Self::AdminProhibited => (UNREACHABLE, 13, 0),
         }
     }
 }
@@ -73,6 +76,29 @@ pub(crate) const fn is_query(kind: u8) -> bool {
 /// see no translation.
 pub(crate) const fn is_about_packet(kind: u8) -> bool {
     matches!(kind, UNREACHABLE | SOURCE_QUENCH | TIME_EXCEEDED | PARAMETER_PROBLEM)
+}
+
+/// A question of echo, or an answer.
+pub(crate) const fn is_echo(kind: u8) -> bool {
+    matches!(kind, ECHO_REQUEST | ECHO_REPLY)
+}
+
+/// Another identifier of an echo message, with the checksum updated in place.
+pub(crate) fn set_identifier(message: &mut [u8], identifier: u16) {
+    let Ok((header, _)) = EchoHeader::mut_from_prefix(message) else { return };
+    let old = header.identifier.get();
+    header.checksum = checksum::update(header.checksum.get(), old, identifier).into();
+    header.identifier = identifier.into();
+}
+
+#[derive(Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct EchoHeader {
+    kind: u8,
+    code: u8,
+    checksum: U16<BigEndian>,
+    identifier: U16<BigEndian>,
+    sequence: U16<BigEndian>,
 }
 
 #[derive(Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
