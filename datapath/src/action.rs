@@ -1,5 +1,6 @@
 //! What the slow path decides; [`Forward`] is also what the flow table remembers.
 
+use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 
 use protocol::{Mac, PeerId, PortId};
@@ -27,6 +28,8 @@ pub(crate) enum Action {
     AnswerArp { request: Arp, mac: Mac },
     /// Back it goes as the echo reply of `mac`.
     AnswerEcho { mac: Mac },
+    /// It is for the uplink, and waits until the MAC of this next hop is known.
+    Resolve { next_hop: Ipv4Addr },
 }
 
 /// Where a frame goes, and as what.

@@ -16,6 +16,8 @@ use crate::time::{Instant, millis};
 
 /// First cursor of the learned rows.
 const LEARNED: u64 = 1 << 32;
+/// ... of the next hops outside.
+const OUTSIDE: u64 = 1 << 33;
 
 impl Switch {
     /// At most `max` rows of the forwarding database, and the cursor of the next page. The router is
@@ -57,7 +59,15 @@ impl Switch {
             let learned = entry.value;
             (LEARNED + slot as u64, row(learned.ip, learned.mac, entry.owner, false, age))
         });
-        page(fixed.chain(learned), max)
+        let outside = self.slow_path.uplink.next_hops_from(position_from(cursor, OUTSIDE));
+        let outside = outside.map(|(slot, next_hop)| {
+            let age = millis(now.saturating_since(next_hop.heard));
+            (
+                OUTSIDE + slot as u64,
+                row(IpAddr::V4(next_hop.address), next_hop.mac, next_hop.port, false, age),
+            )
+        });
+        page(fixed.chain(learned).chain(outside), max)
     }
 
     /// At most `max` cached flows, and the cursor of the next page. Flows of an older configuration
@@ -145,7 +155,11 @@ fn fixed_from(cursor: u64) -> usize {
 }
 
 fn learned_from(cursor: u64) -> usize {
-    usize::try_from(cursor.saturating_sub(LEARNED)).unwrap_or(usize::MAX)
+    position_from(cursor, LEARNED)
+}
+
+fn position_from(cursor: u64, section: u64) -> usize {
+    usize::try_from(cursor.saturating_sub(section)).unwrap_or(usize::MAX)
 }
 
 /// The first `max` of the rows; the cursor is the position of the first that is left over.

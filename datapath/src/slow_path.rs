@@ -27,6 +27,7 @@ use crate::replication::{Known, Outbox};
 use crate::service::{Rng, Services};
 use crate::shared::Shared;
 use crate::time::Instant;
+use crate::uplink::Uplink;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ipv4::Ipv4;
 use crate::wire::{Body, Packet};
@@ -72,6 +73,7 @@ pub(crate) struct SlowPath {
     pub(crate) rng: Rng,
     pub(crate) fragments: Fragments,
     pub(crate) overlay: Overlay,
+    pub(crate) uplink: Uplink,
     /// What the other workers are to be told.
     pub(crate) outbox: Outbox,
 }
@@ -89,6 +91,7 @@ impl SlowPath {
             rng: Rng::new(seed.wrapping_add(worker.into())),
             fragments: Fragments::new(seed),
             overlay: Overlay::new(seed, worker, limits),
+            uplink: Uplink::new(seed, worker),
             outbox,
         }
     }
@@ -103,6 +106,9 @@ impl SlowPath {
         now: Instant,
     ) -> Result<Action, Refusal> {
         let peer = frame.peer();
+        if port.kind == PortKind::Uplink {
+            return self.decide_outside(ports, port, frame, packet, now);
+        }
         self.admit(port, peer, packet)?;
         let source_is_learned = self.learn_source(port, packet, now)?;
         let action = match &packet.body {
@@ -119,7 +125,8 @@ impl SlowPath {
             | Action::Hold
             | Action::Flood(_)
             | Action::AnswerArp { .. }
-            | Action::AnswerEcho { .. } => action,
+            | Action::AnswerEcho { .. }
+            | Action::Resolve { .. } => action,
         })
     }
 
@@ -161,7 +168,8 @@ impl SlowPath {
                 | Action::Hold
                 | Action::Flood(_)
                 | Action::AnswerArp { .. }
-                | Action::AnswerEcho { .. } => Ok(action),
+                | Action::AnswerEcho { .. }
+                | Action::Resolve { .. } => Ok(action),
             }),
             Some(Station::Static(to) | Station::Learned(to)) if to == port.id => {
                 Err(DropReason::Hairpin.into())

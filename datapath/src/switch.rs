@@ -38,6 +38,7 @@ use crate::shared::Shared;
 use crate::slow_path::SlowPath;
 use crate::sweep::Sweep;
 use crate::time::Instant;
+use crate::uplink::held::Held;
 use crate::verdict::{DropReason, Verdict};
 use crate::window::{Seen, WINDOW, Window};
 use crate::wire::icmp::{IcmpError, answer_echo, write_error};
@@ -63,7 +64,9 @@ pub struct SwitchOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Done {
     Forwarded,
-    /// It is decided, and counted, later.
+    /// It waits for its next hop, with what it counts as.
+    Held,
+    /// It waits for the first fragment of its datagram, and is counted then.
     Waits,
 }
 
@@ -83,6 +86,8 @@ pub struct Switch {
     /// Frames that were written as part of another.
     pub(crate) merged: u64,
     pub(crate) sweep: Sweep,
+    /// Frames that wait for a next hop's MAC.
+    pub(crate) held: Held,
 }
 
 impl Switch {
@@ -110,6 +115,7 @@ impl Switch {
             window: Window::new(),
             merged: 0,
             sweep: Sweep::default(),
+            held: Held::default(),
         }
     }
 
@@ -124,12 +130,14 @@ impl Switch {
             while let ([(ingress, frame), frames @ ..], [seen, others @ ..]) = rest {
                 let burst = self.gather(frame, seen, frames, others);
                 let done = self.act(*ingress, frame, seen, burst, now, egress);
-                self.account_done(*ingress, seen, done);
                 // What was merged shares the verdict.
                 let merged = burst.frames - 1;
+                let (mut packets, mut bytes) = (seen.packets, seen.bytes);
                 for other in others.iter().take(merged) {
-                    self.account_done(*ingress, other, done);
+                    packets += other.packets;
+                    bytes += other.bytes;
                 }
+                self.settle(*ingress, packets, bytes, done);
                 // Fragments have no flow.
                 if seen.probe.is_none() {
                     self.release_fragments(now, egress);
@@ -164,8 +172,10 @@ impl Switch {
                 Err(refusal) => return Err(self.report(refusal, ingress, frame, received, now, egress)),
             },
         };
-        if let Action::Hold = action {
-            return self.hold(ingress, frame, received, now);
+        match action {
+            Action::Hold => return self.hold_fragment(ingress, frame, received, now),
+            Action::Resolve { next_hop } => return self.hold(next_hop, ingress, frame, seen, burst, now),
+            _ => {}
         }
         if let Err(refusal) = self.carry_out(action, ingress, frame, received, now, egress) {
             return Err(self.report(refusal, ingress, frame, received, now, egress));
@@ -174,6 +184,16 @@ impl Switch {
             self.flows.count(flow, burst, now);
         }
         Ok(Done::Forwarded)
+    }
+
+    /// Counts what became of packets, or leaves that to when it is known.
+    pub(crate) fn settle(&mut self, ingress: PortId, packets: u64, bytes: usize, done: Verdict<Done>) {
+        match done {
+            Ok(Done::Forwarded) => self.account(ingress, packets, bytes, Ok(())),
+            Ok(Done::Held) => self.held.count_last(packets, bytes),
+            Ok(Done::Waits) => {}
+            Err(reason) => self.account(ingress, packets, bytes, Err(reason)),
+        }
     }
 
     /// What the flow table knows, and the flow's connection allows.
@@ -224,15 +244,6 @@ impl Switch {
         Ok((flow, action))
     }
 
-    /// What waits is counted when it is decided.
-    pub(crate) fn account_done(&mut self, ingress: PortId, seen: &Seen, done: Verdict<Done>) {
-        match done {
-            Ok(Done::Waits) => {}
-            Ok(Done::Forwarded) => self.account(ingress, seen.packets, seen.bytes, Ok(())),
-            Err(reason) => self.account(ingress, seen.packets, seen.bytes, Err(reason)),
-        }
-    }
-
     pub(crate) fn account(&mut self, ingress: PortId, frames: u64, bytes: usize, verdict: Verdict) {
         // A frame of a port that was detached since it was read has no counters to be in.
         if let Some(port) = self.ports.get_mut(ingress) {
@@ -269,6 +280,8 @@ impl Switch {
                 answer_echo(frame.ethernet_mut(), mac);
                 self.forward(answer, frame, received, egress)
             }
+            // Is held before it comes here.
+            Action::Resolve { .. } => Err(DropReason::NextHopUnresolved.into()),
         }
     }
 
@@ -359,7 +372,7 @@ impl Switch {
     }
 
     /// Tells the sender, if there is something to tell and it may be told; gives the reason back.
-    fn report(
+    pub(crate) fn report(
         &mut self,
         refusal: Refusal,
         ingress: PortId,
@@ -375,7 +388,7 @@ impl Switch {
             && icmp::may_report(&received.packet, ip)
             && port.icmp_errors.take(now)
         {
-            let envelope = icmp::envelope(node, port.config.kind, &received.packet, ip);
+            let envelope = icmp::envelope(node, &port.config, &received.packet, ip);
             let offender = frame.ethernet().get(ETHERNET_HDR_LEN..).unwrap_or_default();
             let buffer = &mut self.output.error;
             let written = match (error, ip.l4) {
@@ -433,7 +446,7 @@ impl Switch {
     /// nothing was.
     pub fn commit(&mut self, now: Instant) {
         if let Some(next) = self.staged.take() {
-            self.install(next, self.epoch + 1);
+            self.install(next, self.epoch + 1, now);
             self.slow_path.overlay.schedule_rounds(now);
             self.schedule_sweep(now);
         }

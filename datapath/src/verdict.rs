@@ -157,6 +157,11 @@ drop_reasons! {
         "Larger than the MTU of the node's own interface, which must have been lowered."
     UnderlayUnreachable "underlay_unreachable"
         "The node has no way to the peer: no route, an interface that is down, or a firewall."
+    // The uplink.
+    NotForSwitch "not_for_switch"
+        "Came in by the uplink and is for the node itself or for others; the node's kernel has the original."
+    NextHopUnresolved "next_hop_unresolved"
+        "Nobody on the uplink's link answers for the next hop; its sender is told once three seconds of asking were in vain."
     // Services and translated connections.
     ServicePortUnknown "service_port_unknown"
         "For a service's address, but for a port or protocol that no service has; its sender is told."

@@ -45,7 +45,6 @@ pub(crate) enum Client {
     /// This address, of which only the table has connections; by another port only if its own is taken.
     Address(Ipv4Addr),
     /// This address, which the node's kernel has connections of as well: by one of the given ports.
-    #[expect(dead_code, reason = "for the uplink")]
     Masqueraded(Ipv4Addr),
     /// The address and port that its own are mapped to (RFC 4787 REQ-1); if there is no mapping yet, this address and one of
     /// the given ports.

@@ -64,6 +64,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
+use protocol::PortId;
 
 use crate::limits::Limits;
 use crate::rewrite::{Translation, Tuple};
@@ -80,7 +81,9 @@ pub(crate) use create::Created;
 pub(crate) use create::{Client, NewConnection, Refused};
 pub(crate) use key::{Direction, Key};
 pub(crate) use mapping::{End, Mapped};
-pub(crate) use state::{State, TcpInvalid};
+#[cfg(test)]
+pub(crate) use state::State;
+pub(crate) use state::TcpInvalid;
 pub(crate) use track::Tracked;
 
 /// Slots are numbered with 31 bits, and everything is counted in 32.
@@ -237,6 +240,11 @@ impl Connections {
     /// What sort of connection it is.
     pub(crate) fn kind(&self, id: ConnectionId) -> Option<Kind> {
         Some(self.memory.slot(id.slot)?.read(id.generation)?.kind)
+    }
+
+    /// The port its first packet came in by, in whose share it counts; `None` if it is gone.
+    pub(crate) fn owner(&self, id: ConnectionId) -> Option<PortId> {
+        self.memory.slot(id.slot)?.read(id.generation).map(|entry| entry.owner)
     }
 
     /// Takes the connection out, if it is still there.

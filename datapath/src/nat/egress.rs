@@ -20,16 +20,19 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use protocol::link::{Filtering, PortConfig, UplinkConfig};
+use protocol::object::PortKind;
 
 use super::tcp_flags;
 use crate::action::Refusal;
 use crate::conntrack::{Client, End, Hit, Key, Kind, Mapped, NewConnection, Refused};
+use crate::l3::route::Target;
 use crate::rewrite::Tuple;
 use crate::slow_path::SlowPath;
 use crate::time::Instant;
 use crate::verdict::DropReason;
+use crate::wire::Packet;
 use crate::wire::icmp::{self, IcmpError};
-use crate::wire::ipv4::{Fragment, Ipv4};
+use crate::wire::ipv4::Ipv4;
 use crate::wire::l4::L4;
 
 /// Of an address that is the switch's alone, all ports are: also those below 1024, for pods that send from such
@@ -37,30 +40,42 @@ use crate::wire::l4::L4;
 const ALL_PORTS: RangeInclusive<u16> = 1..=u16::MAX;
 
 impl SlowPath {
-    /// Whether a packet of a pod leaves the cluster, or would if the pod it is for had no mapping here.
-    ///
-    /// The node's own address is routed to the node, but for the ports of it that are the switch's.
-    pub(crate) fn is_external(&self, key: &Key) -> bool {
-        let Tuple { destination, destination_port, .. } = key.tuple();
-        self.uplink().is_some_and(|uplink| ports_of(uplink, destination).contains(&destination_port))
+    /// Whether a packet, for no service, is a pod's that the router is to send out of the cluster; or back in, by the mapping of another pod.
+    pub(super) fn leaves(&self, port: &PortConfig, packet: &Packet, key: &Key) -> bool {
+        let is_for_router = || self.node.as_ref().is_some_and(|node| packet.destination == node.router_mac);
+        let leads_outside = || self.routes.lookup(key.tuple().destination) == Some(Target::Uplink);
+        port.kind == PortKind::Pod
+            && self.uplink.is_attached()
+            && is_for_router()
+            && (self.is_external(key) || leads_outside())
     }
 
-    /// Begins the connection of a pod with the outside, of which `ip` is the first packet: it is for no service, has no
-    /// connection, and its route is `Target::Uplink`, or it [`is_external`](Self::is_external). `None`: it leaves with the pod's address.
-    pub(crate) fn begin_egress(
+    /// Whether a packet is for an address and port that only pods are mapped to.
+    ///
+    /// The node's own address is routed to the node, but for the ports of it that are the switch's.
+    pub(super) fn is_external(&self, key: &Key) -> bool {
+        let Tuple { destination, destination_port, .. } = key.tuple();
+        self.uplink_config().is_some_and(|uplink| ports_of(uplink, destination).contains(&destination_port))
+    }
+
+    /// Begins the connection of a pod with the outside, of which `ip` is the first packet: it has none, and [`leaves`](Self::leaves).
+    /// `None`: it leaves with the pod's address.
+    pub(super) fn begin_egress(
         &mut self,
         port: &PortConfig,
         ip: &Ipv4,
         key: &Key,
         now: Instant,
     ) -> Result<Option<Hit>, Refusal> {
-        let Some(uplink) = self.uplink() else { return Ok(None) };
+        let Some(uplink) = self.uplink_config() else { return Ok(None) };
         let tuple = key.tuple();
         if uplink.not_translated.iter().any(|range| range.contains(&tuple.destination)) {
             return Ok(None);
         }
-        if ip.fragment != Fragment::Whole {
-            return Err(DropReason::FragmentOfConnection.into());
+        self.uplink.check_group(tuple.destination)?;
+        if !self.in_pod_cidr(tuple.source) {
+            // Behind a port without port security; it is no pod's, so nothing it could appear as.
+            return Err(DropReason::SpoofedIp.into());
         }
         if !begins(ip) {
             // Who sends in the middle of a TCP connection is told, as with services.
@@ -97,21 +112,18 @@ impl SlowPath {
 
     /// Begins the connection of an outsider with a pod, of which `ip` is the first packet: it came by the uplink `port`, for an address and
     /// port that [`is_external`](Self::is_external), and has no connection.
-    pub(crate) fn admit_by_mapping(
+    pub(super) fn admit_by_mapping(
         &mut self,
         port: &PortConfig,
         ip: &Ipv4,
         key: &Key,
         now: Instant,
     ) -> Result<Hit, Refusal> {
-        let uplink = self.uplink().ok_or(DropReason::NoMapping)?;
+        let uplink = self.uplink_config().ok_or(DropReason::NoMapping)?;
         let tuple = key.tuple();
         let mapped = self.mapping_to(key, now).ok_or(DropReason::NoMapping)?;
         if uplink.filtering != Filtering::EndpointIndependent {
             return Err(DropReason::FilteredByMapping.into());
-        }
-        if ip.fragment != Fragment::Whole {
-            return Err(DropReason::FragmentOfConnection.into());
         }
         if !begins(ip) {
             return Err(DropReason::NoConnection.into());
@@ -132,8 +144,8 @@ impl SlowPath {
     }
 
     /// Whether an address and port that a connection was mapped to are the switch's no more.
-    pub(crate) fn has_lost(&self, (address, port): End) -> bool {
-        !self.uplink().is_some_and(|uplink| ports_of(uplink, address).contains(&port))
+    pub(super) fn has_lost(&self, (address, port): End) -> bool {
+        !self.uplink_config().is_some_and(|uplink| ports_of(uplink, address).contains(&port))
     }
 
     /// The pod behind the mapping that a pod of this node sends to, and whether that lets it in.
@@ -163,7 +175,13 @@ impl SlowPath {
     }
 
     /// What a pod's address and port appear as: as ever, if they have a mapping to an address that still is the switch's.
-    fn egress_address(&self, uplink: &UplinkConfig, protocol: u8, inside: End, now: Instant) -> Ipv4Addr {
+    pub(super) fn egress_address(
+        &self,
+        uplink: &UplinkConfig,
+        protocol: u8,
+        inside: End,
+        now: Instant,
+    ) -> Ipv4Addr {
         let connections = &self.shared.connections;
         if let Some(mapped) = connections.mapping_of(protocol, inside, now)
             && self.has_lost(mapped.outside)
@@ -174,7 +192,7 @@ impl SlowPath {
         rule.map_or(uplink.address, |rule| rule.address)
     }
 
-    fn uplink(&self) -> Option<&UplinkConfig> {
+    fn uplink_config(&self) -> Option<&UplinkConfig> {
         self.node.as_ref()?.uplink.as_ref()
     }
 }

@@ -60,8 +60,9 @@ impl SlowPath {
         check(&quote, ip, ethernet)?;
         let mut translated = *ip;
         (translated.source, translated.destination) = self.outside(hit, ip)?;
-        match self.route(ports, port, &translated)? {
+        match self.route_connection(ports, port, &translated, hit)? {
             Action::Forward { forward, .. } => Ok(Some(Action::ForwardError(forward.of_connection(hit)))),
+            Action::Resolve { next_hop } => Ok(Some(Action::Resolve { next_hop })),
             Action::ForwardError(_)
             | Action::Hold
             | Action::Flood(_)

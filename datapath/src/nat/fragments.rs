@@ -138,7 +138,7 @@ impl Fragments {
 
 impl Switch {
     /// Keeps a later fragment until its first has come. What has to make room for it is dropped.
-    pub(crate) fn hold(
+    pub(crate) fn hold_fragment(
         &mut self,
         ingress: PortId,
         frame: &Frame,
@@ -161,7 +161,7 @@ impl Switch {
             let mut seen = Seen { bytes, packets, received: Received::read(&mut frame), probe: None };
             let burst = Burst::single(&frame);
             let done = self.act(ingress, &mut frame, &mut seen, burst, now, egress);
-            self.account_done(ingress, &seen, done);
+            self.settle(ingress, seen.packets, seen.bytes, done);
         }
         self.slow_path.fragments.frame = Some(frame);
     }

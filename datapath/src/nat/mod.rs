@@ -4,8 +4,9 @@
 //!  packet ─▶ a connection? ── yes ──▶ still so? ───────────────┐
 //!               │ no           (UDP whose backend is gone: no) ▼
 //!               └─▶ for a service? ── yes ─▶ choose, begin ─▶ route what it becomes ─▶ flow
-//!                      │ no                                      (refers to the connection)
-//!                      └─▶ as it is
+//!                      │ no                         ▲            (refers to the connection)
+//!                      └─▶ leaves the cluster? ─────┘ (`egress`)
+//!                             └─▶ no: as it is
 //! ```
 //!
 //! Taken for the first packet of a flow and after each change of configuration; from then on the flow refers to the connection,
@@ -22,11 +23,11 @@
 //!
 //! A later fragment does not say its ports; it follows the first of its datagram ([`fragments`]).
 
+mod egress;
 mod errors;
 pub(crate) mod fragments;
+mod outside;
 mod quote;
-
-mod egress;
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -41,14 +42,15 @@ use crate::l3::route::Target;
 use crate::ports::Ports;
 use crate::rewrite::Tuple;
 use crate::service::{FrontendHit, NoBackend, Origin};
-use crate::slow_path::SlowPath;
+use crate::slow_path::{Node, SlowPath};
 use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::Packet;
 use crate::wire::ipv4::{Fragment, Ipv4};
 use crate::wire::l4::{L4, TcpFlags};
 
-/// Source ports for connections that cannot keep their client's: those that the node's kernel does not use.
+/// Source ports for connections that cannot keep their client's, where there is no uplink to say which: those that the node's kernel does
+/// not use.
 const SOURCE_PORTS: RangeInclusive<u16> = 61_000..=65_535;
 
 impl SlowPath {
@@ -113,11 +115,17 @@ impl SlowPath {
         {
             return Ok(Some(hit));
         }
-        self.begin(port, ip, &key, now)
+        if let Some(frontend) = self.frontend(&key) {
+            return self.begin(port, ip, &key, &frontend, now);
+        }
+        if self.is_of_services(ip.destination) {
+            return Err(Refusal::unreachable(DropReason::ServicePortUnknown));
+        }
+        if self.leaves(port, packet, &key) { self.begin_egress(port, ip, &key, now) } else { Ok(None) }
     }
 
     /// What becomes of a packet that is translated: it is routed, whether its frame was for the router or not.
-    fn route_translated(
+    pub(crate) fn route_translated(
         &self,
         ports: &Ports,
         port: &PortConfig,
@@ -128,16 +136,35 @@ impl SlowPath {
         let to = translation.ok_or(DropReason::NoConnection)?.to();
         let mut translated = *ip;
         (translated.source, translated.destination) = (to.source, to.destination);
-        match self.route(ports, port, &translated)? {
+        match self.route_connection(ports, port, &translated, hit)? {
             Action::Forward { forward, cacheable } => {
                 Ok(Action::Forward { forward: forward.of_connection(hit), cacheable })
             }
+            // Comes here again when the next hop is known.
+            Action::Resolve { next_hop } => Ok(Action::Resolve { next_hop }),
             // Nobody's address that a connection could lead to.
             Action::ForwardError(_)
             | Action::Hold
             | Action::Flood(_)
             | Action::AnswerArp { .. }
             | Action::AnswerEcho { .. } => Err(DropReason::NoNeighbor.into()),
+        }
+    }
+
+    /// Where a connection's packet goes, given what it becomes.
+    fn route_connection(
+        &self,
+        ports: &Ports,
+        port: &PortConfig,
+        translated: &Ipv4,
+        hit: Hit,
+    ) -> Result<Action, Refusal> {
+        let leads_outside =
+            self.answers_outside(hit) || self.routes.lookup(translated.destination) == Some(Target::Uplink);
+        if leads_outside {
+            self.route_connection_outside(port, translated, hit.direction)
+        } else {
+            self.route(ports, port, translated)
         }
     }
 
@@ -185,28 +212,22 @@ impl SlowPath {
         })
     }
 
-    /// Begins a connection if the packet is for a service.
+    /// Begins a connection to a service.
     fn begin(
         &mut self,
         port: &PortConfig,
         ip: &Ipv4,
         key: &Key,
+        frontend: &FrontendHit,
         now: Instant,
     ) -> Result<Option<Hit>, Refusal> {
         let tuple = key.tuple();
-        let Some(frontend) = self.frontend(key) else {
-            return if self.is_of_services(tuple.destination) {
-                Err(Refusal::unreachable(DropReason::ServicePortUnknown))
-            } else {
-                Ok(None)
-            };
-        };
         // What is no beginning belongs to a connection nobody remembers; its client is told.
         if tcp_flags(ip).is_some_and(|flags| !flags.begins()) {
             return Err(Refusal::unreachable(DropReason::NoConnection));
         }
         let client = (tuple.source, tuple.source_port);
-        let chosen = self.services.choose(&frontend, client, Origin::Inside, now, &mut self.rng, &[]);
+        let chosen = self.services.choose(frontend, client, Origin::Inside, now, &mut self.rng, &[]);
         let chosen = chosen.map_err(no_backend)?;
         let is_hairpin = chosen.address == tuple.source;
         let new = NewConnection {
@@ -215,15 +236,33 @@ impl SlowPath {
             server: (chosen.address, chosen.port),
             client: match &self.node {
                 Some(node) if is_hairpin => Client::Address(node.gateway_ip),
-                Some(_) | None => Client::Kept,
+                Some(node) => self.client_of_backend(node, key, chosen.address, now),
+                None => Client::Kept,
             },
             owner: port.id,
             kind: Kind { is_service: true, is_hairpin },
             backend: Some(chosen.slot),
-            ports: SOURCE_PORTS,
+            ports: self.source_ports(),
         };
         let created = self.shared.connections.create(&new, now).map_err(refused)?;
         Ok(Some(created.hit()))
+    }
+
+    /// Whom a client inside seems to be: itself, but to a backend outside the cluster.
+    fn client_of_backend(&self, node: &Node, key: &Key, backend: Ipv4Addr, now: Instant) -> Client {
+        match (self.routes.lookup(backend), &node.uplink) {
+            (Some(Target::Uplink), Some(uplink)) => {
+                let Tuple { source, source_port, .. } = key.tuple();
+                Client::Mapped(self.egress_address(uplink, key.protocol(), (source, source_port), now))
+            }
+            (_, _) => Client::Kept,
+        }
+    }
+
+    /// Ports that the switch alone makes connections from.
+    fn source_ports(&self) -> RangeInclusive<u16> {
+        let uplink = self.node.as_ref().and_then(|node| node.uplink.as_ref());
+        uplink.map_or(SOURCE_PORTS, |uplink| uplink.source_ports.clone())
     }
 
     fn frontend(&self, key: &Key) -> Option<FrontendHit> {

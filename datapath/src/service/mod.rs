@@ -68,7 +68,6 @@ pub(crate) enum Origin {
     /// A pod, or a node.
     Inside,
     /// Anywhere else: through the uplink.
-    #[cfg_attr(not(test), expect(dead_code, reason = "frames from outside come with the uplink"))]
     Outside,
 }
 

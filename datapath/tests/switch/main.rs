@@ -19,11 +19,16 @@ mod robustness;
 mod services;
 mod tunnel;
 mod tunnel_robustness;
+mod uplink;
+mod uplink_announcements;
+mod uplink_next_hops;
+mod uplink_robustness;
+mod uplink_services;
 
 /// "Every drop has a name, a counter and a test": the last of the three.
 #[test]
 fn every_drop_reason_is_provoked_by_a_test() {
-    const SOURCES: [&str; 13] = [
+    const SOURCES: [&str; 15] = [
         include_str!("admission.rs"),
         include_str!("arp.rs"),
         include_str!("configuration.rs"),
@@ -37,6 +42,8 @@ fn every_drop_reason_is_provoked_by_a_test() {
         include_str!("robustness.rs"),
         include_str!("services.rs"),
         include_str!("tunnel.rs"),
+        include_str!("uplink.rs"),
+        include_str!("uplink_next_hops.rs"),
     ];
     for reason in datapath::DropReason::ALL {
         let quoted = format!("\"{}\"", reason.name());
