@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn nfts_words_are_passed_on() {
-        let error = run(&["-c", "-f", "-"], "table nonsense").unwrap_err().to_string();
+        let error = run(&["-c", "-f", "-"], "no such words").unwrap_err().to_string();
         assert!(error.starts_with("nft refused the rules of table netdev vpod: "), "{error}");
     }
 }
