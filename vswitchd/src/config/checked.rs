@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use super::nodes::{self, Etcd, Tunnel, Underlay};
 use super::raw::{RawConfig, RawLog, RawWorkers};
 use super::services::{self, Services};
+use super::uplink::{self, Uplink};
 
 /// Every IPv4 host takes packets of this size (RFC 791 §3.2).
 const MIN_POD_MTU: i64 = 576;
@@ -141,6 +142,8 @@ pub(crate) struct Config {
     pub(crate) zone: Option<String>,
     /// What services may have.
     pub(crate) services: Services,
+    /// The way out of the cluster.
+    pub(crate) uplink: Option<Uplink>,
 }
 
 impl Config {
@@ -150,6 +153,8 @@ impl Config {
         let cluster_cidr = cidr("cluster_cidr", raw.cluster_cidr.clone(), "10.244.0.0/16")?;
         let pod_cidr = raw.pod_cidr.clone().map(|text| cidr("pod_cidr", Some(text), "")).transpose()?;
         let tunnel = nodes::tunnel(&raw)?;
+        let service_cidr = cidr("service_cidr", raw.service_cidr, "10.96.0.0/16")?;
+        let services = services::check(raw.services)?;
         let own_port = tunnel.as_ref().map_or(0, |tunnel| tunnel.udp_port);
         let config = Self {
             node: node_name(raw.node)?,
@@ -157,7 +162,7 @@ impl Config {
             run_dir: directory("run_dir", raw.run_dir, "/run/vswitchd")?,
             cluster_cidr,
             pod_cidr: pod_cidr.map_or_else(|| first_pod_cidr(cluster_cidr), Ok)?,
-            service_cidr: cidr("service_cidr", raw.service_cidr, "10.96.0.0/16")?,
+            service_cidr,
             netns_prefix: netns_prefix(raw.netns_prefix.unwrap_or_default())?,
             gateway_device: interface_name(
                 "gateway_device",
@@ -187,7 +192,12 @@ impl Config {
             peers: nodes::peers(raw.peers, own_port)?,
             etcd: nodes::etcd(raw.etcd, pod_cidr)?,
             zone: raw.zone.map(zone).transpose()?,
-            services: services::check(raw.services)?,
+            uplink: uplink::check(
+                raw.uplink,
+                &services.node_ports.0,
+                [("cluster_cidr", cluster_cidr), ("service_cidr", service_cidr)],
+            )?,
+            services,
             tunnel,
         };
         config.cross_check()?;
@@ -301,6 +311,7 @@ impl Config {
             etcd: self.etcd.as_ref().map(nodes::raw_etcd),
             zone: self.zone.clone(),
             services: Some(services::raw(&self.services)),
+            uplink: Some(uplink::raw(self.uplink.as_ref())),
         };
         // Strings, integers and one table of them: nothing TOML cannot express.
         toml::to_string(&raw).unwrap_or_else(|e| format!("# {e}\n"))

@@ -7,6 +7,7 @@ mod checked;
 mod nodes;
 mod raw;
 mod services;
+mod uplink;
 
 use std::fs;
 use std::io;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use checked::{Config, ConfigError, LogFormat, TapKind};
 pub(crate) use nodes::{Etcd, Tunnel, Underlay, check_peers};
 pub(crate) use raw::RawConfig;
+pub(crate) use uplink::Uplink;
 
 /// Read when no `--config` is given, if it exists.
 pub(crate) const DEFAULT_PATH: &str = "/etc/vswitchd.toml";

@@ -1,5 +1,7 @@
 //! The file as typed. Every key is optional; unknown ones are refused.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// What the file may hold. The meaning of each key is told in [`super::Config`].
@@ -30,6 +32,7 @@ pub(crate) struct RawConfig {
     pub(crate) etcd: Option<RawEtcd>,
     pub(crate) zone: Option<String>,
     pub(crate) services: Option<RawServices>,
+    pub(crate) uplink: Option<RawUplink>,
 }
 
 /// `[services]`.
@@ -39,6 +42,28 @@ pub(crate) struct RawServices {
     pub(crate) external_ips: Option<Vec<String>>,
     pub(crate) node_ports: Option<String>,
     pub(crate) scheduler: Option<String>,
+}
+
+/// `[uplink]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawUplink {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) device: Option<String>,
+    pub(crate) address: Option<String>,
+    pub(crate) source_ports: Option<String>,
+    pub(crate) filtering: Option<String>,
+    pub(crate) not_translated: Option<Vec<String>>,
+    pub(crate) egress: Option<Vec<RawEgress>>,
+}
+
+/// One of `[[uplink.egress]]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawEgress {
+    pub(crate) namespaces: Option<Vec<String>>,
+    pub(crate) labels: Option<BTreeMap<String, String>>,
+    pub(crate) address: Option<String>,
 }
 
 /// `[tunnel]`.

@@ -1,5 +1,7 @@
 //! `[services]`: what services of this node may have.
 
+use std::ops::RangeInclusive;
+
 use ipnet::IpNet;
 use protocol::link::Scheduler;
 use store::services::allocate::NodePorts;
@@ -30,17 +32,20 @@ pub(super) fn check(raw: Option<RawServices>) -> Result<Services, ConfigError> {
             value("services.scheduler", format!("\"{word}\" is none of {}", names.join(", ")))
         })?,
     };
-    let node_ports = raw.node_ports.map_or_else(|| Ok(NodePorts::default()), |text| node_ports(&text))?;
+    let node_ports = match raw.node_ports {
+        None => NodePorts::default(),
+        Some(text) => NodePorts(ports("services.node_ports", &text)?),
+    };
     Ok(Services { external_ips: ranges.collect::<Result<_, _>>()?, node_ports, scheduler })
 }
 
-fn node_ports(text: &str) -> Result<NodePorts, ConfigError> {
+/// A range of ports that is not empty.
+pub(super) fn ports(key: &str, text: &str) -> Result<RangeInclusive<u16>, ConfigError> {
     let range = text.split_once('-').and_then(|(first, last)| {
         let (first, last) = (first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?);
         (first > 0 && first <= last).then_some(first..=last)
     });
-    let problem = || value("services.node_ports", format!("\"{text}\" is not a range such as 30000-32767"));
-    range.map(NodePorts).ok_or_else(problem)
+    range.ok_or_else(|| value(key, format!("\"{text}\" is not a range such as 30000-32767")))
 }
 
 pub(super) fn raw(services: &Services) -> RawServices {

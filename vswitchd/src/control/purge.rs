@@ -16,7 +16,7 @@ use super::cgroup::PodCgroup;
 use super::error::chain;
 use super::lock::InstanceLock;
 use super::pods::{containers, files, network};
-use super::{cluster, gateway, preflight};
+use super::{cluster, gateway, preflight, uplink};
 use crate::config::Config;
 
 /// Threads that remove pods.
@@ -47,6 +47,7 @@ pub(crate) fn purge(config: &Config) -> anyhow::Result<()> {
     if let Err(error) = remove_gateway(config) {
         errors.push(format!("{error:#}"));
     }
+    uplink::remove();
     PodCgroup::remove_parent();
     if !errors.is_empty() {
         bail!("not everything could be removed, the state is kept: {}", errors.join("; "));
