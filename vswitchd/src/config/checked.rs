@@ -13,6 +13,7 @@ use store::desired::VXLAN_OVERHEAD;
 use store::peers::{Own, PeerSpec};
 use tracing_subscriber::EnvFilter;
 
+use super::load_balancer::{self, LoadBalancer};
 use super::nodes::{self, Etcd, Tunnel, Underlay};
 use super::raw::{RawConfig, RawLog, RawWorkers};
 use super::services::{self, Services};
@@ -141,6 +142,8 @@ pub(crate) struct Config {
     pub(crate) zone: Option<String>,
     /// What services may have.
     pub(crate) services: Services,
+    /// Addresses for services outside.
+    pub(crate) load_balancer: LoadBalancer,
 }
 
 impl Config {
@@ -188,6 +191,7 @@ impl Config {
             etcd: nodes::etcd(raw.etcd, pod_cidr)?,
             zone: raw.zone.map(zone).transpose()?,
             services: services::check(raw.services)?,
+            load_balancer: load_balancer::check(raw.load_balancer)?,
             tunnel,
         };
         config.cross_check()?;
@@ -218,6 +222,7 @@ impl Config {
         if overlap(cluster, services) {
             return Err(value("service_cidr", format!("{services} overlaps cluster_cidr {cluster}")));
         }
+        load_balancer::check_ranges(self)?;
         if self.state_dir == self.run_dir {
             let problem = format!("is the same directory as state_dir, {}", self.run_dir.display());
             return Err(value("run_dir", problem));
@@ -301,6 +306,7 @@ impl Config {
             etcd: self.etcd.as_ref().map(nodes::raw_etcd),
             zone: self.zone.clone(),
             services: Some(services::raw(&self.services)),
+            load_balancer: load_balancer::raw(&self.load_balancer),
         };
         // Strings, integers and one table of them: nothing TOML cannot express.
         toml::to_string(&raw).unwrap_or_else(|e| format!("# {e}\n"))

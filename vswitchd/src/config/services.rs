@@ -1,11 +1,13 @@
 //! `[services]`: what services of this node may have.
 
+use std::net::SocketAddr;
+
 use ipnet::IpNet;
 use protocol::link::Scheduler;
 use store::services::allocate::NodePorts;
 use store::services::{SCHEDULERS, scheduler};
 
-use super::checked::{ConfigError, cidr, value};
+use super::checked::{ConfigError, cidr, parse, value};
 use super::raw::RawServices;
 
 /// Settings of services; the same on all nodes.
@@ -17,6 +19,8 @@ pub(crate) struct Services {
     pub(crate) node_ports: NodePorts,
     /// For services that name no other.
     pub(crate) scheduler: Scheduler,
+    /// Where a load balancer of somebody else asks whether this node serves, as it asks kube-proxy.
+    pub(crate) healthz: Option<SocketAddr>,
 }
 
 pub(super) fn check(raw: Option<RawServices>) -> Result<Services, ConfigError> {
@@ -31,7 +35,11 @@ pub(super) fn check(raw: Option<RawServices>) -> Result<Services, ConfigError> {
         })?,
     };
     let node_ports = raw.node_ports.map_or_else(|| Ok(NodePorts::default()), |text| node_ports(&text))?;
-    Ok(Services { external_ips: ranges.collect::<Result<_, _>>()?, node_ports, scheduler })
+    let healthz = match raw.healthz.as_deref() {
+        None => None,
+        Some(text) => Some(parse("services.healthz", text, "an address and port such as 0.0.0.0:10256")?),
+    };
+    Ok(Services { external_ips: ranges.collect::<Result<_, _>>()?, node_ports, scheduler, healthz })
 }
 
 fn node_ports(text: &str) -> Result<NodePorts, ConfigError> {
@@ -49,5 +57,6 @@ pub(super) fn raw(services: &Services) -> RawServices {
         external_ips: Some(services.external_ips.iter().map(ToString::to_string).collect()),
         node_ports: Some(format!("{}-{}", services.node_ports.0.start(), services.node_ports.0.end())),
         scheduler: word.map(str::to_owned),
+        healthz: services.healthz.map(|address| address.to_string()),
     }
 }

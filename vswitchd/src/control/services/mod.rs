@@ -185,7 +185,11 @@ fn service_cidr(config: &Config) -> anyhow::Result<ipnet::Ipv4Net> {
 fn pools(config: &Config) -> anyhow::Result<Pools> {
     let dns = if let IpAddr::V4(dns) = config.cluster_dns { Some(dns) } else { None };
     let cluster_ips = ClusterIps { cidr: service_cidr(config)?, dns };
-    Ok(Pools { cluster_ips, node_ports: config.services.node_ports.clone() })
+    Ok(Pools {
+        cluster_ips,
+        node_ports: config.services.node_ports.clone(),
+        load_balancer: config.load_balancer.pools.clone(),
+    })
 }
 
 fn settings(config: &Config) -> anyhow::Result<Settings> {
