@@ -68,6 +68,8 @@ pub struct Table {
     derived: BTreeMap<ObjectRef, Derived>,
     states: Arc<Services>,
     marked: BTreeSet<ObjectRef>,
+    /// Not yet told to anybody.
+    new_problems: Vec<String>,
 }
 
 /// What came of a service.
@@ -96,6 +98,7 @@ impl Table {
             derived: BTreeMap::new(),
             states: Arc::default(),
             marked: BTreeSet::new(),
+            new_problems: Vec::new(),
         }
     }
 
@@ -206,6 +209,11 @@ impl Table {
         for object in concerned {
             let derived = self.derive(&object, &mut new);
             let kept: BTreeSet<PortKey> = derived.iter().flat_map(|derived| derived.ports.clone()).collect();
+            let said = self.problems_of(&object);
+            let problems = derived.iter().flat_map(|derived| &derived.problems);
+            let new_problems: Vec<String> =
+                problems.filter(|problem| !said.contains(problem)).cloned().collect();
+            self.new_problems.extend(new_problems);
             let before = match derived {
                 Some(derived) => self.derived.insert(object, derived),
                 None => self.derived.remove(&object),
@@ -236,6 +244,7 @@ impl Table {
                 self.leave_out(&key, "there are too many addresses or endpoints in all");
             } else if old.is_none_or(|old| *old != state) {
                 Arc::make_mut(&mut self.states).insert(id, Arc::new(state));
+                self.room.is_served(&key);
                 changed = true;
             }
         }
@@ -243,6 +252,7 @@ impl Table {
     }
 
     fn drop_port(&mut self, key: &PortKey) -> bool {
+        self.room.is_served(key);
         let Some(id) = self.ids.release(key) else { return false };
         if let Some(old) = Arc::make_mut(&mut self.states).remove(&id) {
             self.room.give_back(&old);
@@ -251,11 +261,14 @@ impl Table {
     }
 
     fn leave_out(&mut self, key: &PortKey, why: &str) {
+        let text = format!("service port {key} is not served: {why}");
+        if self.room.wait(key) {
+            self.new_problems.push(text.clone());
+        }
         if let Some(derived) = self.derived.get_mut(&key.service) {
-            derived.problems.push(format!("service port {key} is not served: {why}"));
+            derived.problems.push(text);
             derived.ports.retain(|port| port != key);
         }
-        self.room.wait(key.service.clone());
     }
 
     fn derive(&self, object: &ObjectRef, new: &mut Vec<(PortKey, ServiceState)>) -> Option<Derived> {
@@ -433,6 +446,11 @@ impl Table {
     #[must_use]
     pub fn problems_of(&self, object: &ObjectRef) -> &[String] {
         self.derived.get(object).map_or(&[], |derived| &derived.problems)
+    }
+
+    /// What could not be done and could be before, or was not asked for; each is told once.
+    pub fn take_new_problems(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.new_problems)
     }
 
     /// What could not be done, one sentence each.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::change::ServiceState;
-use super::super::names::ObjectRef;
+use super::super::names::{ObjectRef, PortKey};
 
 /// The datapath takes 2^18 of each; a change sends what comes before what goes, so some room is left for what is on its way.
 const MAX_FRONTENDS: usize = 7 << 15;
@@ -16,6 +16,8 @@ pub(super) struct Room {
     backends: usize,
     /// Services of which something is left out for want of room.
     waiting: BTreeSet<ObjectRef>,
+    /// The ports that are.
+    left_out: BTreeSet<PortKey>,
     /// Something has gone since they were looked at.
     freed: bool,
 }
@@ -46,9 +48,15 @@ impl Room {
         self.freed = true;
     }
 
-    /// Somebody is to be looked at again when there is room.
-    pub(super) fn wait(&mut self, service: ObjectRef) {
-        self.waiting.insert(service);
+    /// A service port is to be looked at again when there is room. False if it has been waiting.
+    pub(super) fn wait(&mut self, key: &PortKey) -> bool {
+        self.waiting.insert(key.service.clone());
+        self.left_out.insert(key.clone())
+    }
+
+    /// It has found room, or is gone.
+    pub(super) fn is_served(&mut self, key: &PortKey) {
+        self.left_out.remove(key);
     }
 
     /// Who may have room now.

@@ -86,6 +86,21 @@ fn service(control: &Control, value: Value, run: Run) -> Result<Written, ApiErro
         .map_err(|error| refused(&error))
 }
 
+/// Writes a service as it is, so that it gets what there was too little of before.
+pub(super) fn assign_again(control: &Control, object: &ObjectRef) -> Result<Written, ApiError> {
+    let services = &control.services;
+    let key = format!("{SERVICES}{object}");
+    let missing = || WriteError::NotFound { kind: "services", name: object.to_string() };
+    let entry =
+        services.store.get(&key).map_err(WriteError::from).and_then(|found| found.ok_or_else(missing));
+    let entry = entry.map_err(|error| refused(&error))?;
+    let known: Service = serde_json::from_slice(&entry.value)
+        .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+    write::put_service(&*services.store, &services.pools, &known, &stamp()?, services, Run::Real)
+        .map(|(written, _)| written)
+        .map_err(|error| refused(&error))
+}
+
 fn slice(control: &Control, value: Value, run: Run) -> Result<Written, ApiError> {
     let services = &control.services;
     let mut object: EndpointSlice = typed(value)?;
