@@ -13,6 +13,7 @@ use store::desired::VXLAN_OVERHEAD;
 use store::peers::{Own, PeerSpec};
 use tracing_subscriber::EnvFilter;
 
+use super::load_balancer::{self, LoadBalancer};
 use super::nodes::{self, Etcd, Tunnel, Underlay};
 use super::raw::{RawConfig, RawLog, RawWorkers};
 use super::services::{self, Services};
@@ -144,6 +145,8 @@ pub(crate) struct Config {
     pub(crate) services: Services,
     /// The way out of the cluster.
     pub(crate) uplink: Option<Uplink>,
+    /// Addresses for services outside.
+    pub(crate) load_balancer: LoadBalancer,
 }
 
 impl Config {
@@ -198,6 +201,7 @@ impl Config {
                 [("cluster_cidr", cluster_cidr), ("service_cidr", service_cidr)],
             )?,
             services,
+            load_balancer: load_balancer::check(raw.load_balancer)?,
             tunnel,
         };
         config.cross_check()?;
@@ -228,6 +232,7 @@ impl Config {
         if overlap(cluster, services) {
             return Err(value("service_cidr", format!("{services} overlaps cluster_cidr {cluster}")));
         }
+        load_balancer::check_ranges(self)?;
         if self.state_dir == self.run_dir {
             let problem = format!("is the same directory as state_dir, {}", self.run_dir.display());
             return Err(value("run_dir", problem));
@@ -312,6 +317,7 @@ impl Config {
             zone: self.zone.clone(),
             services: Some(services::raw(&self.services)),
             uplink: Some(uplink::raw(self.uplink.as_ref())),
+            load_balancer: load_balancer::raw(&self.load_balancer),
         };
         // Strings, integers and one table of them: nothing TOML cannot express.
         toml::to_string(&raw).unwrap_or_else(|e| format!("# {e}\n"))

@@ -4,6 +4,7 @@
 //! `--print-config` writes a [`Config`] back as TOML that would be read as the same one.
 
 mod checked;
+mod load_balancer;
 mod nodes;
 mod raw;
 mod services;

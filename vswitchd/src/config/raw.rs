@@ -33,6 +33,7 @@ pub(crate) struct RawConfig {
     pub(crate) zone: Option<String>,
     pub(crate) services: Option<RawServices>,
     pub(crate) uplink: Option<RawUplink>,
+    pub(crate) load_balancer: Option<RawLoadBalancer>,
 }
 
 /// `[services]`.
@@ -42,6 +43,29 @@ pub(crate) struct RawServices {
     pub(crate) external_ips: Option<Vec<String>>,
     pub(crate) node_ports: Option<String>,
     pub(crate) scheduler: Option<String>,
+    pub(crate) healthz: Option<String>,
+}
+
+/// `[load_balancer]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawLoadBalancer {
+    pub(crate) lease_seconds: Option<i64>,
+    #[serde(rename = "pool")]
+    pub(crate) pools: Option<Vec<RawPool>>,
+}
+
+/// One of `[[load_balancer.pool]]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawPool {
+    pub(crate) name: Option<String>,
+    pub(crate) addresses: Option<Vec<String>>,
+    pub(crate) auto_assign: Option<bool>,
+    pub(crate) avoid_buggy_ips: Option<bool>,
+    pub(crate) priority: Option<i64>,
+    pub(crate) namespaces: Option<Vec<String>>,
+    pub(crate) service_selectors: Option<Vec<String>>,
 }
 
 /// `[uplink]`.

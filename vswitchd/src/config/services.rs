@@ -1,13 +1,14 @@
 //! `[services]`: what services of this node may have.
 
 use std::ops::RangeInclusive;
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use protocol::link::Scheduler;
 use store::services::allocate::NodePorts;
 use store::services::{SCHEDULERS, scheduler};
 
-use super::checked::{ConfigError, cidr, value};
+use super::checked::{ConfigError, cidr, parse, value};
 use super::raw::RawServices;
 
 /// Settings of services; the same on all nodes.
@@ -19,6 +20,8 @@ pub(crate) struct Services {
     pub(crate) node_ports: NodePorts,
     /// For services that name no other.
     pub(crate) scheduler: Scheduler,
+    /// Where a load balancer of somebody else asks whether this node serves, as it asks kube-proxy.
+    pub(crate) healthz: Option<SocketAddr>,
 }
 
 pub(super) fn check(raw: Option<RawServices>) -> Result<Services, ConfigError> {
@@ -36,7 +39,11 @@ pub(super) fn check(raw: Option<RawServices>) -> Result<Services, ConfigError> {
         None => NodePorts::default(),
         Some(text) => NodePorts(ports("services.node_ports", &text)?),
     };
-    Ok(Services { external_ips: ranges.collect::<Result<_, _>>()?, node_ports, scheduler })
+    let healthz = match raw.healthz.as_deref() {
+        None => None,
+        Some(text) => Some(parse("services.healthz", text, "an address and port such as 0.0.0.0:10256")?),
+    };
+    Ok(Services { external_ips: ranges.collect::<Result<_, _>>()?, node_ports, scheduler, healthz })
 }
 
 /// A range of ports that is not empty.
@@ -54,5 +61,6 @@ pub(super) fn raw(services: &Services) -> RawServices {
         external_ips: Some(services.external_ips.iter().map(ToString::to_string).collect()),
         node_ports: Some(format!("{}-{}", services.node_ports.0.start(), services.node_ports.0.end())),
         scheduler: word.map(str::to_owned),
+        healthz: services.healthz.map(|address| address.to_string()),
     }
 }

@@ -20,12 +20,19 @@ use protocol::object::{Peer, PeerHealth, Port, PortCounters};
 use super::node::Control;
 use super::{peers, tables};
 
-/// Why metrics are not served.
+/// Why something is not served over HTTP.
 #[derive(Debug, thiserror::Error)]
-#[error("metrics on {place}: {problem}")]
+#[error("{what} on {place}: {problem}")]
 pub(crate) struct MetricsError {
+    what: &'static str,
     place: String,
     problem: String,
+}
+
+impl MetricsError {
+    pub(crate) fn new(what: &'static str, place: &dyn std::fmt::Display, problem: String) -> Self {
+        Self { what, place: place.to_string(), problem }
+    }
 }
 
 /// All metrics, as text.
@@ -220,7 +227,7 @@ pub(crate) fn serve(control: &Arc<Control>) -> Result<(), MetricsError> {
 }
 
 fn serve_unix(control: &Arc<Control>, path: PathBuf) -> Result<(), MetricsError> {
-    let fail = |problem: String| MetricsError { place: path.display().to_string(), problem };
+    let fail = |problem: String| MetricsError::new("metrics", &path.display(), problem);
     match fs::remove_file(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e.to_string())),
         Ok(()) | Err(_) => {}
@@ -230,7 +237,7 @@ fn serve_unix(control: &Arc<Control>, path: PathBuf) -> Result<(), MetricsError>
 }
 
 fn serve_tcp(control: &Arc<Control>, address: SocketAddr) -> Result<(), MetricsError> {
-    let fail = |problem: String| MetricsError { place: address.to_string(), problem };
+    let fail = |problem: String| MetricsError::new("metrics", &address, problem);
     let server = tiny_http::Server::http(address).map_err(|e| fail(e.to_string()))?;
     answer_on_thread(control, server).map_err(|e| fail(e.to_string()))
 }

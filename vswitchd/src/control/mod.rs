@@ -279,6 +279,7 @@ fn open_to_the_world(control: &Arc<Control>) -> anyhow::Result<()> {
     cluster::follow(control).context("following the cluster's store")?;
     services::follow(control).context("following services")?;
     metrics::serve(control)?;
+    services::serve_health(control)?;
     server::serve(control, &control.config.read_socket(), Access::ReadOnly)?;
     server::serve(control, &control.config.admin_socket(), Access::Admin)?;
     Ok(())

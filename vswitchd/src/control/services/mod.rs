@@ -5,7 +5,10 @@
 //! next sync. On one machine the store is the node's own file; in a cluster it is etcd, and this node's pods are told there
 //! ([`publish`]). Nothing here is on a packet's way: a store that is away leaves the datapath as it is.
 
+mod announce;
 mod exits;
+mod health;
+mod healthz;
 mod local;
 mod objects;
 mod probes;
@@ -31,7 +34,9 @@ use store::services::write::{PODS, Pools, SERVICES, SLICES};
 use store::services::{ObjectRef, Place, PodFacts, Settings, SliceSpec, Spec, Table};
 use store::{Store, StoreError};
 
+use self::announce::Announcing;
 use self::exits::Exits;
+use self::health::HealthChecks;
 use self::probes::Probes;
 use self::publish::Publisher;
 use super::node::Control;
@@ -62,6 +67,8 @@ pub(crate) struct Services {
     probes: Probes,
     exits: Option<Exits>,
     publisher: Mutex<Option<Publisher>>,
+    announcing: Announcing,
+    health: HealthChecks,
     /// The store has been read at least once.
     is_known: AtomicBool,
 }
@@ -138,6 +145,8 @@ impl Services {
             probes: Probes::new(wake.clone()),
             exits,
             publisher: Mutex::default(),
+            announcing: Announcing::new(&store, is_shared)?,
+            health: HealthChecks::default(),
             is_known: AtomicBool::new(false),
             store,
             wake,
@@ -166,11 +175,14 @@ impl Services {
                 ));
             }
         }
+        problems.extend(self.announcing.problems());
+        problems.extend(self.health.problems());
         problems
     }
 
-    /// The last word to the store: nobody is to be sent to pods of a node that stops.
+    /// The last word to the store: nobody is to be sent to this node's addresses, and to pods of a node that stops.
     pub(crate) fn leave(&self) {
+        self.announcing.leave();
         drop(self.publisher.lock().take());
     }
 }
@@ -185,7 +197,11 @@ fn service_cidr(config: &Config) -> anyhow::Result<ipnet::Ipv4Net> {
 fn pools(config: &Config) -> anyhow::Result<Pools> {
     let dns = if let IpAddr::V4(dns) = config.cluster_dns { Some(dns) } else { None };
     let cluster_ips = ClusterIps { cidr: service_cidr(config)?, dns };
-    Ok(Pools { cluster_ips, node_ports: config.services.node_ports.clone() })
+    Ok(Pools {
+        cluster_ips,
+        node_ports: config.services.node_ports.clone(),
+        load_balancer: config.load_balancer.pools.clone(),
+    })
 }
 
 fn settings(config: &Config) -> anyhow::Result<Settings> {
@@ -230,6 +246,8 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
         let publisher = Publisher::start(control)?;
         *control.services.publisher.lock() = Some(publisher);
     }
+    announce::follow(control)?;
+    health::serve(control)?;
     let control = Arc::clone(control);
     std::thread::Builder::new().name("services".to_owned()).spawn(move || {
         loop {
@@ -248,6 +266,17 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Nodes have other addresses: what of services cannot be beside them is left out before the datapath hears of them, which
+/// would refuse both.
+pub(crate) fn on_nodes_changed(control: &Control) {
+    refresh(control);
+}
+
+/// Serves `/healthz`, if that is configured.
+pub(crate) fn serve_health(control: &Arc<Control>) -> Result<(), super::metrics::MetricsError> {
+    healthz::serve(control)
 }
 
 /// Brings the table up to date. True if the datapath is to be told something.
@@ -276,6 +305,10 @@ fn refresh(control: &Control) -> bool {
     }
     table.set_node_addresses(node_addresses(control));
     let changed = table.settle();
+    for problem in table.take_new_problems() {
+        tracing::warn!("{problem}");
+    }
+    services.health.set(table.health());
     let states = Arc::clone(table.states());
     // The switch may be waiting for a datapath; who asks for services does not wait with it.
     drop(table);
@@ -286,6 +319,7 @@ fn refresh(control: &Control) -> bool {
     if let (Some(facts), Some(publisher)) = (facts, &*services.publisher.lock()) {
         publisher.tell(facts);
     }
+    services.announcing.wake();
     known && (changed || first)
 }
 

@@ -1,5 +1,7 @@
 //! `apply` and `delete`: manifests in, objects of the store out.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use protocol::ObjectName;
@@ -8,12 +10,15 @@ use protocol::object::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use store::cluster::ClusterError;
-use store::services::write::{self, NAMESPACES, Run, SERVICES, SLICES, Stamp, WriteError, Written};
+use store::services::write::{
+    self, NAMESPACES, Run, SERVICES, SLICES, Stamp, Surroundings, WriteError, Written,
+};
 use store::services::{Invalid, ObjectRef, Problem, SliceSpec, Spec};
 
 use super::super::error::chain;
 use super::super::node::Control;
 use super::super::pods::create::new_uid;
+use super::Services;
 
 /// Makes objects be as manifests say, one by one.
 pub(crate) fn apply(control: &Control, manifests: &[String], run: Run) -> Vec<Applied> {
@@ -62,11 +67,36 @@ fn stamp() -> Result<Stamp, ApiError> {
     Ok(Stamp { uid, now: Timestamp::now().0, seed })
 }
 
+/// What is known of the cluster when a service is written.
+impl Surroundings for Services {
+    fn check(&self, spec: &Spec) -> Vec<Problem> {
+        self.table.lock().check_service(spec)
+    }
+
+    fn owner(&self, ip: Ipv4Addr) -> Option<String> {
+        self.table.lock().owner(IpAddr::V4(ip))
+    }
+}
+
 fn service(control: &Control, value: Value, run: Run) -> Result<Written, ApiError> {
     let services = &control.services;
     let object: Service = typed(value)?;
-    let extra = |spec: &Spec| services.table.lock().check_service(spec);
-    write::put_service(&*services.store, &services.pools, &object, &stamp()?, &extra, run)
+    write::put_service(&*services.store, &services.pools, &object, &stamp()?, services, run)
+        .map(|(written, _)| written)
+        .map_err(|error| refused(&error))
+}
+
+/// Writes a service as it is, so that it gets what there was too little of before.
+pub(super) fn assign_again(control: &Control, object: &ObjectRef) -> Result<Written, ApiError> {
+    let services = &control.services;
+    let key = format!("{SERVICES}{object}");
+    let missing = || WriteError::NotFound { kind: "services", name: object.to_string() };
+    let entry =
+        services.store.get(&key).map_err(WriteError::from).and_then(|found| found.ok_or_else(missing));
+    let entry = entry.map_err(|error| refused(&error))?;
+    let known: Service = serde_json::from_slice(&entry.value)
+        .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+    write::put_service(&*services.store, &services.pools, &known, &stamp()?, services, Run::Real)
         .map(|(written, _)| written)
         .map_err(|error| refused(&error))
 }
