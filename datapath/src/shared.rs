@@ -35,6 +35,19 @@ impl Shared {
         Self { connections, services }
     }
 
+    /// Over what is `below`, for decisions that are only tried: finds what that has, and changes nothing of it. `slots`: backends
+    /// there are.
+    pub(crate) fn above(
+        below: &Arc<Self>,
+        memory: &'static [AtomicU64],
+        limits: &Limits,
+        slots: usize,
+    ) -> Self {
+        let services = Arc::new(SharedServices::above(&below.services, slots));
+        let active = Arc::clone(&services.active);
+        Self { connections: Connections::above(below, memory, limits, active), services }
+    }
+
     /// For one switch without a successor. Its memory is never given back.
     pub(crate) fn alone(seed: u64, limits: &Limits) -> Self {
         let connections = limits.connections.min(ALONE);

@@ -100,6 +100,19 @@ impl SlowPath {
     ) -> Result<Action, Refusal> {
         self.admit(port, peer, packet)?;
         let source_is_learned = self.learn_source(port, packet, now)?;
+        self.dispose(ports, port, peer, packet, now, source_is_learned)
+    }
+
+    /// What to do with a frame that was admitted.
+    pub(crate) fn dispose(
+        &mut self,
+        ports: &Ports,
+        port: &PortConfig,
+        peer: Option<PeerId>,
+        packet: &Packet,
+        now: Instant,
+        source_is_learned: bool,
+    ) -> Result<Action, Refusal> {
         let action = match &packet.body {
             Body::Arp(arp) => self.resolve(port, peer, packet, arp, now)?,
             Body::Ipv4(ip) => match self.connect(port, packet, ip, now)? {

@@ -12,6 +12,7 @@
 //! is the one place where verdicts are counted.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use protocol::link::{ConfigDelta, Epoch, PortConfig};
 use protocol::object::{PortCounters, PortKind, PortState};
@@ -75,6 +76,8 @@ pub struct Switch {
     /// Frames that were written as part of another.
     pub(crate) merged: u64,
     pub(crate) sweep: Sweep,
+    /// Room for connections that are only tried, once there was a trace.
+    pub(crate) scratch: Option<&'static [AtomicU64]>,
 }
 
 impl Switch {
@@ -102,6 +105,7 @@ impl Switch {
             window: Window::new(),
             merged: 0,
             sweep: Sweep::default(),
+            scratch: None,
         }
     }
 
@@ -201,7 +205,11 @@ impl Switch {
         let action = self.slow_path.decide(&self.ports, &port.config, peer, &received.packet, now)?;
         let flow = match (probe, action) {
             (Some(probe), Action::Forward { forward, cacheable: true }) => {
-                self.flows.insert(probe, forward, now)
+                let flow = self.flows.insert(probe, forward, now);
+                if let (Some(flow), Some(hit)) = (flow, forward.connection()) {
+                    self.flows.charge(flow, self.slow_path.backend_of(hit), hit.direction);
+                }
+                flow
             }
             _ => None,
         };
@@ -217,7 +225,7 @@ impl Switch {
         }
     }
 
-    fn carry_out(
+    pub(crate) fn carry_out(
         &mut self,
         action: Action,
         ingress: PortId,

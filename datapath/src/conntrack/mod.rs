@@ -37,6 +37,7 @@
 //!
 //! Left out: IPv6 (a second layout), protocols whose ports are not read, sequence numbers (design 0006).
 
+mod above;
 mod counters;
 mod create;
 mod index;
@@ -62,6 +63,7 @@ use foldhash::quality::SeedableRandomState;
 use crate::limits::{ConnectionIdle, Limits};
 use crate::rewrite::{Translation, Tuple};
 use crate::service::ActiveConnections;
+use above::Below;
 use index::Index;
 use lock::Lock;
 use memory::{Entry, Memory};
@@ -91,6 +93,8 @@ pub(crate) struct Connections {
     idle: ConnectionIdle,
     active: Arc<ActiveConnections>,
     sweep_from: AtomicU32,
+    /// The table that this one is only tried over.
+    below: Option<Below>,
 }
 
 /// A connection, as long as it lives.
@@ -164,6 +168,7 @@ impl Connections {
             idle: limits.connection_idle,
             active,
             sweep_from: AtomicU32::new(0),
+            below: None,
         };
         connections.recover();
         connections
@@ -215,6 +220,12 @@ impl Connections {
         self.memory.slot(id.slot)?.translation(id.generation, direction)
     }
 
+    /// What the connection's packets of one direction are known by; `None` if it is gone.
+    pub(crate) fn key(&self, id: ConnectionId, direction: Direction) -> Option<Key> {
+        let (generation, key) = self.memory.slot(id.slot)?.key(direction)?;
+        (generation == id.generation).then_some(key)
+    }
+
     /// What the connection's packets of one direction say before they are translated.
     #[cfg_attr(not(test), expect(dead_code, reason = "ICMP errors of connections are not translated yet"))]
     pub(crate) fn tuple(&self, id: ConnectionId, direction: Direction) -> Option<Tuple> {
@@ -249,10 +260,14 @@ impl Connections {
     }
 
     fn find(&self, key: &Key, hash: u64) -> Option<Hit> {
-        self.index.find(hash, |slot, direction| {
+        let found = self.index.find(hash, |slot, direction| {
             let (generation, found) = self.memory.slot(slot)?.key(direction)?;
             (found == *key).then_some(Hit { id: ConnectionId { slot, generation }, direction })
-        })
+        });
+        match (&found, &self.below) {
+            (None, Some(below)) => self.find_below(below, key),
+            (Some(_), _) | (None, None) => found,
+        }
     }
 
     /// The connection in `slot`; of use to those who hold the lock.
@@ -268,6 +283,9 @@ impl Connections {
             && self.state(id).is_some_and(State::is_active)
         {
             self.active.closed(backend);
+        }
+        if let Some(below) = &self.below {
+            below.forget(entry.original);
         }
         self.unindex(&entry, id.slot);
         slot.vacate();

@@ -23,6 +23,8 @@
 //! A later fragment does not say its ports, so none of a datagram that would have to be translated is let
 //! through. What is for a service address is told by that; an answer by its first fragment.
 
+mod charge;
+
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
@@ -159,7 +161,10 @@ impl SlowPath {
         }
         let client = (tuple.source, tuple.source_port);
         let chosen = self.services.choose(&frontend, client, Origin::Inside, now, &mut self.rng, &[]);
-        let chosen = chosen.map_err(no_backend)?;
+        let service = frontend.service;
+        let chosen = chosen.map_err(no_backend).inspect_err(|refusal| {
+            self.services.count_refused(service, refusal.reason);
+        })?;
         let is_hairpin = chosen.address == tuple.source;
         let new = NewConnection {
             protocol: key.protocol(),
@@ -174,7 +179,12 @@ impl SlowPath {
             backend: Some(chosen.slot),
             ports: SOURCE_PORTS,
         };
-        let created = self.shared.connections.create(&new, now).map_err(refused)?;
+        let created = self.shared.connections.create(&new, now).map_err(refused).inspect_err(|refusal| {
+            self.services.count_refused(service, refusal.reason);
+        })?;
+        if created.is_new() {
+            self.services.count_connection(service, chosen.slot);
+        }
         Ok(Some(created.hit()))
     }
 

@@ -14,7 +14,9 @@ mod learning;
 mod offload;
 mod replication;
 mod robustness;
+mod service_counters;
 mod services;
+mod trace;
 mod tunnel;
 mod tunnel_robustness;
 

@@ -13,15 +13,15 @@ use protocol::{Mac, PortId, ServiceId};
 
 use crate::common::*;
 
-const VIP: [u8; 4] = [10, 96, 0, 20];
-const OTHER_VIP: [u8; 4] = [10, 96, 0, 21];
-const WEB: ServiceId = ServiceId(3);
-const DNS: ServiceId = ServiceId(4);
-const SYN: &str = "S";
+pub(crate) const VIP: [u8; 4] = [10, 96, 0, 20];
+pub(crate) const OTHER_VIP: [u8; 4] = [10, 96, 0, 21];
+pub(crate) const WEB: ServiceId = ServiceId(3);
+pub(crate) const DNS: ServiceId = ServiceId(4);
+pub(crate) const SYN: &str = "S";
 const SYN_ACK: &str = "SA";
 const ACK: &str = "A";
 
-fn service(id: ServiceId, transport: Transport, port: u16) -> ServiceConfig {
+pub(crate) fn service(id: ServiceId, transport: Transport, port: u16) -> ServiceConfig {
     ServiceConfig {
         id,
         name: format!("default/s{id}:{port}"),
@@ -39,7 +39,7 @@ fn frontend(kind: FrontendKind, address: [u8; 4], port: u16) -> Frontend {
     Frontend { kind, address: ip(address), port }
 }
 
-fn backend(address: [u8; 4], port: u16) -> BackendConfig {
+pub(crate) fn backend(address: [u8; 4], port: u16) -> BackendConfig {
     let is_local = address[2] == 0;
     BackendConfig {
         address: ip(address),
@@ -51,12 +51,12 @@ fn backend(address: [u8; 4], port: u16) -> BackendConfig {
     }
 }
 
-fn put(service: ServiceId, backends: &[BackendConfig]) -> BackendChanges {
+pub(crate) fn put(service: ServiceId, backends: &[BackendConfig]) -> BackendChanges {
     BackendChanges { service, remove: Vec::new(), put: backends.to_vec() }
 }
 
 /// Two services at one address: web on TCP 80, dns on UDP 53, with the backends given.
-fn with_services(mut h: Harness, backends: &[[u8; 4]]) -> Harness {
+pub(crate) fn with_services(mut h: Harness, backends: &[[u8; 4]]) -> Harness {
     let node = h_node(&h);
     let of = |port| backends.iter().map(|address| backend(*address, port)).collect::<Vec<_>>();
     h.apply(ConfigDelta {
@@ -74,7 +74,7 @@ fn h_node(h: &Harness) -> NodeConfig {
     NodeConfig { service_cidr: Some("10.96.0.0/16".parse().unwrap()), tunnel, ..node() }
 }
 
-fn segment(path: Path, ports: (u16, u16), flags: &str, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn segment(path: Path, ports: (u16, u16), flags: &str, payload: &[u8]) -> Vec<u8> {
     let mut builder = PacketBuilder::ethernet2(path.from_mac.0, path.to_mac.0)
         .ipv4(path.from, path.to, path.ttl)
         .tcp(ports.0, ports.1, 1_000, 2_000);
@@ -94,7 +94,7 @@ fn segment(path: Path, ports: (u16, u16), flags: &str, payload: &[u8]) -> Vec<u8
 
 /// Addresses and ports of a frame whose checksums are right.
 #[track_caller]
-fn ends(frame: &[u8]) -> ((Ipv4Addr, u16), (Ipv4Addr, u16)) {
+pub(crate) fn ends(frame: &[u8]) -> ((Ipv4Addr, u16), (Ipv4Addr, u16)) {
     let packet = decode(frame);
     let ip = ipv4_of(&packet);
     let (from, to) = match &packet.transport {
