@@ -27,6 +27,12 @@ impl Shared {
         Connections::words(limits)
     }
 
+    /// How many of the first words of `memory` say anything: the others were never written.
+    #[must_use]
+    pub fn used_words(memory: &'static [AtomicU64]) -> usize {
+        Connections::used_words(memory)
+    }
+
     /// With the connections that are in `memory`: none, or a predecessor's.
     #[must_use]
     pub fn new(memory: &'static [AtomicU64], seed: u64, limits: &Limits) -> Self {

@@ -129,7 +129,11 @@ fn apply_pod(
                 && known.spec.containers.first().map(|c| c.command.clone()).unwrap_or_default()
                     == request.create.command;
             let problem = "pod updates may not change fields; delete it and apply again";
-            return Ok(if same { Ok(Applied { name, word: "unchanged", revision: None }) } else { Err(invalid(problem.to_owned())) });
+            return Ok(if same {
+                Ok(Applied { name, word: "unchanged", revision: None })
+            } else {
+                Err(invalid(problem.to_owned()))
+            });
         }
         Err(CliError::Client(ClientError::Api(error))) if error.code == ErrorCode::NotFound => {}
         Err(error) => return Err(error),

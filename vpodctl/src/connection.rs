@@ -8,10 +8,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use protocol::{Namespace, ObjectName};
 use protocol::client::{Client, ClientError, DEFAULT_ADMIN_SOCKET};
 use protocol::message::{AdminRequest, Items, Kind, PodRef, ReadRequest, Response};
 use protocol::object::Pod;
+use protocol::{Namespace, ObjectName};
 
 use crate::cli::Target;
 use crate::error::CliError;

@@ -66,7 +66,8 @@ fn describe_service(target: &Target, args: &DescribeArgs, name: &str) -> Result<
     let endpoints: Vec<Endpoints> = rows_of(daemon.list(Kind::Endpoints, namespace)?)?;
     let its = endpoints.iter().find(|endpoints| endpoints.is_named(name)).map(|endpoints| &endpoints.row);
     let mut text = kept::service::describe(service, its, Timestamp::now());
-    let mut rows: Vec<Traffic> = rows_of(daemon.list(Kind::Traffic, Some(args.namespace.namespace.clone()))?)?;
+    let mut rows: Vec<Traffic> =
+        rows_of(daemon.list(Kind::Traffic, Some(args.namespace.namespace.clone()))?)?;
     rows.retain(|row| row.service.as_str() == name);
     if !rows.is_empty() {
         text += "\nTraffic on this node:\n";

@@ -82,7 +82,9 @@ impl Filter {
             Kind::Connections => Ok(()),
             Kind::Flows if !connections => Ok(()),
             _ if !both && !connections => Ok(()),
-            Kind::Flows => Err(CliError::Usage("flows have no backend and no state: get conntrack".to_owned())),
+            Kind::Flows => {
+                Err(CliError::Usage("flows have no backend and no state: get conntrack".to_owned()))
+            }
             _ => Err(CliError::Usage("only flows and conntrack can be filtered so".to_owned())),
         }
     }
@@ -99,7 +101,10 @@ impl Filter {
             .service
             .as_ref()
             .is_none_or(|service| service.has(original.destination, original.destination_port));
-        let pod = self.pod.as_ref().is_none_or(|pod| [original.source, reply.source].iter().any(|ip| pod.contains(ip)));
+        let pod = self
+            .pod
+            .as_ref()
+            .is_none_or(|pod| [original.source, reply.source].iter().any(|ip| pod.contains(ip)));
         let backend = self.backend.is_none_or(|(address, port)| {
             reply.source == address && port.is_none_or(|port| reply.source_port == port)
         });
@@ -115,8 +120,10 @@ impl Filter {
     pub(crate) fn has_flow(&self, row: &Flow) -> bool {
         let from = row.becomes.map_or((row.source, row.source_port), |to| (to.source, to.source_port));
         let to = (row.destination, row.destination_port);
-        let service =
-            self.service.as_ref().is_none_or(|service| service.has(to.0, to.1) || service.has(from.0, from.1));
+        let service = self
+            .service
+            .as_ref()
+            .is_none_or(|service| service.has(to.0, to.1) || service.has(from.0, from.1));
         let ends = [row.source, row.destination].into_iter();
         let mut ends = ends.chain(row.becomes.iter().flat_map(|to| [to.source, to.destination]));
         let pod = self.pod.as_ref().is_none_or(|pod| ends.any(|ip| pod.contains(&ip)));

@@ -47,9 +47,12 @@ impl Resource for Flow {
             age::human(Duration::from_millis(self.idle_ms)),
             self.ingress.to_string(),
             self.egress.to_string(),
-            self.becomes.map_or_else(|| or_none(""), |to| {
-                format!("{}-{}", end(to.source, to.source_port), end(to.destination, to.destination_port))
-            }),
+            self.becomes.map_or_else(
+                || or_none(""),
+                |to| {
+                    format!("{}-{}", end(to.source, to.source_port), end(to.destination, to.destination_port))
+                },
+            ),
         ]
     }
 

@@ -46,9 +46,8 @@ fn destination(text: &str, here: &Namespace, protocol: TraceProtocol) -> Result<
             TraceProtocol::Tcp | TraceProtocol::Udp => Err(wrong("write ADDRESS:PORT")),
         };
     }
-    let (kind, rest) = text
-        .split_once('/')
-        .ok_or_else(|| wrong("write ADDRESS:PORT, service/NAME or pod/NAME"))?;
+    let (kind, rest) =
+        text.split_once('/').ok_or_else(|| wrong("write ADDRESS:PORT, service/NAME or pod/NAME"))?;
     let (object, port) = rest.split_once(':').map_or((rest, None), |(object, port)| (object, Some(port)));
     let (namespace, name) = match object.split_once('/') {
         Some((namespace, name)) => (namespace.parse().map_err(|e: NameError| wrong(&e.to_string()))?, name),
@@ -80,7 +79,8 @@ fn text(trace: &Trace) -> String {
         trace.ingress
     );
     let header = ["STEP", "RESULT", "WHY"].map(str::to_owned).into();
-    let rows = trace.steps.iter().map(|step| vec![step.step.clone(), step.result.clone(), step.reason.clone()]);
+    let rows =
+        trace.steps.iter().map(|step| vec![step.step.clone(), step.result.clone(), step.reason.clone()]);
     let lines = table::aligned(std::iter::once(header).chain(rows).collect());
     let tail = match (&trace.becomes, &trace.egress) {
         (Some(becomes), Some(egress)) => format!("\nleaves by {egress} as {}\n", words(becomes)),

@@ -1,4 +1,4 @@
-//! What services and their backends have to do: `get traffic`, and parts of `get services` and `describe service`.
+//! What services and their backends have to do: `get traffic`, and a part of `describe service`.
 
 use protocol::message::{Items, Kind};
 use protocol::object::{ServiceCounters, Timestamp, Traffic};
@@ -71,16 +71,4 @@ fn refused(counters: &ServiceCounters) -> String {
     let all = counters.refused.iter().map(|drop| format!("{} {}", drop.frames, drop.reason));
     let text = all.collect::<Vec<_>>().join(", ");
     if text.is_empty() { "0".to_owned() } else { text }
-}
-
-/// All ports of a service together; `None` if nothing is known of it.
-pub(crate) fn of_service(rows: &[Traffic], namespace: &str, name: &str) -> Option<ServiceCounters> {
-    let its = rows.iter().filter(|row| {
-        row.backend.is_none() && row.namespace.as_str() == namespace && row.service.as_str() == name
-    });
-    its.fold(None, |sum: Option<ServiceCounters>, row| {
-        let mut sum = sum.unwrap_or_default();
-        sum.add(&row.counters);
-        Some(sum)
-    })
 }

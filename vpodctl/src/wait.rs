@@ -84,12 +84,7 @@ fn deleted(target: &Target, args: &WaitArgs, kind: Kind, name: ObjectName) -> Re
     output::print(&format!("{singular}/{name} condition met\n"))
 }
 
-fn exists(
-    daemon: &mut Connection,
-    args: &WaitArgs,
-    kind: Kind,
-    name: &ObjectName,
-) -> Result<bool, CliError> {
+fn exists(daemon: &mut Connection, args: &WaitArgs, kind: Kind, name: &ObjectName) -> Result<bool, CliError> {
     let namespace = args.namespace.namespace.clone();
     match daemon.object(kind, namespace, name.clone()) {
         Ok(_) => Ok(true),
@@ -119,7 +114,12 @@ pub(crate) fn until_active(
         }
         if left.is_zero() {
             let (object, after) = (what.to_owned(), age::human(timeout));
-            return Err(CliError::TimedOut { object, what: "to be active on all nodes", after, now: missing(&found) });
+            return Err(CliError::TimedOut {
+                object,
+                what: "to be active on all nodes",
+                after,
+                now: missing(&found),
+            });
         }
         revision = Some(found.revision);
     }

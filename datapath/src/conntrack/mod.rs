@@ -148,6 +148,11 @@ impl Connections {
         Memory::words(limits.connections.min(MAX_CONNECTIONS))
     }
 
+    /// Of memory with a table in it.
+    pub(crate) fn used_words(words: &'static [AtomicU64]) -> usize {
+        Memory::words(Memory::new(words, MAX_CONNECTIONS).used()).min(words.len())
+    }
+
     /// The table in `words`, with what is in it. Memory of another layout or size is as if it were empty.
     /// Connections made from now on are counted in `active`.
     pub(crate) fn new(

@@ -83,7 +83,8 @@ impl Traffic {
     pub(super) fn add(&mut self, account: Account, frames: u64, bytes: u64) {
         let Some((slot, life, direction)) = account.unpack() else { return };
         if let Some(now) = self.backends.get_mut(slot).filter(|now| now.number == life)
-            && let (Some(f), Some(b)) = (now.sums.frames.get_mut(direction), now.sums.bytes.get_mut(direction))
+            && let (Some(f), Some(b)) =
+                (now.sums.frames.get_mut(direction), now.sums.bytes.get_mut(direction))
         {
             *f += frames;
             *b += bytes;

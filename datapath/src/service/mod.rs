@@ -42,9 +42,9 @@ mod settings;
 mod shared;
 mod stage;
 mod tally;
-mod trial;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -57,9 +57,9 @@ use frontends::Frontends;
 use settings::Settings;
 use tally::Tallies;
 
+pub(crate) use backends::MAX_BACKENDS;
 #[cfg(test)]
 pub(crate) use choice::Chosen;
-pub(crate) use backends::MAX_BACKENDS;
 pub(crate) use choice::NoBackend;
 pub(crate) use frontends::FrontendHit;
 pub(crate) use rng::Rng;

@@ -51,8 +51,8 @@ impl Services {
             None => (&[][..], Traits::default()),
         };
         let affinity = &self.shared.affinity;
-        let last = policy
-            .and_then(|_| last_of(settings, affinity, &self.backends, hit, client.0, member, now));
+        let last =
+            policy.and_then(|_| last_of(settings, affinity, &self.backends, hit, client.0, member, now));
         Some(Candidates {
             name: settings.name.to_string(),
             kind: hit.kind,

@@ -75,7 +75,11 @@ impl Switch {
             Some(service) if !goes_on => tell_service(service, ip, steps),
             Some(service) => steps.add("service", service.name.clone(), "as when the connection began"),
             None if told.is_service_address => {
-                steps.add("service", "none", format!("no service has this port and protocol of {}", ip.destination));
+                steps.add(
+                    "service",
+                    "none",
+                    format!("no service has this port and protocol of {}", ip.destination),
+                );
             }
             None => steps.add("service", "none", format!("{} is no service's address", ip.destination)),
         }
@@ -96,7 +100,11 @@ impl Switch {
         match action {
             Action::Forward { forward, .. } => self.tell_forward(forward, steps),
             Action::AnswerEcho { mac } => {
-                steps.add("route", format!("answered by the switch as {mac}"), "an echo request for the gateway");
+                steps.add(
+                    "route",
+                    format!("answered by the switch as {mac}"),
+                    "an echo request for the gateway",
+                );
             }
             Action::AnswerArp { .. } => steps.add("route", "answered by the switch", "ARP"),
             Action::Flood(_) => {

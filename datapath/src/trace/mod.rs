@@ -144,8 +144,7 @@ impl Switch {
         } else {
             format!("{destination} is outside of the pod's network, so the gateway is asked for")
         };
-        let arp =
-            Arp { operation: Operation::Request, sender_mac: config.mac, sender_ip: source, target_ip };
+        let arp = Arp { operation: Operation::Request, sender_mac: config.mac, sender_ip: source, target_ip };
         match self.slow_path.answer(config, &arp, false)? {
             Action::AnswerArp { mac, .. } => {
                 steps.add("arp", format!("{target_ip} is at {mac}"), why);
@@ -155,7 +154,11 @@ impl Switch {
                 let known = self.slow_path.neighbors.lookup(IpAddr::V4(target_ip));
                 let neighbor = known.ok_or(DropReason::ArpUnknownTarget)?;
                 let who = self.name_of(neighbor.port);
-                steps.add("arp", format!("{target_ip} is at {}", neighbor.mac), format!("{why}; {who} is asked"));
+                steps.add(
+                    "arp",
+                    format!("{target_ip} is at {}", neighbor.mac),
+                    format!("{why}; {who} is asked"),
+                );
                 Ok(neighbor.mac)
             }
         }
@@ -227,7 +230,9 @@ impl Switch {
 /// What a sender hears.
 fn told(error: IcmpError, protocol: u8) -> String {
     match error {
-        IcmpError::PortUnreachable if protocol == packet::TCP => "a TCP reset (connection refused)".to_owned(),
+        IcmpError::PortUnreachable if protocol == packet::TCP => {
+            "a TCP reset (connection refused)".to_owned()
+        }
         IcmpError::PortUnreachable => "ICMP port unreachable (connection refused)".to_owned(),
         IcmpError::NetUnreachable => "ICMP net unreachable".to_owned(),
         IcmpError::HostUnreachable => "ICMP host unreachable".to_owned(),

@@ -65,11 +65,8 @@ pub(super) fn after(frame: &Frame) -> Option<ConnTuple> {
 
 /// The packet with complete checksums, as long as described or as its headers.
 pub(super) fn build(wanted: &TracePacket, from: Mac, to: Mac, source: Ipv4Addr) -> Frame {
-    let builder = PacketBuilder::ethernet2(from.0, to.0).ipv4(
-        source.octets(),
-        wanted.destination.octets(),
-        TTL,
-    );
+    let builder =
+        PacketBuilder::ethernet2(from.0, to.0).ipv4(source.octets(), wanted.destination.octets(), TTL);
     let (source_port, destination_port) = (wanted.source_port, wanted.destination_port);
     let payload = |headers: u16| vec![0; usize::from(wanted.size.saturating_sub(headers))];
     let mut bytes = vec![0; VNET_HDR_LEN];

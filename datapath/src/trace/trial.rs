@@ -7,8 +7,8 @@ use protocol::{PeerId, PortId};
 
 use crate::Transmit;
 use crate::action::Forward;
-use crate::counters::Counters;
 use crate::conntrack::{Connections, Key};
+use crate::counters::Counters;
 use crate::limits::Limits;
 use crate::output::Egress;
 use crate::overlay::Train;
@@ -89,8 +89,7 @@ impl Switch {
     /// What counts the frames that a decision forwards.
     pub(super) fn keep_counts(&self, forward: &Forward) -> Counts {
         let port = self.ports.get(forward.egress).map(|port| (forward.egress, port.counters.clone()));
-        let peer =
-            forward.peer().and_then(|id| Some((id, self.slow_path.overlay.peers.get(id)?.traffic)));
+        let peer = forward.peer().and_then(|id| Some((id, self.slow_path.overlay.peers.get(id)?.traffic)));
         Counts { port, peer }
     }
 
@@ -110,10 +109,5 @@ impl Switch {
 
 /// As the real ones, but for room.
 fn scratch_limits(limits: &Limits) -> Limits {
-    Limits {
-        connections: CONNECTIONS,
-        connections_per_port: CONNECTIONS,
-        connection_reserve: 0,
-        ..*limits
-    }
+    Limits { connections: CONNECTIONS, connections_per_port: CONNECTIONS, connection_reserve: 0, ..*limits }
 }

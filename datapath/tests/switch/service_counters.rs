@@ -107,7 +107,11 @@ fn what_a_former_backend_did_stays_the_services_and_is_not_its_successors() {
     h.apply(ConfigDelta { forget_services: vec![DNS], ..ConfigDelta::default() });
     let service = crate::services::service(DNS, protocol::link::Transport::Udp, 53);
     h.apply(ConfigDelta { services: vec![service], ..ConfigDelta::default() });
-    assert_eq!(of(&self::rows(&mut h), DNS, None), ServiceCounters::default(), "another service of that number");
+    assert_eq!(
+        of(&self::rows(&mut h), DNS, None),
+        ServiceCounters::default(),
+        "another service of that number"
+    );
 }
 
 #[test]

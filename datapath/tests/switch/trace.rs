@@ -62,8 +62,18 @@ fn a_connection_to_a_service_is_explained_step_by_step() {
     let trace = trace(&mut h, &packet(TraceProtocol::Tcp, VIP, 80));
     let words: Vec<&str> = trace.steps.iter().map(|step| step.step.as_str()).collect();
     let wanted = [
-        "port", "arp", "admission", "connection", "service", "policy", "backends", "backend", "nat", "route",
-        "mtu", "verdict",
+        "port",
+        "arp",
+        "admission",
+        "connection",
+        "service",
+        "policy",
+        "backends",
+        "backend",
+        "nat",
+        "route",
+        "mtu",
+        "verdict",
     ];
     assert_eq!(words, wanted, "{trace:#?}");
     assert_eq!(step(&trace, "service").0, "default/s3:80");
@@ -121,22 +131,20 @@ fn a_refusal_says_what_the_sender_gets() {
     }
     let nobody = trace(&mut h, &packet(TraceProtocol::Icmp, [10, 244, 0, 99], 0));
     assert_eq!(nobody.drop.as_deref(), Some("arp_unknown_target"), "{nobody:#?}");
-    assert!(h.switch.trace(&TracePacket { port: PortId(77), ..packet(TraceProtocol::Tcp, VIP, 80) }, h.now).is_err());
+    assert!(
+        h.switch
+            .trace(&TracePacket { port: PortId(77), ..packet(TraceProtocol::Tcp, VIP, 80) }, h.now)
+            .is_err()
+    );
 }
 
 /// A packet as a trace describes it, as its pod sends it.
 fn frame(wanted: &TracePacket) -> Vec<u8> {
     let to = wanted.destination.octets();
-    let path = if to[..3] == A_IP[..3] && to != GATEWAY_IP {
-        direct(A_IP, to)
-    } else {
-        routed(A_IP, to)
-    };
+    let path = if to[..3] == A_IP[..3] && to != GATEWAY_IP { direct(A_IP, to) } else { routed(A_IP, to) };
     let payload = |headers: u16| vec![0; usize::from(wanted.size - headers)];
     match wanted.protocol {
-        TraceProtocol::Tcp => {
-            segment(path, (wanted.source_port, wanted.destination_port), SYN, &payload(40))
-        }
+        TraceProtocol::Tcp => segment(path, (wanted.source_port, wanted.destination_port), SYN, &payload(40)),
         TraceProtocol::Udp => udp(path, wanted.source_port, wanted.destination_port, &payload(28)),
         TraceProtocol::Icmp => echo_request(path, wanted.source_port, &payload(28)),
     }
@@ -154,10 +162,8 @@ fn any_packet() -> impl Strategy<Value = TracePacket> {
     ];
     let port = prop_oneof![Just(80), Just(53), Just(99)];
     let size = prop_oneof![3 => Just(60u16), 1 => 1400..=1500u16];
-    (protocol, to, 4000..4006u16, port, size).prop_map(|(protocol, to, source_port, port, size)| TracePacket {
-        source_port,
-        size,
-        ..packet(protocol, to, port)
+    (protocol, to, 4000..4006u16, port, size).prop_map(|(protocol, to, source_port, port, size)| {
+        TracePacket { source_port, size, ..packet(protocol, to, port) }
     })
 }
 

@@ -6,18 +6,18 @@ use protocol::link::{
     BackendChanges, BackendConfig, BackendState, ConfigDelta, ConnectionEvents, DeviceKind, EgressRule,
     Envelope, Filtering, FlowEvictions, FromDatapath, Frontend, FrontendKind, NodeConfig, PeerConfig,
     PortConfig, Scheduler, ServiceConfig, ServiceRow, Summary, ToDatapath, TracePacket, TraceProtocol,
-    TrafficPolicy, Transport, TunnelConfig,
-    UplinkConfig,
+    TrafficPolicy, Transport, TunnelConfig, UplinkConfig,
 };
 use protocol::message::{
     AdminRequest, ApiError, Applied, ClusterStatus, CreatePod, DatapathStatus, ErrorCode, Items, Kind,
     Outcome, PodEntry, PodRef, ReadRequest, Response, Status, TraceDestination, TraceRequest, TunnelStatus,
 };
 use protocol::object::{
-    Backend, Check, ConnTuple, Connection, Container, ContainerPort, ContainerState, ContainerStatus, Document,
-    DropCount, DropEntry, Exit, FdbEntry, Flow, NeighborEntry, Node, NodeProgramming, ObjectMeta, Peer, PeerHealth,
-    PeerOrigin, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters, PortKind, PortState, Probe, Resources,
-    Programming, RestartPolicy, Route, RouteVia, ServiceCounters, Serving, Timestamp, Trace, TraceStep, Traffic,
+    Backend, Check, ConnTuple, Connection, Container, ContainerPort, ContainerState, ContainerStatus,
+    Document, DropCount, DropEntry, Exit, FdbEntry, Flow, NeighborEntry, Node, NodeProgramming, ObjectMeta,
+    Peer, PeerHealth, PeerOrigin, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters, PortKind, PortState,
+    Probe, Programming, Resources, RestartPolicy, Route, RouteVia, ServiceCounters, Serving, Timestamp,
+    Trace, TraceStep, Traffic,
 };
 use protocol::{Mac, Offloads, PeerId, PortId, ServiceId};
 

@@ -305,7 +305,13 @@ pub(crate) struct WaitArgs {
     #[command(flatten)]
     pub(crate) namespace: NamespaceArg,
     /// What to wait for
-    #[arg(long = "for", value_name = "CONDITION", value_enum, ignore_case = true, required_unless_present = "revision")]
+    #[arg(
+        long = "for",
+        value_name = "CONDITION",
+        value_enum,
+        ignore_case = true,
+        required_unless_present = "revision"
+    )]
     pub(crate) condition: Option<Condition>,
     /// Until the datapaths of all nodes run all changes of services up to this revision, as 'apply -o json' prints it
     #[arg(long, value_name = "NUMBER", conflicts_with_all = ["kind", "condition"])]

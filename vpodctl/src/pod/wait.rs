@@ -17,7 +17,12 @@ use crate::output::{self, age};
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Until `pod` is ready or gone.
-pub(crate) fn run(target: &Target, args: &WaitArgs, condition: Condition, pod: &PodRef) -> Result<(), CliError> {
+pub(crate) fn run(
+    target: &Target,
+    args: &WaitArgs,
+    condition: Condition,
+    pod: &PodRef,
+) -> Result<(), CliError> {
     let deadline = Instant::now() + args.timeout;
     let mut daemon = Connection::read(target)?;
     loop {

@@ -32,9 +32,10 @@ pub(crate) fn trace(control: &Control, request: &TraceRequest) -> Result<Trace, 
     match control.switch.link().request(ToDatapath::Trace(packet), &[]) {
         Ok((FromDatapath::Trace(trace), _)) => Ok(*trace),
         Ok((FromDatapath::Refused { message }, _)) => Err(ApiError::new(ErrorCode::Unavailable, message)),
-        Ok((other, _)) => {
-            Err(ApiError::new(ErrorCode::Internal, format!("the datapath answered something else: {other:?}")))
-        }
+        Ok((other, _)) => Err(ApiError::new(
+            ErrorCode::Internal,
+            format!("the datapath answered something else: {other:?}"),
+        )),
         Err(error) => Err(ApiError::new(ErrorCode::Unavailable, chain(&error))),
     }
 }
@@ -47,7 +48,11 @@ fn destination(control: &Control, request: &TraceRequest) -> Result<(Ipv4Addr, u
                 .map_err(|problem| ApiError::new(ErrorCode::NotFound, problem))?
         }
         TraceDestination::Pod { pod, port } => {
-            let known = control.inventory.lock().get(pod).and_then(|entry| entry.record.spec.pod_ips.first().copied());
+            let known = control
+                .inventory
+                .lock()
+                .get(pod)
+                .and_then(|entry| entry.record.spec.pod_ips.first().copied());
             let address = known.or_else(|| services::pod_address(control, pod));
             let missing = || ApiError::new(ErrorCode::NotFound, format!("pod {pod} is not known here"));
             (address.ok_or_else(missing)?, *port)

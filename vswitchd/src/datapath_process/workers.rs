@@ -105,7 +105,9 @@ impl Workers {
             Command::Services { cursor, max } => {
                 Ok(sum_services(self.ask_all(|| Command::Services { cursor, max })?))
             }
-            Command::StartCapture { port, .. } | Command::Trace(TracePacket { port, .. }) => self.handle(share::owner(port, self.count()))?.ask(command),
+            Command::StartCapture { port, .. } | Command::Trace(TracePacket { port, .. }) => {
+                self.handle(share::owner(port, self.count()))?.ask(command)
+            }
             Command::ExportPorts { .. }
             | Command::Fdb { .. }
             | Command::Neighbors { .. }

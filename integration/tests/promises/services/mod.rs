@@ -6,6 +6,7 @@
 mod affinity;
 mod manifests;
 mod nodes;
+mod operations;
 mod races;
 mod reach;
 mod readiness;

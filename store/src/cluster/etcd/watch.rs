@@ -22,9 +22,9 @@ use tokio::time::{Instant, sleep, timeout};
 use super::connection::Connection;
 use super::failure::{EtcdFailure, Verdict};
 use super::{MAX_MESSAGE_BYTES, entry_of, revision_of};
-use crate::cluster::{Prober, Watch};
 use crate::cluster::entry::{Batch, Event, Revision, end_of};
 use crate::cluster::error::{ClusterError, WatchEnd};
+use crate::cluster::{Prober, Watch};
 
 /// Batches between the task and its reader.
 const QUEUE: usize = 256;

@@ -84,7 +84,11 @@ pub(super) fn encode_readings(
     encoder: &mut DescriptorEncoder<'_>,
 ) -> Result<(), std::fmt::Error> {
     let histograms = [
-        ("kubeproxy_sync_proxy_rules_duration_seconds", "One round of telling services to the datapath", &readings.sync),
+        (
+            "kubeproxy_sync_proxy_rules_duration_seconds",
+            "One round of telling services to the datapath",
+            &readings.sync,
+        ),
         (
             "kubeproxy_network_programming_duration_seconds",
             "From the first change heard of to the datapath running it",
@@ -95,11 +99,7 @@ pub(super) fn encode_readings(
         histogram.encode(encoder.encode_descriptor(name, help, None, MetricType::Histogram)?)?;
     }
     for (name, help, value) in [
-        (
-            "kubeproxy_sync_proxy_rules_service_changes",
-            "Changes of services taken",
-            readings.service_changes,
-        ),
+        ("kubeproxy_sync_proxy_rules_service_changes", "Changes of services taken", readings.service_changes),
         (
             "kubeproxy_sync_proxy_rules_endpoint_changes",
             "Changes of endpoints taken",
@@ -112,8 +112,16 @@ pub(super) fn encode_readings(
     let [services, endpoints] = readings.pending;
     for (name, help, value) in [
         ("kubeproxy_sync_proxy_rules_service_changes_pending", "Changes of services not taken yet", services),
-        ("kubeproxy_sync_proxy_rules_endpoint_changes_pending", "Changes of endpoints not taken yet", endpoints),
-        ("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "When the datapath was last told", readings.last_sync),
+        (
+            "kubeproxy_sync_proxy_rules_endpoint_changes_pending",
+            "Changes of endpoints not taken yet",
+            endpoints,
+        ),
+        (
+            "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
+            "When the datapath was last told",
+            readings.last_sync,
+        ),
         (
             "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
             "When a change last came",

@@ -139,8 +139,8 @@ impl Services {
             slices: mirror(SLICES, None)?,
             pods: mirror(PODS, Some(PODS_GONE_AFTER))?,
         };
-        let progress =
-            Progress::start(is_shared.then_some(&store), &wake).context("following who waits for services")?;
+        let progress = Progress::start(is_shared.then_some(&store), &wake)
+            .context("following who waits for services")?;
         let exits = Exits::start(wake.clone())
             .map_err(|error| tracing::warn!("exits of containers are seen once a second: {error}"))
             .ok();
