@@ -28,9 +28,8 @@ fn pods<const N: usize>(node: &TestNode, names: [&str; N], ports: &str) -> [Back
     names.map(|name| Backend::serving(node.create_pod(name), ports))
 }
 
-/// sig-network 13.
 #[test]
-fn a_service_leads_to_the_endpoints_of_all_its_slices() {
+fn sig_network_13_a_service_leads_to_the_endpoints_of_all_its_slices() {
     let node = TestNode::start();
     let client = node.create_pod("client");
     let backends = pods(&node, ["a", "b", "c"], "tcp:8080");
@@ -50,9 +49,8 @@ fn a_service_leads_to_the_endpoints_of_all_its_slices() {
     until_answer(Place::Pod(&client), at, "error ECONNREFUSED");
 }
 
-/// sig-network 14.
 #[test]
-fn each_port_has_a_slice_of_its_own() {
+fn sig_network_14_each_port_has_a_slice_of_its_own() {
     let node = TestNode::start();
     let client = node.create_pod("client");
     let backends = pods(&node, ["a", "b"], "tcp:8080 tcp:9090");
