@@ -24,6 +24,7 @@ impl Switch {
     pub(crate) fn install(&mut self, mut next: Desired, epoch: Epoch, now: Instant) {
         let fresh = std::mem::take(&mut next.fresh);
         self.slow_path.services.install(std::mem::take(&mut next.services));
+        self.slow_path.services.settle_tallies(self.flows.traffic_mut());
         let network_changes = std::mem::take(&mut next.network_changes);
         self.active = next;
         self.epoch = epoch;

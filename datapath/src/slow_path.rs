@@ -111,8 +111,21 @@ impl SlowPath {
         }
         self.admit(port, peer, packet)?;
         let source_is_learned = self.learn_source(port, packet, now)?;
+        self.dispose(ports, port, frame, packet, now, source_is_learned)
+    }
+
+    /// What to do with a frame that was admitted.
+    pub(crate) fn dispose(
+        &mut self,
+        ports: &Ports,
+        port: &PortConfig,
+        frame: &Frame,
+        packet: &Packet,
+        now: Instant,
+        source_is_learned: bool,
+    ) -> Result<Action, Refusal> {
         let action = match &packet.body {
-            Body::Arp(arp) => self.resolve(port, peer, packet, arp, now)?,
+            Body::Arp(arp) => self.resolve(port, frame.peer(), packet, arp, now)?,
             Body::Ipv4(ip) => self.translate_or_switch(ports, port, frame, packet, ip, now)?,
         };
         Ok(match action {

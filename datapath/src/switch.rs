@@ -12,6 +12,7 @@
 //! is the one place where verdicts are counted.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use protocol::link::{ConfigDelta, Epoch, PortConfig};
 use protocol::object::{PortCounters, PortKind, PortState};
@@ -88,6 +89,8 @@ pub struct Switch {
     pub(crate) sweep: Sweep,
     /// Frames that wait for a next hop's MAC.
     pub(crate) held: Held,
+    /// Room for connections that are only tried, once there was a trace.
+    pub(crate) scratch: Option<&'static [AtomicU64]>,
 }
 
 impl Switch {
@@ -116,6 +119,7 @@ impl Switch {
             merged: 0,
             sweep: Sweep::default(),
             held: Held::default(),
+            scratch: None,
         }
     }
 
@@ -237,7 +241,11 @@ impl Switch {
         let action = self.slow_path.decide(&self.ports, &port.config, frame, &received.packet, now)?;
         let flow = match (probe, action) {
             (Some(probe), Action::Forward { forward, cacheable: true }) => {
-                self.flows.insert(probe, forward, now)
+                let flow = self.flows.insert(probe, forward, now);
+                if let (Some(flow), Some(hit)) = (flow, forward.connection()) {
+                    self.flows.charge(flow, self.slow_path.backend_of(hit), hit.direction);
+                }
+                flow
             }
             _ => None,
         };
@@ -253,7 +261,7 @@ impl Switch {
         }
     }
 
-    fn carry_out(
+    pub(crate) fn carry_out(
         &mut self,
         action: Action,
         ingress: PortId,

@@ -41,6 +41,7 @@
 //!
 //! Left out: IPv6 (a second layout), protocols whose ports are not read, sequence numbers (design 0006).
 
+mod above;
 mod counters;
 mod create;
 mod index;
@@ -69,6 +70,7 @@ use protocol::PortId;
 use crate::limits::Limits;
 use crate::rewrite::{Translation, Tuple};
 use crate::service::ActiveConnections;
+use above::Below;
 use index::Index;
 use lock::Lock;
 use memory::{Entry, Memory, condition_of};
@@ -103,6 +105,8 @@ pub(crate) struct Connections {
     idle: IdleTimes,
     active: Arc<ActiveConnections>,
     sweep_from: AtomicU32,
+    /// The table that this one is only tried over.
+    below: Option<Below>,
 }
 
 /// A connection, as long as it lives.
@@ -156,6 +160,11 @@ impl Connections {
         Memory::words(limits.connections.min(MAX_CONNECTIONS))
     }
 
+    /// Of memory with a table in it.
+    pub(crate) fn used_words(words: &'static [AtomicU64]) -> usize {
+        Memory::words(Memory::new(words, MAX_CONNECTIONS).used()).min(words.len())
+    }
+
     /// The table in `words`, with what is in it. Memory of another layout or size is as if it were empty.
     /// Connections made from now on are counted in `active`.
     pub(crate) fn new(
@@ -181,6 +190,7 @@ impl Connections {
             },
             active,
             sweep_from: AtomicU32::new(0),
+            below: None,
         };
         connections.recover();
         connections
@@ -231,6 +241,12 @@ impl Connections {
         self.memory.slot(id.slot)?.translation(id.generation, direction)
     }
 
+    /// What the connection's packets of one direction are known by; `None` if it is gone.
+    pub(crate) fn key(&self, id: ConnectionId, direction: Direction) -> Option<Key> {
+        let (generation, key) = self.memory.slot(id.slot)?.key(direction)?;
+        (generation == id.generation).then_some(key)
+    }
+
     /// What the connection's packets of one direction say before they are translated.
     pub(crate) fn tuple(&self, id: ConnectionId, direction: Direction) -> Option<Tuple> {
         let (generation, key) = self.memory.slot(id.slot)?.key(direction)?;
@@ -274,10 +290,14 @@ impl Connections {
     }
 
     fn find(&self, key: &Key, hash: u64) -> Option<Hit> {
-        self.index.find(hash, |slot, direction| {
+        let found = self.index.find(hash, |slot, direction| {
             let (generation, found) = self.memory.slot(slot)?.key(direction)?;
             (found == *key).then_some(Hit { id: ConnectionId { slot, generation }, direction })
-        })
+        });
+        match (&found, &self.below) {
+            (None, Some(below)) => self.find_below(below, key),
+            (Some(_), _) | (None, None) => found,
+        }
     }
 
     /// The connection in `slot`; of use to those who hold the lock.
@@ -299,6 +319,9 @@ impl Connections {
             registry.count_mapping(entry.owner, false);
         } else if let Some(condition) = condition {
             self.release_mappings(slot, &entry, condition);
+        }
+        if let Some(below) = &self.below {
+            below.forget(entry.original);
         }
         self.unindex(&entry, id.slot);
         slot.vacate();

@@ -29,6 +29,8 @@ pub(crate) mod fragments;
 mod outside;
 mod quote;
 
+mod charge;
+
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
@@ -228,7 +230,10 @@ impl SlowPath {
         }
         let client = (tuple.source, tuple.source_port);
         let chosen = self.services.choose(frontend, client, Origin::Inside, now, &mut self.rng, &[]);
-        let chosen = chosen.map_err(no_backend)?;
+        let service = frontend.service;
+        let chosen = chosen.map_err(no_backend).inspect_err(|refusal| {
+            self.services.count_refused(service, refusal.reason);
+        })?;
         let is_hairpin = chosen.address == tuple.source;
         let new = NewConnection {
             protocol: key.protocol(),
@@ -244,7 +249,12 @@ impl SlowPath {
             backend: Some(chosen.slot),
             ports: self.source_ports(),
         };
-        let created = self.shared.connections.create(&new, now).map_err(refused)?;
+        let created = self.shared.connections.create(&new, now).map_err(refused).inspect_err(|refusal| {
+            self.services.count_refused(service, refusal.reason);
+        })?;
+        if created.is_new() {
+            self.services.count_connection(service, chosen.slot);
+        }
         Ok(Some(created.hit()))
     }
 

@@ -45,7 +45,7 @@ pub(crate) use next_hop::Said;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Uplink {
-    link: Option<Link>,
+    pub(crate) link: Option<Link>,
     /// Addresses that the switch stands for: of load balancers, and of egress rules. Sorted.
     announced: Vec<Ipv4Addr>,
     egress: Vec<Ipv4Addr>,

@@ -1,7 +1,7 @@
 //! `[services]`: what services of this node may have.
 
-use std::ops::RangeInclusive;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 use protocol::link::Scheduler;

@@ -1,5 +1,7 @@
 //! Prometheus text: counters are read from the datapath at each scrape, nothing is kept here.
 
+mod services;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -15,9 +17,10 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use protocol::link::Summary;
-use protocol::object::{Peer, PeerHealth, Port, PortCounters};
+use protocol::object::{Peer, PeerHealth, Port, PortCounters, Traffic};
 
 use super::node::Control;
+use super::services::{self as control_services, Readings};
 use super::{peers, tables};
 
 /// Why something is not served over HTTP.
@@ -61,6 +64,9 @@ struct Snapshot {
     peers: Vec<Peer>,
     /// False in a cluster with a store that does not answer.
     store_up: bool,
+    /// By service.
+    traffic: Vec<Traffic>,
+    readings: Readings,
 }
 
 /// A counter per port: its name, meaning and where it is found.
@@ -127,6 +133,8 @@ impl Snapshot {
             problems: tables::status(control).problems.len() as u64,
             peers: peers::rows(control).unwrap_or_default(),
             store_up: control.cluster.as_ref().is_none_or(|cluster| cluster.status().connected),
+            traffic: control_services::traffic(control, None).unwrap_or_default(),
+            readings: control_services::readings(control),
         }
     }
 }
@@ -150,6 +158,8 @@ impl Collector for Snapshot {
             }
         }
         self.encode_peers(&mut encoder)?;
+        services::encode_traffic(&self.traffic, &mut encoder)?;
+        services::encode_readings(&self.readings, &mut encoder)?;
         let help = "Entries that left the flow table, by cause";
         let mut family =
             encoder.encode_descriptor("vswitch_flow_evictions", help, None, MetricType::Counter)?;

@@ -32,6 +32,7 @@ mod services;
 mod switch;
 mod tables;
 mod throttle;
+mod trace;
 mod tunnel;
 mod underlay;
 mod uplink;

@@ -115,6 +115,14 @@ impl Switch {
         self.active.lock().facts.as_ref().is_some_and(|facts| facts.services.is_some())
     }
 
+    /// The datapath can be talked to, and runs the services it should.
+    pub(crate) fn runs_wanted_services(&self) -> bool {
+        let active = self.active.lock();
+        let wanted = active.facts.as_ref().and_then(|facts| facts.services.as_ref());
+        let runs = active.configuration.services.as_ref();
+        active.connected && matches!((wanted, runs), (Some(wanted), Some(runs)) if Arc::ptr_eq(wanted, runs))
+    }
+
     /// The node's end of the tunnel, from the next sync on.
     pub(crate) fn set_tunnel(&self, tunnel: Option<TunnelFacts>) {
         if let Some(facts) = self.active.lock().facts.as_mut() {

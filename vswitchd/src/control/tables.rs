@@ -34,6 +34,7 @@ pub(crate) fn list(
         Kind::Endpoints => paged(services::list(control, kind, namespace), Items::Endpoints),
         Kind::EndpointSlices => paged(services::list(control, kind, namespace), Items::EndpointSlices),
         Kind::Namespaces => paged(services::list(control, kind, namespace), Items::Namespaces),
+        Kind::Traffic => paged(services::traffic(control, namespace)?, Items::Traffic),
     })
 }
 
@@ -67,7 +68,7 @@ fn paged<T>(rows: Vec<T>, page: fn(Vec<T>) -> Items) -> Vec<Items> {
 type Page<T> = Result<(Vec<T>, Option<u64>), Box<FromDatapath>>;
 
 /// Rows of a table of the datapath, page by page. Rows that appear meanwhile may be missed.
-fn pages<T>(
+pub(crate) fn pages<T>(
     control: &Control,
     request: fn(u64) -> ToDatapath,
     open: fn(FromDatapath) -> Page<T>,

@@ -7,6 +7,7 @@ mod affinity;
 mod conformance;
 mod manifests;
 mod nodes;
+mod operations;
 mod races;
 mod reach;
 mod readiness;

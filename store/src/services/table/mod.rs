@@ -420,6 +420,12 @@ impl Table {
         self.pods.get(pod).map(|pod| pod.node.as_str())
     }
 
+    /// The first address of a pod.
+    #[must_use]
+    pub fn address_of(&self, pod: &ObjectRef) -> Option<IpAddr> {
+        self.pods.get(pod)?.addresses.first().copied()
+    }
+
     /// Pods of a node.
     pub fn pods_of(&self, node: &str) -> impl Iterator<Item = &ObjectRef> {
         self.pods.iter().filter(move |(_, pod)| pod.node == node).map(|(object, _)| object)

@@ -10,16 +10,20 @@ mod exits;
 mod health;
 mod healthz;
 mod local;
+mod meters;
+mod named;
 mod objects;
 mod probes;
+mod programming;
 mod publish;
 mod rows;
+mod traffic;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
@@ -37,13 +41,19 @@ use store::{Store, StoreError};
 use self::announce::Announcing;
 use self::exits::Exits;
 use self::health::HealthChecks;
+use self::meters::Meters;
 use self::probes::Probes;
+use self::programming::Progress;
 use self::publish::Publisher;
 use super::node::Control;
 use crate::config::Config;
 
+pub(crate) use meters::{Readings, readings};
+pub(crate) use named::{place_of, pod_address};
 pub(crate) use objects::{apply, delete};
+pub(crate) use programming::report;
 pub(crate) use rows::{document, list};
+pub(crate) use traffic::traffic;
 
 /// Changes that come together are applied together; less than a client waits for its answer.
 const SETTLE: Duration = Duration::from_millis(5);
@@ -69,6 +79,8 @@ pub(crate) struct Services {
     publisher: Mutex<Option<Publisher>>,
     announcing: Announcing,
     health: HealthChecks,
+    progress: Progress,
+    meters: Meters,
     /// The store has been read at least once.
     is_known: AtomicBool,
 }
@@ -134,6 +146,8 @@ impl Services {
             slices: mirror(SLICES, None)?,
             pods: mirror(PODS, Some(PODS_GONE_AFTER))?,
         };
+        let progress = Progress::start(is_shared.then_some(&store), &wake)
+            .context("following who waits for services")?;
         let exits = Exits::start(wake.clone())
             .map_err(|error| tracing::warn!("exits of containers are seen once a second: {error}"))
             .ok();
@@ -147,6 +161,8 @@ impl Services {
             publisher: Mutex::default(),
             announcing: Announcing::new(&store, is_shared)?,
             health: HealthChecks::default(),
+            progress,
+            meters: Meters::new(),
             is_known: AtomicBool::new(false),
             store,
             wake,
@@ -162,6 +178,11 @@ impl Services {
     /// Whether a pod's probe succeeds; true without one.
     pub(crate) fn is_probed_ready(&self, pod: &protocol::message::PodRef, has_probe: bool) -> bool {
         self.probes.is_ready(pod, has_probe)
+    }
+
+    /// The store has been read at least once.
+    fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Acquire)
     }
 
     /// What is wrong, for `status`.
@@ -251,7 +272,9 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
     let control = Arc::clone(control);
     std::thread::Builder::new().name("services".to_owned()).spawn(move || {
         loop {
-            match control.services.woken.recv_timeout(TICK) {
+            let woken = control.services.woken.recv_timeout(TICK);
+            let heard = Instant::now();
+            match woken {
                 Ok(()) => std::thread::sleep(SETTLE),
                 Err(RecvTimeoutError::Timeout) => control.services.wake.pods.store(true, Ordering::Release),
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -260,9 +283,13 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
             while control.services.woken.try_recv().is_ok() {}
             // A daemon that stops takes its datapath along, so there is nobody to tell.
             let Some(_inside) = control.gate.enter() else { return };
+            let told = programming::told(&control.services);
+            let began = Instant::now();
             if refresh(&control) {
                 control.sync();
+                control.services.meters.on_sync(began.elapsed(), heard.elapsed());
             }
+            programming::settle(&control, told);
         }
     })?;
     Ok(())
@@ -294,6 +321,7 @@ fn refresh(control: &Control) -> bool {
             }
         }
         for change in mirror.changes().try_iter() {
+            services.meters.on_change(&change);
             take(&mut table, &change, control);
         }
     }

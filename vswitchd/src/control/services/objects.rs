@@ -32,15 +32,15 @@ fn apply_one(control: &Control, text: &str, run: Run) -> Applied {
         Ok(value) => value,
         Err(error) => {
             let error = ApiError::new(ErrorCode::Invalid, format!("this is not a JSON object: {error}"));
-            return Applied { object: String::new(), outcome: Outcome::Failed(error) };
+            return Applied { object: String::new(), outcome: Outcome::Failed(error), revision: None };
         }
     };
     let word = |path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (kind, version, name) = (word("/kind"), word("/apiVersion"), word("/metadata/name"));
     let result = match (version.as_str(), kind.as_str()) {
-        ("v1", "Service") => service(control, value, run),
-        ("discovery.k8s.io/v1", "EndpointSlice") => slice(control, value, run),
-        ("v1", "Namespace") => namespace(control, value, run),
+        ("v1", "Service") => service(control, value.clone(), run),
+        ("discovery.k8s.io/v1", "EndpointSlice") => slice(control, value.clone(), run),
+        ("v1", "Namespace") => namespace(control, value.clone(), run),
         _ => Err(ApiError::new(
             ErrorCode::Invalid,
             format!("no matches for kind \"{kind}\" in version \"{version}\""),
@@ -52,7 +52,22 @@ fn apply_one(control: &Control, text: &str, run: Run) -> Applied {
         Ok(Written::Unchanged) => Outcome::Unchanged,
         Err(error) => Outcome::Failed(error),
     };
-    Applied { object: format!("{}/{name}", kind.to_ascii_lowercase()), outcome }
+    let is_there = run == Run::Real && !matches!(outcome, Outcome::Failed(_));
+    let revision = is_there.then(|| revision_of(control, &value)).flatten();
+    Applied { object: format!("{}/{name}", kind.to_ascii_lowercase()), outcome, revision }
+}
+
+/// The revision of an object as the store has it now: that of its last change, or a later one.
+fn revision_of(control: &Control, value: &Value) -> Option<u64> {
+    let word = |path: &str| value.pointer(path).and_then(Value::as_str);
+    let name = word("/metadata/name")?;
+    let namespace = word("/metadata/namespace").unwrap_or("default");
+    let key = match word("/kind")? {
+        "Service" => format!("{SERVICES}{namespace}/{name}"),
+        "EndpointSlice" => format!("{SLICES}{namespace}/{name}"),
+        _ => format!("{NAMESPACES}{name}"),
+    };
+    Some(control.services.store.get(&key).ok()??.revision)
 }
 
 fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
