@@ -134,6 +134,7 @@ mod tests {
         assert!(run(&mut announcer, later, 300).iter().all(|(_, address)| *address == new), "stopped");
         announcer.install(&[], false, later);
         assert_eq!(announcer.due(), None);
+        let later = later + Duration::from_secs(400);
         announcer.install(&[old], false, later);
         let again = run(&mut announcer, later, 1);
         assert_eq!(again.len(), 1, "who comes back is new: {again:?}");

@@ -113,6 +113,8 @@ impl Uplink {
         if is_other {
             self.next_hops.clear();
         }
+        // Whatever waits is decided again, or told.
+        self.release_due = self.link.or(link).map(|_| now);
         self.link = link;
         if let Some(link) = link {
             self.next_hops.reserve(link.port);
@@ -129,7 +131,6 @@ impl Uplink {
             sorted(&mut config.iter().flat_map(|config| config.egress.iter().map(|rule| rule.address)));
         let announced: &[_] = if self.announces && link.is_some() { &self.announced } else { &[] };
         self.announcer.install(announced, is_other, now);
-        self.release_due = Some(now);
     }
 
     /// Makes room for what packets of `port` ask for.
