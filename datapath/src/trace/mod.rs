@@ -200,10 +200,7 @@ impl Switch {
             }
             // Neither an error nor a fragment is ever described.
             Action::ForwardError(_) | Action::Hold => Err(DropReason::NoRoute.into()),
-            Action::Resolve { .. } => {
-                let link = self.slow_path.uplink.link.as_ref();
-                link.map(|link| link.port).ok_or_else(|| DropReason::NoRoute.into())
-            }
+            Action::Resolve { .. } => self.slow_path.uplink.port().ok_or_else(|| DropReason::NoRoute.into()),
             Action::Flood(flood) => {
                 let wanted = |port: &&crate::ports::Port| {
                     port.config.id != ingress && flood.scope.includes(&port.config)

@@ -45,7 +45,7 @@ pub(crate) use next_hop::Said;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Uplink {
-    pub(crate) link: Option<Link>,
+    link: Option<Link>,
     /// Addresses that the switch stands for: of load balancers, and of egress rules. Sorted.
     announced: Vec<Ipv4Addr>,
     egress: Vec<Ipv4Addr>,
@@ -80,6 +80,11 @@ pub(crate) struct KnownNextHop {
 }
 
 impl Uplink {
+    /// The port that leads outside.
+    pub(crate) fn port(&self) -> Option<PortId> {
+        self.link.as_ref().map(|link| link.port)
+    }
+
     pub(crate) fn new(seed: u64, worker: u32) -> Self {
         Self {
             link: None,

@@ -130,6 +130,13 @@ impl Switch {
         }
     }
 
+    /// Load balancers' addresses that this node stands for, from the next sync on.
+    pub(crate) fn set_announced(&self, addresses: Vec<std::net::Ipv4Addr>) {
+        if let Some(facts) = self.active.lock().facts.as_mut() {
+            facts.announced = addresses;
+        }
+    }
+
     /// The way out, from the next sync on; true if it differs from before.
     pub(crate) fn set_uplink(&self, uplink: Option<UplinkFacts>) -> bool {
         let mut active = self.active.lock();

@@ -253,7 +253,10 @@ fn note(control: &Control, owners: &BTreeMap<Ipv4Addr, Owner>) {
 }
 
 /// Has the datapath stand for these addresses and no others.
-fn announce(_control: &Control, _addresses: Vec<Ipv4Addr>) {}
+fn announce(control: &Control, addresses: Vec<Ipv4Addr>) {
+    control.switch.set_announced(addresses);
+    control.sync();
+}
 
 /// Nodes whose pools differ would give away what others do not have.
 fn compare_pools(control: &Control, records: &BTreeMap<String, AnnouncerRecord>) {
