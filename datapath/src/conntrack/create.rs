@@ -44,6 +44,7 @@ pub(crate) enum Client {
     /// This address, of which only the table has connections; by another port only if its own is taken.
     Address(Ipv4Addr),
     /// This address, which the node's kernel has connections of as well: by one of the given ports.
+    #[expect(dead_code, reason = "for the uplink")]
     Masqueraded(Ipv4Addr),
 }
 
