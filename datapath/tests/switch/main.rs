@@ -13,6 +13,7 @@ mod fragments;
 mod icmp_errors;
 mod keep_alive;
 mod learning;
+mod nat;
 mod offload;
 mod replication;
 mod robustness;
@@ -30,7 +31,7 @@ mod uplink_services;
 /// "Every drop has a name, a counter and a test": the last of the three.
 #[test]
 fn every_drop_reason_is_provoked_by_a_test() {
-    const SOURCES: [&str; 15] = [
+    const SOURCES: [&str; 16] = [
         include_str!("admission.rs"),
         include_str!("arp.rs"),
         include_str!("configuration.rs"),
@@ -40,6 +41,7 @@ fn every_drop_reason_is_provoked_by_a_test() {
         include_str!("fragments.rs"),
         include_str!("icmp_errors.rs"),
         include_str!("learning.rs"),
+        include_str!("nat.rs"),
         include_str!("offload.rs"),
         include_str!("robustness.rs"),
         include_str!("services.rs"),
