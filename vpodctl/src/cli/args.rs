@@ -241,7 +241,7 @@ pub(crate) struct GetArgs {
     /// Of flows and conntrack only those of this pod, as [NAMESPACE/]NAME
     #[arg(long, value_name = "POD")]
     pub(crate) pod: Option<String>,
-    /// Of conntrack only connections to this backend, ADDRESS[:PORT]
+    /// Of conntrack only connections to this backend, ADDRESS or ADDRESS:PORT
     #[arg(long, value_name = "BACKEND")]
     pub(crate) backend: Option<String>,
     /// Of flows and conntrack only those of this protocol: tcp, udp, icmp or a number
@@ -342,7 +342,7 @@ pub(crate) enum Condition {
 pub(crate) struct TraceArgs {
     #[command(flatten)]
     pub(crate) pod: PodArg,
-    /// Whom the packet is for: ADDRESS[:PORT], service/NAME[:PORT] or pod/NAME[:PORT]; of another namespace NAMESPACE/NAME
+    /// Whom the packet is for: ADDRESS, service/NAME or pod/NAME, each with :PORT or without; of another namespace NAMESPACE/NAME
     #[arg(long, value_name = "WHERE")]
     pub(crate) to: String,
     /// A datagram instead of a connection's first segment
