@@ -4,7 +4,7 @@
 //!
 //! The socket gets a copy of what a [`PacketFilter`] passes of the frames that arrive, superframes whole, and what is written
 //! to it leaves as if the node had sent it. `PACKET_VNET_HDR` puts the kernel's 10-byte virtio header before each frame; the
-//! 12 bytes of [`Device`](crate::Device) are made of it by scattering around `num_buffers` (`PACKET_VNET_HDR_SZ`, which would
+//! 12 bytes of [`Device`] are made of it by scattering around `num_buffers` (`PACKET_VNET_HDR_SZ`, which would
 //! do the same, came with Linux 6.4). What the interface cannot segment or checksum, the kernel does on the way out.
 //!
 //! Bound to all protocols, so that it sees frames before the `ingress` hook of nftables does: what is hidden from the

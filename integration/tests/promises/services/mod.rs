@@ -8,6 +8,7 @@ mod conformance;
 mod manifests;
 mod nodes;
 mod operations;
+mod outside;
 mod races;
 mod reach;
 mod readiness;
