@@ -75,6 +75,8 @@ use index::Index;
 use lock::Lock;
 use memory::{Entry, Memory, condition_of};
 use registry::Registry;
+#[cfg(test)]
+use state::State;
 use state::{Condition, IdleTimes};
 
 pub(crate) use counters::ConntrackCounters;
@@ -83,8 +85,6 @@ pub(crate) use create::Created;
 pub(crate) use create::{Client, NewConnection, Refused};
 pub(crate) use key::{Direction, Key};
 pub(crate) use mapping::{End, Mapped};
-#[cfg(test)]
-pub(crate) use state::State;
 pub(crate) use state::TcpInvalid;
 pub(crate) use track::Tracked;
 

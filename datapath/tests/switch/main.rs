@@ -13,7 +13,12 @@ mod fragments;
 mod icmp_errors;
 mod keep_alive;
 mod learning;
-mod nat;
+mod nat_bed;
+mod nat_icmp;
+mod nat_limits;
+mod nat_model;
+mod nat_tcp;
+mod nat_udp;
 mod offload;
 mod replication;
 mod robustness;
@@ -31,7 +36,7 @@ mod uplink_services;
 /// "Every drop has a name, a counter and a test": the last of the three.
 #[test]
 fn every_drop_reason_is_provoked_by_a_test() {
-    const SOURCES: [&str; 16] = [
+    const SOURCES: [&str; 17] = [
         include_str!("admission.rs"),
         include_str!("arp.rs"),
         include_str!("configuration.rs"),
@@ -41,7 +46,8 @@ fn every_drop_reason_is_provoked_by_a_test() {
         include_str!("fragments.rs"),
         include_str!("icmp_errors.rs"),
         include_str!("learning.rs"),
-        include_str!("nat.rs"),
+        include_str!("nat_limits.rs"),
+        include_str!("nat_udp.rs"),
         include_str!("offload.rs"),
         include_str!("robustness.rs"),
         include_str!("services.rs"),

@@ -159,7 +159,7 @@ impl Bed {
     }
 
     fn send(&mut self, new: &NewConnection) -> Result<(), TestCaseError> {
-        let (now, before) = (self.now(), self.evictions());
+        let now = self.now();
         let pod = (new.protocol, inside(new));
         let mapped = self.table.mapping_of(pod.0, pod.1, now);
         let Ok(created) = self.table.create(new, now) else { return Ok(()) };
@@ -174,10 +174,6 @@ impl Bed {
             && now < *until
         {
             prop_assert_eq!(appears_as, *last, "for as long as RFC 4787 REQ-5 and its kin ask for");
-        }
-        if self.evictions() != before {
-            // Whoever made room may appear as somebody else next time.
-            self.model.appears.clear();
         }
         // The shortest time that any of its states gives a connection of the protocol; resets may be removed.
         let idle = if pod.0 == ICMP { 60 } else { 240 };
@@ -245,7 +241,12 @@ proptest! {
     ) {
         let mut bed = Bed::new(slots, share, mappings);
         for operation in &operations {
+            let before = bed.evictions();
             bed.step(operation)?;
+            if bed.evictions() != before {
+                // Whoever made room may appear as somebody else next time.
+                bed.model.appears.clear();
+            }
             bed.check()?;
         }
         // All of it goes in the end.
