@@ -18,6 +18,10 @@ pub(crate) enum Action {
     /// One port gets it. `cacheable`: the same packet meets the same fate until the configuration
     /// changes.
     Forward { forward: Forward, cacheable: bool },
+    /// One port gets it: an ICMP error about a packet of the connection.
+    ForwardError(Forward),
+    /// It waits for the first fragment of its datagram.
+    Hold,
     /// Several ports get it.
     Flood(Flood),
     /// Back it goes as the reply that `mac` has the address asked for.
@@ -76,6 +80,13 @@ impl Forward {
     #[must_use]
     pub(crate) fn of_connection(self, connection: Hit) -> Self {
         let rewrite = self.rewrite.map(|rewrite| Rewrite { connection: Some(connection), ..rewrite });
+        Self { rewrite, ..self }
+    }
+
+    /// The same, of what was translated already.
+    #[must_use]
+    pub(crate) fn of_no_connection(self) -> Self {
+        let rewrite = self.rewrite.map(|rewrite| Rewrite { connection: None, ..rewrite });
         Self { rewrite, ..self }
     }
 

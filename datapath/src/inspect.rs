@@ -3,6 +3,8 @@
 //! A cursor is a position: configured rows first, then, from [`LEARNED`] on, slots of the learned
 //! table. Positions are stable while a table changes, so paging shows no row twice.
 
+mod services;
+
 use std::net::IpAddr;
 
 use etherparse::IpNumber;
@@ -92,6 +94,7 @@ impl Switch {
                 frames: entry.frames,
                 bytes: entry.bytes,
                 idle_ms: millis(now.saturating_since(entry.last_used)),
+                becomes: self.translation(&entry.forward).ok().flatten().map(|to| conn_tuple(to.to())),
             };
             (slot as u64, flow)
         });
@@ -147,6 +150,15 @@ impl Switch {
 
     fn port_name(&self, port: PortId) -> String {
         self.ports.get(port).map_or_else(String::new, |port| port.config.name.clone())
+    }
+}
+
+fn conn_tuple(tuple: crate::rewrite::Tuple) -> protocol::object::ConnTuple {
+    protocol::object::ConnTuple {
+        source: IpAddr::V4(tuple.source),
+        source_port: tuple.source_port,
+        destination: IpAddr::V4(tuple.destination),
+        destination_port: tuple.destination_port,
     }
 }
 

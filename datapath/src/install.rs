@@ -24,6 +24,7 @@ impl Switch {
     pub(crate) fn install(&mut self, mut next: Desired, epoch: Epoch, now: Instant) {
         let fresh = std::mem::take(&mut next.fresh);
         self.slow_path.services.install(std::mem::take(&mut next.services));
+        self.slow_path.services.settle_tallies(self.flows.traffic_mut());
         let network_changes = std::mem::take(&mut next.network_changes);
         self.active = next;
         self.epoch = epoch;
@@ -62,6 +63,7 @@ impl Switch {
         self.slow_path.outbox.clear();
         for id in ports.keys() {
             self.slow_path.neighbors.reserve(*id);
+            self.slow_path.fragments.reserve(*id);
             self.slow_path.uplink.reserve(*id);
             self.flows.reserve(*id);
         }

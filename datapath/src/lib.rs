@@ -24,7 +24,7 @@
 //! Between batches: [`Switch::apply`] (configuration, `config` checks it and `install` makes it active; in
 //! two steps where several switches change together), [`Switch::on_deadline`] (`sweep` expires entries),
 //! [`Switch::take_learned`] and [`Switch::learn_remote`] (`replication`: several workers, one knowledge),
-//! pages of tables (`inspect`).
+//! pages of tables (`inspect`), and what would become of a packet ([`Switch::trace`]).
 //!
 //! # What holds
 //!
@@ -81,6 +81,7 @@ mod slow_path;
 mod sweep;
 mod switch;
 mod token_bucket;
+mod trace;
 mod uplink;
 mod verdict;
 mod window;

@@ -165,7 +165,7 @@ impl Tuple {
 }
 
 /// A complemented checksum after a change: RFC 1624 equation 3.
-const fn changed(checksum: u16, change: u16) -> u16 {
+pub(crate) const fn changed(checksum: u16, change: u16) -> u16 {
     Sum::new().word(!checksum).word(change).checksum()
 }
 

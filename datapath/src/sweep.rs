@@ -41,6 +41,7 @@ impl Switch {
             self.flows.expire(now, budget),
             self.slow_path.fdb.expire(now, ageing, budget),
             self.slow_path.neighbors.expire(now, ageing, budget),
+            self.expire_fragments(now, budget),
         ];
         self.sweep.due = None;
         if finished.contains(&false) {
@@ -55,7 +56,8 @@ impl Switch {
         let is_empty = self.flows.is_empty()
             && self.slow_path.shared.connections.is_empty()
             && self.slow_path.fdb.learned().is_empty()
-            && self.slow_path.neighbors.learned().is_empty();
+            && self.slow_path.neighbors.learned().is_empty()
+            && self.slow_path.fragments.is_empty();
         if self.sweep.due.is_none() && !is_empty {
             self.sweep.due = Some(now + self.limits.sweep_interval);
         }

@@ -277,6 +277,10 @@ impl Connections {
 }
 
 impl Created {
+    pub(crate) const fn is_new(self) -> bool {
+        matches!(self, Self::New(_))
+    }
+
     /// Whichever it is, and which way this packet goes.
     pub(crate) const fn hit(self) -> Hit {
         match self {

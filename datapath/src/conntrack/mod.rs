@@ -41,6 +41,7 @@
 //!
 //! Left out: IPv6 (a second layout), protocols whose ports are not read, sequence numbers (design 0006).
 
+mod above;
 mod counters;
 mod create;
 mod entry;
@@ -70,6 +71,7 @@ use protocol::PortId;
 use crate::limits::Limits;
 use crate::rewrite::{Translation, Tuple};
 use crate::service::ActiveConnections;
+use above::Below;
 use entry::Entry;
 use index::Index;
 use lock::Lock;
@@ -105,6 +107,8 @@ pub(crate) struct Connections {
     idle: IdleTimes,
     active: Arc<ActiveConnections>,
     sweep_from: AtomicU32,
+    /// The table that this one is only tried over.
+    below: Option<Below>,
 }
 
 /// A connection, as long as it lives.
@@ -158,6 +162,11 @@ impl Connections {
         Memory::words(limits.connections.min(MAX_CONNECTIONS))
     }
 
+    /// Of memory with a table in it.
+    pub(crate) fn used_words(words: &'static [AtomicU64]) -> usize {
+        Memory::words(Memory::new(words, MAX_CONNECTIONS).used()).min(words.len())
+    }
+
     /// The table in `words`, with what is in it. Memory of another layout or size is as if it were empty.
     /// Connections made from now on are counted in `active`.
     pub(crate) fn new(
@@ -183,6 +192,7 @@ impl Connections {
             },
             active,
             sweep_from: AtomicU32::new(0),
+            below: None,
         };
         connections.recover();
         connections
@@ -198,7 +208,6 @@ impl Connections {
     /// Whoever sends the error saw the packet when it had been translated, so it is the *answer* to it that the
     /// table knows. The quote is turned back into [`Self::tuple`] of the direction given here; the error itself
     /// is translated as a packet of the other direction.
-    #[cfg_attr(not(test), expect(dead_code, reason = "ICMP errors of connections are not translated yet"))]
     pub(crate) fn lookup_embedded(&self, quoted: &Key) -> Option<Hit> {
         let answer = self.lookup(&quoted.reversed())?;
         Some(Hit { id: answer.id, direction: answer.direction.reversed() })
@@ -234,8 +243,13 @@ impl Connections {
         self.memory.slot(id.slot)?.translation(id.generation, direction)
     }
 
+    /// What the connection's packets of one direction are known by; `None` if it is gone.
+    pub(crate) fn key(&self, id: ConnectionId, direction: Direction) -> Option<Key> {
+        let (generation, key) = self.memory.slot(id.slot)?.key(direction)?;
+        (generation == id.generation).then_some(key)
+    }
+
     /// What the connection's packets of one direction say before they are translated.
-    #[cfg_attr(not(test), expect(dead_code, reason = "ICMP errors of connections are not translated yet"))]
     pub(crate) fn tuple(&self, id: ConnectionId, direction: Direction) -> Option<Tuple> {
         let (generation, key) = self.memory.slot(id.slot)?.key(direction)?;
         (generation == id.generation).then(|| key.tuple())
@@ -278,10 +292,14 @@ impl Connections {
     }
 
     fn find(&self, key: &Key, hash: u64) -> Option<Hit> {
-        self.index.find(hash, |slot, direction| {
+        let found = self.index.find(hash, |slot, direction| {
             let (generation, found) = self.memory.slot(slot)?.key(direction)?;
             (found == *key).then_some(Hit { id: ConnectionId { slot, generation }, direction })
-        })
+        });
+        match (&found, &self.below) {
+            (None, Some(below)) => self.find_below(below, key),
+            (Some(_), _) | (None, None) => found,
+        }
     }
 
     /// The connection in `slot`; of use to those who hold the lock.
@@ -303,6 +321,9 @@ impl Connections {
             registry.count_mapping(entry.owner, false);
         } else if let Some(condition) = condition {
             self.release_mappings(slot, &entry, condition);
+        }
+        if let Some(below) = &self.below {
+            below.forget(entry.original);
         }
         self.unindex(&entry, id.slot);
         slot.vacate();

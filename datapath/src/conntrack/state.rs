@@ -158,7 +158,7 @@ impl State {
     }
 
     /// As tables show it; `nf_conntrack`'s words where it has one.
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Unreplied => "UNREPLIED",
             Self::Replied => "REPLIED",

@@ -32,7 +32,7 @@ use crate::time::Instant;
 use crate::verdict::DropReason;
 use crate::wire::Packet;
 use crate::wire::icmp::{self, IcmpError};
-use crate::wire::ipv4::{Fragment, Ipv4};
+use crate::wire::ipv4::Ipv4;
 use crate::wire::l4::L4;
 
 /// Of an address that is the switch's alone, all ports are: also those below 1024, for pods that send from such
@@ -76,9 +76,6 @@ impl SlowPath {
         if !self.in_pod_cidr(tuple.source) {
             // Behind a port without port security; it is no pod's, so nothing it could appear as.
             return Err(DropReason::SpoofedIp.into());
-        }
-        if ip.fragment != Fragment::Whole {
-            return Err(DropReason::FragmentOfConnection.into());
         }
         if !begins(ip) {
             // Who sends in the middle of a TCP connection is told, as with services.
@@ -127,9 +124,6 @@ impl SlowPath {
         let mapped = self.mapping_to(key, now).ok_or(DropReason::NoMapping)?;
         if uplink.filtering != Filtering::EndpointIndependent {
             return Err(DropReason::FilteredByMapping.into());
-        }
-        if ip.fragment != Fragment::Whole {
-            return Err(DropReason::FragmentOfConnection.into());
         }
         if !begins(ip) {
             return Err(DropReason::NoConnection.into());

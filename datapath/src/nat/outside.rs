@@ -25,8 +25,7 @@ use crate::slow_path::SlowPath;
 use crate::time::Instant;
 use crate::uplink::Place;
 use crate::verdict::DropReason;
-use crate::wire::ipv4::{Fragment, Ipv4};
-use crate::wire::l4::L4;
+use crate::wire::ipv4::Ipv4;
 
 impl SlowPath {
     /// The connection that a packet from outside belongs to or begins.
@@ -41,11 +40,7 @@ impl SlowPath {
         if let Some(hit) = self.shared.connections.lookup(&key)
             && let Some(hit) = self.go_on(hit, &key, ip, now)?
         {
-            return if ip.fragment == Fragment::Whole {
-                Ok(hit)
-            } else {
-                Err(DropReason::FragmentOfConnection.into())
-            };
+            return Ok(hit);
         }
         match self.frontend_outside(place, &key) {
             Some(frontend) => self.begin_from_outside(port, place, ip, &key, &frontend, now),
@@ -63,9 +58,6 @@ impl SlowPath {
         frontend: &FrontendHit,
         now: Instant,
     ) -> Result<Hit, Refusal> {
-        if ip.fragment != Fragment::Whole {
-            return Err(DropReason::FragmentOfConnection.into());
-        }
         if tcp_flags(ip).is_some_and(|flags| !flags.begins()) {
             return Err(told(place, Refusal::unreachable(DropReason::NoConnection)));
         }
@@ -127,10 +119,7 @@ fn told(place: Place, refusal: Refusal) -> Refusal {
 /// Nobody is there.
 fn nobody(place: Place, ip: &Ipv4) -> Refusal {
     match (place, ip.l4) {
-        (Place::Announced, L4::Headless) => DropReason::FragmentOfConnection.into(),
-        (Place::Announced, L4::Tcp { .. } | L4::Udp { .. } | L4::Icmp { .. } | L4::Other) => {
-            Refusal::unreachable(DropReason::ServicePortUnknown)
-        }
+        (Place::Announced, _) => Refusal::unreachable(DropReason::ServicePortUnknown),
         // Perhaps somebody is, whom the kernel or another node knows.
         (Place::Node | Place::Egress | Place::Service, _) => DropReason::NotForSwitch.into(),
     }

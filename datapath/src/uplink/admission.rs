@@ -9,12 +9,14 @@ use protocol::link::PortConfig;
 
 use crate::action::{Action, Refusal};
 use crate::admission::is_martian_source;
+use crate::frame::Frame;
 use crate::l3::route::Target;
+use crate::nat::fragments::Fate;
 use crate::ports::Ports;
 use crate::slow_path::SlowPath;
 use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
-use crate::wire::ipv4::{Ipv4, Options};
+use crate::wire::ipv4::{Fragment, Ipv4, Options};
 use crate::wire::{Body, Packet};
 
 /// Whose address a packet from outside is for.
@@ -36,6 +38,7 @@ impl SlowPath {
         &mut self,
         ports: &Ports,
         port: &PortConfig,
+        frame: &Frame,
         packet: &Packet,
         now: Instant,
     ) -> Result<Action, Refusal> {
@@ -43,7 +46,23 @@ impl SlowPath {
             Body::Arp(arp) => Ok(self.resolve_outside(port, packet, arp, now)?),
             Body::Ipv4(ip) => {
                 let place = self.admit_outside(port, packet, ip)?;
-                let hit = self.connect_from_outside(port, place, ip, now)?;
+                if let Some(action) = self.forward_error(ports, port, packet, ip, frame.ethernet())? {
+                    return Ok(action);
+                }
+                let hit = match ip.fragment {
+                    Fragment::Whole => self.connect_from_outside(port, place, ip, now)?,
+                    Fragment::First => {
+                        let connection = self.connect_from_outside(port, place, ip, now);
+                        self.fragments.begin(port.id, ip, connection.map(Some), now);
+                        connection?
+                    }
+                    Fragment::Later => match self.fragments.fate(port.id, ip) {
+                        Some(Fate::Connection(hit)) => hit,
+                        Some(Fate::Refused(reason)) => return Err(reason.into()),
+                        Some(Fate::AsItIs) => return Err(DropReason::NotForSwitch.into()),
+                        None => return Ok(Action::Hold),
+                    },
+                };
                 self.route_translated(ports, port, ip, hit)
             }
         }

@@ -16,7 +16,7 @@
 //! - [`admission`]: what may come in. [`arp`]: whom ARP is answered for.
 //! - [`route`]: what may leave, and by which next hop. [`next_hop`], [`held`]: whose MAC is asked for, and what waits meanwhile.
 //! - [`announce`]: addresses that are told unasked. [`timers`]: when all of this is done.
-//! - [`check`]: what a configuration must be like.
+//! - [`mod@check`]: what a configuration must be like.
 
 mod admission;
 mod announce;
@@ -80,6 +80,11 @@ pub(crate) struct KnownNextHop {
 }
 
 impl Uplink {
+    /// The port that leads outside.
+    pub(crate) fn port(&self) -> Option<PortId> {
+        self.link.as_ref().map(|link| link.port)
+    }
+
     pub(crate) fn new(seed: u64, worker: u32) -> Self {
         Self {
             link: None,

@@ -11,7 +11,7 @@ use crate::burst::Burst;
 use crate::frame::{ETHERNET_HDR_LEN, Frame, VNET_HDR_LEN};
 use crate::output::{Egress, transmit};
 use crate::ports::Port;
-use crate::switch::{Fate, Switch};
+use crate::switch::{Done, Switch};
 use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
 use crate::window::Seen;
@@ -60,7 +60,7 @@ impl Switch {
         seen: &Seen,
         burst: Burst,
         now: Instant,
-    ) -> Verdict<Fate> {
+    ) -> Verdict<Done> {
         let next_hops = &mut self.slow_path.uplink.next_hops;
         if next_hops.reach(next_hop) != Reach::Asked {
             // A question is a broadcast that the port causes.
@@ -71,7 +71,7 @@ impl Switch {
             next_hops.ask(next_hop, ingress, now);
         }
         if self.held.push(next_hop, ingress, frame, seen, burst) {
-            Ok(Fate::Held)
+            Ok(Done::Held)
         } else {
             Err(DropReason::NextHopUnresolved)
         }
@@ -100,11 +100,10 @@ impl Switch {
         seen: &Seen,
         now: Instant,
         egress: &mut impl Egress,
-    ) -> Verdict<Fate> {
+    ) -> Verdict<Done> {
         let received = seen.received.as_ref().map_err(|reason| *reason)?;
         let refusal = Refusal::with_error(DropReason::NextHopUnresolved, IcmpError::HostUnreachable);
-        self.report(refusal, ingress, frame, received, now, egress)?;
-        Ok(Fate::Forwarded)
+        Err(self.report(refusal, ingress, frame, received, now, egress))
     }
 }
 

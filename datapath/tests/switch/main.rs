@@ -6,8 +6,10 @@ mod arp;
 mod bursts;
 mod common;
 mod configuration;
+mod connection_errors;
 mod flows;
 mod forwarding;
+mod fragments;
 mod icmp_errors;
 mod keep_alive;
 mod learning;
@@ -20,7 +22,9 @@ mod nat_udp;
 mod offload;
 mod replication;
 mod robustness;
+mod service_counters;
 mod services;
+mod trace;
 mod tunnel;
 mod tunnel_robustness;
 mod uplink;
@@ -32,12 +36,14 @@ mod uplink_services;
 /// "Every drop has a name, a counter and a test": the last of the three.
 #[test]
 fn every_drop_reason_is_provoked_by_a_test() {
-    const SOURCES: [&str; 15] = [
+    const SOURCES: [&str; 17] = [
         include_str!("admission.rs"),
         include_str!("arp.rs"),
         include_str!("configuration.rs"),
+        include_str!("connection_errors.rs"),
         include_str!("flows.rs"),
         include_str!("forwarding.rs"),
+        include_str!("fragments.rs"),
         include_str!("icmp_errors.rs"),
         include_str!("learning.rs"),
         include_str!("nat_limits.rs"),

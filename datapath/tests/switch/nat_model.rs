@@ -3,7 +3,7 @@
 //! Always: a pod's port appears as one port as long as it is in use, and that is no other's; nothing leaves untranslated, and nothing comes in
 //! that the list does not know of.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use protocol::PortId;
@@ -89,7 +89,7 @@ struct Appearance {
 struct Bed {
     h: Harness,
     sessions: Vec<Session>,
-    appears: HashMap<(u8, End), Appearance>,
+    appears: BTreeMap<(u8, End), Appearance>,
     now: u64,
     is_open: bool,
     moves: u8,
@@ -98,7 +98,7 @@ struct Bed {
 impl Bed {
     fn new() -> Self {
         let h = harness_nat(Filtering::AddressAndPortDependent);
-        Self { h, sessions: Vec::new(), appears: HashMap::new(), now: 0, is_open: false, moves: 0 }
+        Self { h, sessions: Vec::new(), appears: BTreeMap::new(), now: 0, is_open: false, moves: 0 }
     }
 
     fn configure(&mut self) {

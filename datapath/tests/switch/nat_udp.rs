@@ -196,7 +196,7 @@ fn rfc4787_req11_conflicts_change_nothing_in_how_ports_are_mapped() {
     let a = asks(&mut h, POD_A, 62_000, (SERVER, 53));
     let vm = asks(&mut h, POD_VM, 62_000, (SERVER, 53));
     assert_eq!(a, at(NODE_IP, 62_000));
-    assert!(vm.1 != 62_000 && vm.1 % 2 == 0);
+    assert!(vm.1 != 62_000 && vm.1.is_multiple_of(2));
     for to in [(SERVER, 54), (OTHER, 53), (OTHER, 54)] {
         assert_eq!(asks(&mut h, POD_A, 62_000, to), a);
         assert_eq!(asks(&mut h, POD_VM, 62_000, to), vm);

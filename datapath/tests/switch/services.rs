@@ -351,27 +351,6 @@ fn segments_that_no_end_sends_are_dropped_by_name() {
 }
 
 #[test]
-fn no_fragment_of_a_translated_datagram_gets_through() {
-    let mut h = with_services(Harness::new(), &[B_IP]);
-    only(h.send(A, &udp(routed(A_IP, VIP), 4000, 53, b"?")));
-    h.assert_deltas([(A, Delta::forwarded()), (B, Delta::sent())]);
-    let fragment = |path: Path, offset: u16, payload: &[u8]| {
-        let mut header = etherparse::Ipv4Header::new(0, path.ttl, 17.into(), path.from, path.to).unwrap();
-        header.more_fragments = true;
-        header.fragment_offset = offset.try_into().unwrap();
-        ipv4_with(path, header, payload)
-    };
-    let head = [&4000_u16.to_be_bytes()[..], &53_u16.to_be_bytes(), &[0, 200, 0, 0], &[0; 8]].concat();
-    for frame in [fragment(routed(A_IP, VIP), 0, &head), fragment(routed(A_IP, VIP), 2, &[0; 16])] {
-        assert!(h.send(A, &frame).is_empty());
-        h.assert_deltas([(A, Delta::dropped("fragment_of_connection"))]);
-    }
-    let head = [&5353_u16.to_be_bytes()[..], &4000_u16.to_be_bytes(), &[0, 200, 0, 0], &[0; 8]].concat();
-    assert!(h.send(B, &fragment(direct(B_IP, A_IP), 0, &head)).is_empty(), "nor of the answer");
-    h.assert_deltas([(B, Delta::dropped("fragment_of_connection"))]);
-}
-
-#[test]
 fn connection_table_is_bounded_and_shared_out() {
     let limits =
         Limits { connections: 64, connections_per_port: 16, connection_reserve: 8, ..Limits::default() };

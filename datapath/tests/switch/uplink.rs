@@ -276,5 +276,5 @@ fn errors_of_the_kernels_packets_are_not_answered() {
     let builder = PacketBuilder::ethernet2(ROUTER.0, NIC.0).ipv4(CLIENT_IP, NODE_IP, 1).udp(4000, 61_500);
     builder.write(&mut frame, b"to a source port without a mapping, with no hop left").unwrap();
     assert!(h.send(UPLINK, &frame).is_empty());
-    h.assert_deltas([(UPLINK, Delta::dropped("not_for_switch"))]);
+    h.assert_deltas([(UPLINK, Delta::dropped("no_mapping"))]);
 }

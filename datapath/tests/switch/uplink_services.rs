@@ -249,20 +249,25 @@ fn datagrams_from_outside_leave_a_backend_that_is_gone() {
 }
 
 #[test]
-fn fragments_from_outside_do_not_get_through() {
+fn fragments_from_outside_follow_the_first_of_their_datagram() {
     let mut h = with_uplink_services(&[B_IP]);
-    let fragment = |to: [u8; 4], offset: u16| {
-        let path = outside(CLIENT_IP, to);
+    let fragment = |to_port: u16, identification: u16, offset: u16| {
+        let path = outside(CLIENT_IP, NODE_IP);
         let mut header = etherparse::Ipv4Header::new(0, 60, 17.into(), path.from, path.to).unwrap();
+        header.identification = identification;
         header.more_fragments = true;
         header.fragment_offset = offset.try_into().unwrap();
-        let head =
-            [&4000_u16.to_be_bytes()[..], &30_053_u16.to_be_bytes(), &[0, 200, 0, 0], &[0; 8]].concat();
+        let head = [&4000_u16.to_be_bytes()[..], &to_port.to_be_bytes(), &[0, 200, 0, 0], &[0; 8]].concat();
         ipv4_with(path, header, &head)
     };
-    h.assert_dropped(UPLINK, &fragment(NODE_IP, 0), "fragment_of_connection");
-    h.assert_dropped(UPLINK, &fragment(NODE_IP, 2), "not_for_switch");
-    h.assert_dropped(UPLINK, &fragment(LB_IP, 2), "fragment_of_connection");
+    for offset in [0, 2] {
+        let (to, sent) = only(h.send(UPLINK, &fragment(30_053, 1, offset)));
+        assert_eq!((to, ipv4_of(&decode(ethernet(&sent))).destination), (B, B_IP), "at {offset}");
+    }
+    // What the node's kernel has the original of.
+    for offset in [0, 2] {
+        h.assert_dropped(UPLINK, &fragment(9, 2, offset), "not_for_switch");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Random packets of pods and outsiders, time and restarts, against what a naive list says of mappings.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
@@ -67,7 +67,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 /// What a pod appeared as last, and until when it must go on to.
 #[derive(Debug, Default)]
 struct Model {
-    appears: HashMap<(u8, End), (End, Instant)>,
+    appears: BTreeMap<(u8, End), (End, Instant)>,
     now: u64,
 }
 
