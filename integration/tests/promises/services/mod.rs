@@ -7,6 +7,8 @@ mod affinity;
 mod conformance;
 mod manifests;
 mod nodes;
+mod operations;
+mod outside;
 mod races;
 mod reach;
 mod readiness;

@@ -5,18 +5,25 @@
 //! next sync. On one machine the store is the node's own file; in a cluster it is etcd, and this node's pods are told there
 //! ([`publish`]). Nothing here is on a packet's way: a store that is away leaves the datapath as it is.
 
+mod announce;
 mod exits;
+mod health;
+mod healthz;
 mod local;
+mod meters;
+mod named;
 mod objects;
 mod probes;
+mod programming;
 mod publish;
 mod rows;
+mod traffic;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
@@ -31,14 +38,22 @@ use store::services::write::{PODS, Pools, SERVICES, SLICES};
 use store::services::{ObjectRef, Place, PodFacts, Settings, SliceSpec, Spec, Table};
 use store::{Store, StoreError};
 
+use self::announce::Announcing;
 use self::exits::Exits;
+use self::health::HealthChecks;
+use self::meters::Meters;
 use self::probes::Probes;
+use self::programming::Progress;
 use self::publish::Publisher;
 use super::node::Control;
 use crate::config::Config;
 
+pub(crate) use meters::{Readings, readings};
+pub(crate) use named::{place_of, pod_address};
 pub(crate) use objects::{apply, delete};
+pub(crate) use programming::report;
 pub(crate) use rows::{document, list};
+pub(crate) use traffic::traffic;
 
 /// Changes that come together are applied together; less than a client waits for its answer.
 const SETTLE: Duration = Duration::from_millis(5);
@@ -62,6 +77,10 @@ pub(crate) struct Services {
     probes: Probes,
     exits: Option<Exits>,
     publisher: Mutex<Option<Publisher>>,
+    announcing: Announcing,
+    health: HealthChecks,
+    progress: Progress,
+    meters: Meters,
     /// The store has been read at least once.
     is_known: AtomicBool,
 }
@@ -127,6 +146,8 @@ impl Services {
             slices: mirror(SLICES, None)?,
             pods: mirror(PODS, Some(PODS_GONE_AFTER))?,
         };
+        let progress = Progress::start(is_shared.then_some(&store), &wake)
+            .context("following who waits for services")?;
         let exits = Exits::start(wake.clone())
             .map_err(|error| tracing::warn!("exits of containers are seen once a second: {error}"))
             .ok();
@@ -138,6 +159,10 @@ impl Services {
             probes: Probes::new(wake.clone()),
             exits,
             publisher: Mutex::default(),
+            announcing: Announcing::new(&store, is_shared)?,
+            health: HealthChecks::default(),
+            progress,
+            meters: Meters::new(),
             is_known: AtomicBool::new(false),
             store,
             wake,
@@ -155,6 +180,11 @@ impl Services {
         self.probes.is_ready(pod, has_probe)
     }
 
+    /// The store has been read at least once.
+    fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Acquire)
+    }
+
     /// What is wrong, for `status`.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.table.lock().problems().map(str::to_owned).collect();
@@ -166,11 +196,14 @@ impl Services {
                 ));
             }
         }
+        problems.extend(self.announcing.problems());
+        problems.extend(self.health.problems());
         problems
     }
 
-    /// The last word to the store: nobody is to be sent to pods of a node that stops.
+    /// The last word to the store: nobody is to be sent to this node's addresses, and to pods of a node that stops.
     pub(crate) fn leave(&self) {
+        self.announcing.leave();
         drop(self.publisher.lock().take());
     }
 }
@@ -185,7 +218,11 @@ fn service_cidr(config: &Config) -> anyhow::Result<ipnet::Ipv4Net> {
 fn pools(config: &Config) -> anyhow::Result<Pools> {
     let dns = if let IpAddr::V4(dns) = config.cluster_dns { Some(dns) } else { None };
     let cluster_ips = ClusterIps { cidr: service_cidr(config)?, dns };
-    Ok(Pools { cluster_ips, node_ports: config.services.node_ports.clone() })
+    Ok(Pools {
+        cluster_ips,
+        node_ports: config.services.node_ports.clone(),
+        load_balancer: config.load_balancer.pools.clone(),
+    })
 }
 
 fn settings(config: &Config) -> anyhow::Result<Settings> {
@@ -230,10 +267,14 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
         let publisher = Publisher::start(control)?;
         *control.services.publisher.lock() = Some(publisher);
     }
+    announce::follow(control)?;
+    health::serve(control)?;
     let control = Arc::clone(control);
     std::thread::Builder::new().name("services".to_owned()).spawn(move || {
         loop {
-            match control.services.woken.recv_timeout(TICK) {
+            let woken = control.services.woken.recv_timeout(TICK);
+            let heard = Instant::now();
+            match woken {
                 Ok(()) => std::thread::sleep(SETTLE),
                 Err(RecvTimeoutError::Timeout) => control.services.wake.pods.store(true, Ordering::Release),
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -242,12 +283,27 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
             while control.services.woken.try_recv().is_ok() {}
             // A daemon that stops takes its datapath along, so there is nobody to tell.
             let Some(_inside) = control.gate.enter() else { return };
+            let told = programming::told(&control.services);
+            let began = Instant::now();
             if refresh(&control) {
                 control.sync();
+                control.services.meters.on_sync(began.elapsed(), heard.elapsed());
             }
+            programming::settle(&control, told);
         }
     })?;
     Ok(())
+}
+
+/// Nodes have other addresses: what of services cannot be beside them is left out before the datapath hears of them, which
+/// would refuse both.
+pub(crate) fn on_nodes_changed(control: &Control) {
+    refresh(control);
+}
+
+/// Serves `/healthz`, if that is configured.
+pub(crate) fn serve_health(control: &Arc<Control>) -> Result<(), super::metrics::MetricsError> {
+    healthz::serve(control)
 }
 
 /// Brings the table up to date. True if the datapath is to be told something.
@@ -265,6 +321,7 @@ fn refresh(control: &Control) -> bool {
             }
         }
         for change in mirror.changes().try_iter() {
+            services.meters.on_change(&change);
             take(&mut table, &change, control);
         }
     }
@@ -276,6 +333,10 @@ fn refresh(control: &Control) -> bool {
     }
     table.set_node_addresses(node_addresses(control));
     let changed = table.settle();
+    for problem in table.take_new_problems() {
+        tracing::warn!("{problem}");
+    }
+    services.health.set(table.health());
     let states = Arc::clone(table.states());
     // The switch may be waiting for a datapath; who asks for services does not wait with it.
     drop(table);
@@ -286,6 +347,7 @@ fn refresh(control: &Control) -> bool {
     if let (Some(facts), Some(publisher)) = (facts, &*services.publisher.lock()) {
         publisher.tell(facts);
     }
+    services.announcing.wake();
     known && (changed || first)
 }
 
