@@ -16,7 +16,6 @@ mod learning;
 mod nat_bed;
 mod nat_icmp;
 mod nat_limits;
-mod nat_model;
 mod nat_tcp;
 mod nat_udp;
 mod offload;
