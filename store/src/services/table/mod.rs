@@ -16,9 +16,10 @@ use protocol::link::{Frontend, FrontendKind, Scheduler, ServiceConfig};
 
 use self::claims::Claims;
 use self::index::Index;
-use super::change::{ServiceState, Services};
+use super::change::ServiceState;
 use super::endpoints::{Endpoint, Place, backends, of_pod, of_slice};
 use super::ids::ServiceIds;
+use super::map::Services;
 use super::names::{ObjectRef, PortKey};
 use super::pods::PodFacts;
 use super::problem::Problem;
@@ -194,7 +195,7 @@ impl Table {
         let mut changed = false;
         for key in gone {
             if let Some(id) = self.ids.release(key) {
-                Arc::make_mut(&mut self.states).remove(&id);
+                Arc::make_mut(&mut self.states).remove(id);
                 changed = true;
             }
         }
@@ -207,7 +208,7 @@ impl Table {
                 continue;
             };
             state.config.id = id;
-            if self.states.get(&id).is_none_or(|old| **old != state) {
+            if self.states.get(id).is_none_or(|old| **old != state) {
                 Arc::make_mut(&mut self.states).insert(id, Arc::new(state));
                 changed = true;
             }
