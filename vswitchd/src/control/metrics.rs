@@ -18,6 +18,7 @@ use protocol::link::Summary;
 use protocol::object::{Peer, PeerHealth, Port, PortCounters};
 
 use super::node::Control;
+use super::services::Programmed;
 use super::{peers, tables};
 
 /// Why metrics are not served.
@@ -54,6 +55,7 @@ struct Snapshot {
     peers: Vec<Peer>,
     /// False in a cluster with a store that does not answer.
     store_up: bool,
+    programmed: Programmed,
 }
 
 /// A counter per port: its name, meaning and where it is found.
@@ -120,6 +122,7 @@ impl Snapshot {
             problems: tables::status(control).problems.len() as u64,
             peers: peers::rows(control).unwrap_or_default(),
             store_up: control.cluster.as_ref().is_none_or(|cluster| cluster.status().connected),
+            programmed: control.services.programmed(),
         }
     }
 }
@@ -164,6 +167,13 @@ impl Collector for Snapshot {
         counter("vswitch_merged_frames", help, self.summary.merged)?;
         let help = "Session affinities that made room for others";
         counter("vswitch_affinity_evictions", help, self.summary.affinity_evictions)?;
+        let help = "Times that changes of services or endpoints became active";
+        counter("vswitch_service_programmings", help, self.programmed.times)?;
+        let help =
+            "How long that took, each from the first of the changes being heard of to the datapath's commit";
+        let spent = ConstCounter::new(self.programmed.time.as_secs_f64());
+        let name = "vswitch_service_programming_seconds";
+        spent.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         let mut gauge = |name: &str, help: &str, value: u64| {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)

@@ -9,14 +9,15 @@ mod exits;
 mod local;
 mod objects;
 mod probes;
+mod programming;
 mod publish;
 mod rows;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
@@ -25,7 +26,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::Mutex;
 use store::cluster::mirror::Change;
-use store::cluster::{ClusterStore, Embedded, Mirror, MirrorOptions, MirrorState};
+use store::cluster::{ClusterStore, Embedded, Entry, Mirror, MirrorOptions, MirrorState, Revision};
 use store::services::allocate::ClusterIps;
 use store::services::write::{PODS, Pools, SERVICES, SLICES};
 use store::services::{ObjectRef, Place, PodFacts, Settings, SliceSpec, Spec, Table};
@@ -33,6 +34,8 @@ use store::{Store, StoreError};
 
 use self::exits::Exits;
 use self::probes::Probes;
+pub(crate) use self::programming::Programmed;
+use self::programming::Programming;
 use self::publish::Publisher;
 use super::node::Control;
 use crate::config::Config;
@@ -40,7 +43,7 @@ use crate::config::Config;
 pub(crate) use objects::{apply, delete};
 pub(crate) use rows::{document, list};
 
-/// Changes that come together are applied together; less than a client waits for its answer.
+/// A change after quiet is applied at once. While changes keep coming, those of this time are applied together.
 const SETTLE: Duration = Duration::from_millis(5);
 /// Pods are looked at at least this often.
 const TICK: Duration = Duration::from_secs(1);
@@ -64,6 +67,8 @@ pub(crate) struct Services {
     publisher: Mutex<Option<Publisher>>,
     /// The store has been read at least once.
     is_known: AtomicBool,
+    /// What was read at once, and comes from the mirrors once more.
+    primed: Mutex<BTreeMap<String, Revision>>,
 }
 
 struct Mirrors {
@@ -83,11 +88,14 @@ impl Mirrors {
 pub(super) struct Wake {
     sender: Sender<()>,
     pods: Arc<AtomicBool>,
+    nodes: Arc<AtomicBool>,
+    programming: Arc<Programming>,
 }
 
 impl Wake {
     /// Something in the store has changed.
     fn objects(&self) {
+        self.programming.begin();
         match self.sender.try_send(()) {
             // It is about to look.
             Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
@@ -97,6 +105,12 @@ impl Wake {
     /// Something about this node's pods has changed.
     fn pods(&self) {
         self.pods.store(true, Ordering::Release);
+        self.objects();
+    }
+
+    /// Addresses of nodes may have changed.
+    fn nodes(&self) {
+        self.nodes.store(true, Ordering::Release);
         self.objects();
     }
 }
@@ -114,7 +128,8 @@ impl Services {
             None => Arc::new(Embedded::open(Arc::clone(local)).context("opening the store of services")?),
         };
         let (sender, woken) = bounded(1);
-        let wake = Wake { sender, pods: Arc::new(AtomicBool::new(true)) };
+        let first = || Arc::new(AtomicBool::new(true));
+        let wake = Wake { sender, pods: first(), nodes: first(), programming: Arc::default() };
         let mirror = |prefix: &str, confirm_after| {
             let wake = wake.clone();
             let wake: Box<dyn Fn() + Send> = Box::new(move || wake.objects());
@@ -139,6 +154,7 @@ impl Services {
             exits,
             publisher: Mutex::default(),
             is_known: AtomicBool::new(false),
+            primed: Mutex::default(),
             store,
             wake,
             woken,
@@ -148,6 +164,16 @@ impl Services {
     /// Pods of this node were made, changed or deleted.
     pub(crate) fn on_pods_changed(&self) {
         self.wake.pods();
+    }
+
+    /// Addresses of this node or of others have changed.
+    pub(crate) fn on_nodes_changed(&self) {
+        self.wake.nodes();
+    }
+
+    /// How long changes took to become active.
+    pub(crate) fn programmed(&self) -> Programmed {
+        self.wake.programming.so_far()
     }
 
     /// Whether a pod's probe succeeds; true without one.
@@ -167,6 +193,17 @@ impl Services {
             }
         }
         problems
+    }
+
+    /// Whether this was taken before: a mirror tells everything it first finds, each key once.
+    fn is_primed(&self, change: &Change) -> bool {
+        match change {
+            Change::Put(entry) => self.primed.lock().remove(&entry.key) == Some(entry.revision),
+            Change::Delete { key } => {
+                self.primed.lock().remove(key);
+                false
+            }
+        }
     }
 
     /// The last word to the store: nobody is to be sent to pods of a node that stops.
@@ -207,12 +244,7 @@ pub(crate) fn prime(control: &Control) -> Result<(), StoreError> {
     }
     for prefix in [SERVICES, SLICES] {
         match services.store.list(prefix) {
-            Ok(listing) => {
-                let mut table = services.table.lock();
-                for entry in listing.entries {
-                    take(&mut table, &Change::Put(entry), control);
-                }
-            }
+            Ok(listing) => take_all(&mut services.table.lock(), listing.entries, control),
             Err(error) => {
                 tracing::error!("reading services: {}", super::error::chain(&error));
                 return Ok(());
@@ -232,9 +264,13 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
     }
     let control = Arc::clone(control);
     std::thread::Builder::new().name("services".to_owned()).spawn(move || {
+        let mut last: Option<Instant> = None;
         loop {
             match control.services.woken.recv_timeout(TICK) {
-                Ok(()) => std::thread::sleep(SETTLE),
+                Ok(()) => {
+                    let since = last.map_or(SETTLE, |last| last.elapsed());
+                    std::thread::sleep(SETTLE.saturating_sub(since));
+                }
                 Err(RecvTimeoutError::Timeout) => control.services.wake.pods.store(true, Ordering::Release),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -242,8 +278,11 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
             while control.services.woken.try_recv().is_ok() {}
             // A daemon that stops takes its datapath along, so there is nobody to tell.
             let Some(_inside) = control.gate.enter() else { return };
+            let begun = control.services.wake.programming.take();
             if refresh(&control) {
                 control.sync();
+                control.services.wake.programming.end(begun);
+                last = Some(Instant::now());
             }
         }
     })?;
@@ -260,12 +299,12 @@ fn refresh(control: &Control) -> bool {
     for mirror in services.mirrors.all() {
         // A state is known a moment before its changes are on their way.
         if first {
-            for entry in mirror.known().0.into_values() {
-                take(&mut table, &Change::Put(entry), control);
-            }
+            take_all(&mut table, mirror.known().0.into_values(), control);
         }
         for change in mirror.changes().try_iter() {
-            take(&mut table, &change, control);
+            if !services.is_primed(&change) {
+                take(&mut table, &change, control);
+            }
         }
     }
     if first {
@@ -274,7 +313,9 @@ fn refresh(control: &Control) -> bool {
     if let Some(facts) = &facts {
         local::put(&mut table, &control.config.node, facts);
     }
-    table.set_node_addresses(node_addresses(control));
+    if services.wake.nodes.swap(false, Ordering::AcqRel) {
+        table.set_node_addresses(node_addresses(control));
+    }
     let changed = table.settle();
     let states = Arc::clone(table.states());
     // The switch may be waiting for a datapath; who asks for services does not wait with it.
@@ -298,6 +339,15 @@ fn node_addresses(control: &Control) -> BTreeSet<IpAddr> {
         all.extend(peer.spec.node_addresses.iter().copied());
     }
     all
+}
+
+/// Everything a mirror knows, or will know in a moment.
+fn take_all(table: &mut Table, entries: impl IntoIterator<Item = Entry>, control: &Control) {
+    let mut primed = control.services.primed.lock();
+    for entry in entries {
+        primed.insert(entry.key.clone(), entry.revision);
+        take(table, &Change::Put(entry), control);
+    }
 }
 
 /// One change of the store. What cannot be read stays as it was known.
