@@ -35,5 +35,5 @@ as_root() {
 owned() {
     local pid=${1#*/vpod-*.}
     pid=${pid%%[!0-9]*}
-    [ "$pid" != "${ENDING:-}" ] && grep -qsE '^(promises|virtual_machine|demo(-cluster)?\.sh|vpod-bench)' "/proc/$pid/comm"
+    [ "$pid" != "${ENDING:-}" ] && grep -qsE '^(promises|virtual_machine|demo(-cluster|-service)?\.sh|vpod-bench)' "/proc/$pid/comm"
 }

@@ -15,37 +15,12 @@ fi
 . scripts/demo-lib.sh
 
 # Nothing of this is routed outside the namespaces, so that any range does.
-readonly underlay="192.0.2" etcd_url="http://192.0.2.254:2379"
+readonly underlay="192.0.2"
 
 begin
 heading "A wire, and etcd on it"
 for number in 1 2 3; do new_node "vpdc$number"; done
-# No node, but cleaned up like one, and after them, because daemons talk to etcd until they end.
-new_node vpdcw
-new_netns vpdcw
-ip -n vpdcw link add br0 type bridge forward_delay 0
-ip -n vpdcw address add "$underlay.254/24" dev br0
-ip -n vpdcw link set br0 up
-etcd_dir=${dir_of[vpdcw]}
-printf '%s[vpdcw] $ etcd --listen-client-urls %s … &%s\n' "$bold" "$etcd_url" "$plain"
-setsid nsenter --net=/run/netns/vpdcw -- etcd --data-dir "$etcd_dir/etcd" --logger zap \
-    --listen-client-urls "$etcd_url" --advertise-client-urls "$etcd_url" \
-    --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 \
-    --initial-cluster default=http://127.0.0.1:2380 >"$etcd_dir/etcd.log" 2>&1 </dev/null &
-etcd=$!
-disown
-export ETCDCTL_API=3
-within 10 nsenter --net=/run/netns/vpdcw -- etcdctl --endpoints "$etcd_url" endpoint health ||
-    fail "etcd does not answer: $(tail -n 3 "$etcd_dir/etcd.log")"
-
-# plug NUMBER: a namespace for the node, with a NIC on the wire.
-plug() {
-    new_netns "vpdc$1"
-    ip -n vpdcw link add "node$1" type veth peer name nic0 netns "vpdc$1"
-    ip -n vpdcw link set "node$1" master br0 up
-    ip -n "vpdc$1" address add "$underlay.$1/24" dev nic0
-    ip -n "vpdc$1" link set nic0 up
-}
+new_wire vpdcw "$underlay.254"
 
 # address NUMBER: of the pod of that node.
 address() { on "vpdc$1" vpodctl get pod "pod$1" -o json | jq -r .status.podIP; }
@@ -57,7 +32,7 @@ pings() {
 
 heading "Three nodes; nobody tells them their ranges or each other"
 for number in 1 2 3; do
-    plug "$number"
+    plug "vpdc$number" vpdcw "node$number" "$underlay.$number"
     node="vpdc$number"
     cat >"${dir_of[$node]}/vswitchd.toml" <<CONFIG
 node = "$node"
@@ -108,7 +83,7 @@ hears vpdc1 vpdc2 false || fail "node 1 does not notice that node 2 is gone"
 show_on vpdc1 get peers
 
 heading "It comes back with the range and the pod it had"
-plug 2
+plug vpdc2 vpdcw node2 "$underlay.2"
 start_daemon vpdc2
 show_on vpdc2 get pods -o wide
 expect "$lost"

@@ -169,6 +169,41 @@ stop_daemon() {
     done
 }
 
+# --- a cluster -----------------------------------------------------------------------------------
+
+# A wire in a namespace of its own, $1, where it has the address $2, and etcd on it. $etcd is its process, $etcd_url where it
+# is asked.
+new_wire() {
+    local wire=$1 address=$2 dir
+    # No node, but cleaned up like one, and after them, because daemons talk to etcd until they end.
+    new_node "$wire"
+    new_netns "$wire"
+    ip -n "$wire" link add br0 type bridge forward_delay 0
+    ip -n "$wire" address add "$address/24" dev br0
+    ip -n "$wire" link set br0 up
+    dir=${dir_of[$wire]}
+    etcd_url="http://$address:2379"
+    printf '%s[%s] $ etcd --listen-client-urls %s … &%s\n' "$bold" "$wire" "$etcd_url" "$plain"
+    setsid nsenter --net="/run/netns/$wire" -- etcd --data-dir "$dir/etcd" --logger zap \
+        --listen-client-urls "$etcd_url" --advertise-client-urls "$etcd_url" \
+        --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 \
+        --initial-cluster default=http://127.0.0.1:2380 >"$dir/etcd.log" 2>&1 </dev/null &
+    # shellcheck disable=SC2034  # for who wants to end it
+    etcd=$!
+    disown
+    ETCDCTL_API=3 within 10 nsenter --net="/run/netns/$wire" -- etcdctl --endpoints "$etcd_url" endpoint health ||
+        fail "etcd does not answer: $(tail -n 3 "$dir/etcd.log")"
+}
+
+# plug NAMESPACE WIRE PORT ADDRESS: makes a namespace with a NIC, nic0, on a wire.
+plug() {
+    new_netns "$1"
+    ip -n "$2" link add "$3" type veth peer name nic0 netns "$1"
+    ip -n "$2" link set "$3" master br0 up
+    ip -n "$1" address add "$4/24" dev nic0
+    ip -n "$1" link set nic0 up
+}
+
 # --- begin and end -------------------------------------------------------------------------------
 
 end() {

@@ -82,6 +82,10 @@ pod_cidr = "$range.$number.0/24"
 [tunnel]
 address = "$underlay.$((number + 1))"
 
+[uplink]
+# One node is this machine, whose own network is nobody's playground.
+enabled = false
+
 [[peer]]
 name = "$other"
 address = "$underlay.$((2 - number))"

@@ -1,5 +1,6 @@
 //! What the slow path decides; [`Forward`] is also what the flow table remembers.
 
+use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 
 use protocol::{Mac, PeerId, PortId};
@@ -17,12 +18,18 @@ pub(crate) enum Action {
     /// One port gets it. `cacheable`: the same packet meets the same fate until the configuration
     /// changes.
     Forward { forward: Forward, cacheable: bool },
+    /// One port gets it: an ICMP error about a packet of the connection.
+    ForwardError(Forward),
+    /// It waits for the first fragment of its datagram.
+    Hold,
     /// Several ports get it.
     Flood(Flood),
     /// Back it goes as the reply that `mac` has the address asked for.
     AnswerArp { request: Arp, mac: Mac },
     /// Back it goes as the echo reply of `mac`.
     AnswerEcho { mac: Mac },
+    /// It is for the uplink, and waits until the MAC of this next hop is known.
+    Resolve { next_hop: Ipv4Addr },
 }
 
 /// Where a frame goes, and as what.
@@ -73,6 +80,13 @@ impl Forward {
     #[must_use]
     pub(crate) fn of_connection(self, connection: Hit) -> Self {
         let rewrite = self.rewrite.map(|rewrite| Rewrite { connection: Some(connection), ..rewrite });
+        Self { rewrite, ..self }
+    }
+
+    /// The same, of what was translated already.
+    #[must_use]
+    pub(crate) fn of_no_connection(self) -> Self {
+        let rewrite = self.rewrite.map(|rewrite| Rewrite { connection: None, ..rewrite });
         Self { rewrite, ..self }
     }
 

@@ -56,7 +56,7 @@ impl SlowPath {
             Some(Station::Static(owner) | Station::Learned(owner)) => owner != port.id,
             None => false,
         };
-        if is_others || port.port_security && !is_own {
+        if is_others || port.port_security && !is_own || self.uplink.is_own_mac(packet.source) {
             return Err(DropReason::SpoofedMac);
         }
         Ok(())

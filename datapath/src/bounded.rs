@@ -187,6 +187,12 @@ impl<K: Copy + Eq + Hash, V> BoundedTable<K, V> {
         slots.filter_map(|(slot, place)| place.entry.as_ref().map(|entry| (slot, entry)))
     }
 
+    /// Every entry's key and value, in no order. Looks at every slot: for small tables only.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = (K, &mut V)> {
+        let entries = self.slots.iter_mut().filter_map(|place| place.entry.as_mut());
+        entries.map(|entry| (entry.key, &mut entry.value))
+    }
+
     fn position(&self, key: &K) -> Option<u32> {
         let same = |&slot: &u32| self.entry(slot).is_some_and(|entry| entry.key == *key);
         self.index.find(self.hasher.hash_one(key), same).copied()

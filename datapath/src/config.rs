@@ -11,6 +11,7 @@ use protocol::{Mac, PeerId, PortId, ServiceId};
 
 use crate::overlay::OVERHEAD;
 use crate::service::{Changes, Services};
+use crate::uplink::{self, UplinkError};
 
 /// Smallest IP MTU a link may have (RFC 791 §3.2).
 const MIN_IP_MTU: u16 = 68;
@@ -58,6 +59,19 @@ pub enum ConfigError {
         /// The old one.
         other: PortId,
     },
+    /// A second uplink.
+    #[error("port {port} ({name}): port {other} is already the uplink")]
+    SecondUplink {
+        /// The new one.
+        port: PortId,
+        /// Its name.
+        name: String,
+        /// The old one.
+        other: PortId,
+    },
+    /// An uplink that cannot be.
+    #[error(transparent)]
+    Uplink(#[from] UplinkError),
     /// A group address or all zeroes.
     #[error("{owner}: {mac} is not the address of a station")]
     BadMac {
@@ -246,6 +260,7 @@ impl Desired {
             self.check_addresses()?;
             self.check_tunnel()?;
             self.check_peers()?;
+            self.check_uplink()?;
         }
         self.services.check(services, self.node.as_ref(), self.owners())
     }
@@ -256,6 +271,9 @@ impl Desired {
             let own = node.node_addresses.iter().map(|address| (*address, "the node"));
             std::iter::once((node.gateway_ip, "the gateway")).chain(own)
         });
+        let egress =
+            self.node.iter().filter_map(|node| node.uplink.as_ref()).flat_map(|uplink| &uplink.egress);
+        let egress = egress.map(|rule| (IpAddr::V4(rule.address), "an egress rule"));
         let ports = self.ports.values();
         let ports =
             ports.flat_map(|port| port.addresses.iter().map(|address| (*address, port.name.as_str())));
@@ -264,7 +282,12 @@ impl Desired {
             let addresses = addresses.chain(std::iter::once(IpAddr::V4(peer.address)));
             addresses.map(|address| (address, peer.name.as_str()))
         });
-        node.chain(ports).chain(peers)
+        node.chain(egress).chain(ports).chain(peers)
+    }
+
+    fn check_uplink(&self) -> Result<(), ConfigError> {
+        let Some(node) = &self.node else { return Ok(()) };
+        Ok(uplink::check(node, self.peers.values().map(AsRef::as_ref))?)
     }
 
     fn check_tunnel(&self) -> Result<(), ConfigError> {
@@ -364,7 +387,7 @@ impl Desired {
     }
 
     fn check_ports(&self) -> Result<(), ConfigError> {
-        let mut gateway = None;
+        let (mut gateway, mut uplink) = (None, None);
         for port in self.ports.values() {
             if port.ip_mtu < MIN_IP_MTU {
                 return Err(ConfigError::MtuTooSmall {
@@ -373,11 +396,18 @@ impl Desired {
                     ip_mtu: port.ip_mtu,
                 });
             }
-            match (port.kind, gateway) {
-                (PortKind::Pod | PortKind::Tunnel | PortKind::Uplink, _) => {}
-                (PortKind::Gateway, None) => gateway = Some(port.id),
-                (PortKind::Gateway, Some(other)) => {
-                    return Err(ConfigError::SecondGateway { port: port.id, name: port.name.clone(), other });
+            let (id, name) = (port.id, || port.name.clone());
+            match port.kind {
+                PortKind::Pod | PortKind::Tunnel => {}
+                PortKind::Gateway => {
+                    if let Some(other) = gateway.replace(id) {
+                        return Err(ConfigError::SecondGateway { port: id, name: name(), other });
+                    }
+                }
+                PortKind::Uplink => {
+                    if let Some(other) = uplink.replace(id) {
+                        return Err(ConfigError::SecondUplink { port: id, name: name(), other });
+                    }
                 }
             }
         }
@@ -413,7 +443,8 @@ impl Desired {
             owners.insert(node.gateway_ip, (PortKind::Gateway, "gateway"));
             owners.extend(node.node_addresses.iter().map(|address| (*address, (PortKind::Gateway, "node"))));
         }
-        for port in self.ports.values() {
+        // The uplink's are the node's.
+        for port in self.ports.values().filter(|port| port.kind != PortKind::Uplink) {
             for &address in &port.addresses {
                 let owner = || port.name.clone();
                 if address.is_unspecified() || address.is_multicast() || address.is_loopback() {

@@ -3,6 +3,8 @@
 //! A cursor is a position: configured rows first, then, from [`LEARNED`] on, slots of the learned
 //! table. Positions are stable while a table changes, so paging shows no row twice.
 
+mod services;
+
 use std::net::IpAddr;
 
 use etherparse::IpNumber;
@@ -16,6 +18,8 @@ use crate::time::{Instant, millis};
 
 /// First cursor of the learned rows.
 const LEARNED: u64 = 1 << 32;
+/// ... of the next hops outside.
+const OUTSIDE: u64 = 1 << 33;
 
 impl Switch {
     /// At most `max` rows of the forwarding database, and the cursor of the next page. The router is
@@ -57,7 +61,15 @@ impl Switch {
             let learned = entry.value;
             (LEARNED + slot as u64, row(learned.ip, learned.mac, entry.owner, false, age))
         });
-        page(fixed.chain(learned), max)
+        let outside = self.slow_path.uplink.next_hops_from(position_from(cursor, OUTSIDE));
+        let outside = outside.map(|(slot, next_hop)| {
+            let age = millis(now.saturating_since(next_hop.heard));
+            (
+                OUTSIDE + slot as u64,
+                row(IpAddr::V4(next_hop.address), next_hop.mac, next_hop.port, false, age),
+            )
+        });
+        page(fixed.chain(learned).chain(outside), max)
     }
 
     /// At most `max` cached flows, and the cursor of the next page. Flows of an older configuration
@@ -82,6 +94,7 @@ impl Switch {
                 frames: entry.frames,
                 bytes: entry.bytes,
                 idle_ms: millis(now.saturating_since(entry.last_used)),
+                becomes: self.translation(&entry.forward).ok().flatten().map(|to| conn_tuple(to.to())),
             };
             (slot as u64, flow)
         });
@@ -140,12 +153,25 @@ impl Switch {
     }
 }
 
+fn conn_tuple(tuple: crate::rewrite::Tuple) -> protocol::object::ConnTuple {
+    protocol::object::ConnTuple {
+        source: IpAddr::V4(tuple.source),
+        source_port: tuple.source_port,
+        destination: IpAddr::V4(tuple.destination),
+        destination_port: tuple.destination_port,
+    }
+}
+
 fn fixed_from(cursor: u64) -> usize {
     usize::try_from(cursor).unwrap_or(usize::MAX)
 }
 
 fn learned_from(cursor: u64) -> usize {
-    usize::try_from(cursor.saturating_sub(LEARNED)).unwrap_or(usize::MAX)
+    position_from(cursor, LEARNED)
+}
+
+fn position_from(cursor: u64, section: u64) -> usize {
+    usize::try_from(cursor.saturating_sub(section)).unwrap_or(usize::MAX)
 }
 
 /// The first `max` of the rows; the cursor is the position of the first that is left over.

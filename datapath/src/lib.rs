@@ -24,7 +24,7 @@
 //! Between batches: [`Switch::apply`] (configuration, `config` checks it and `install` makes it active; in
 //! two steps where several switches change together), [`Switch::on_deadline`] (`sweep` expires entries),
 //! [`Switch::take_learned`] and [`Switch::learn_remote`] (`replication`: several workers, one knowledge),
-//! pages of tables (`inspect`).
+//! pages of tables (`inspect`), and what would become of a packet ([`Switch::trace`]).
 //!
 //! # What holds
 //!
@@ -81,6 +81,8 @@ mod slow_path;
 mod sweep;
 mod switch;
 mod token_bucket;
+mod trace;
+mod uplink;
 mod verdict;
 mod window;
 mod wire;
@@ -104,4 +106,5 @@ pub use replication::Learned;
 pub use shared::Shared;
 pub use switch::{Switch, SwitchOptions};
 pub use time::Instant;
+pub use uplink::UplinkError;
 pub use verdict::DropReason;

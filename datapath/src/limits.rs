@@ -57,8 +57,16 @@ pub struct Limits {
     /// Connections kept for ports that have less than a sixteenth of their share: when some ports fill the
     /// table, the quiet ones still get theirs.
     pub connection_reserve: u32,
-    /// When unused connections are forgotten.
+    /// When unused connections to services are forgotten.
     pub connection_idle: ConnectionIdle,
+    /// When connections of pods with the outside are.
+    pub egress_idle: ConnectionIdle,
+    /// Mappings of one port, each to a port of the node's (RFC 6888 REQ-4): less than a quarter of the source ports that a
+    /// node has by default, so that it takes several greedy pods to leave none.
+    pub mappings_per_port: u32,
+    /// Nobody else gets the port of a mapping so soon after it was of use, while there are others: RFC 6888 REQ-8. TCP's
+    /// states make it needless there (REQ-8 A).
+    pub port_reuse: Duration,
     /// ICMP errors a port may cause per second; path-MTU discovery and traceroute need a few.
     pub icmp_errors_per_second: u32,
     /// ... in a burst: a traceroute that probes 30 hops at once.
@@ -109,6 +117,24 @@ impl Default for ConnectionIdle {
     }
 }
 
+impl ConnectionIdle {
+    /// Of connections with the outside: what RFC 4787, 5382, 5508 and 7857 ask of a NAT, where services do as Kubernetes does.
+    #[must_use]
+    pub fn egress() -> Self {
+        Self {
+            // RFC 5382 REQ-5, transitory; RFC 7857 §2.1 recommends it as default.
+            tcp_opening: Duration::from_mins(4),
+            // RFC 5382 REQ-5, established. A day as for services would keep a port that long for each peer that is lost.
+            tcp_established: Duration::from_mins(124),
+            // RFC 7857 §2.2: whoever did not mean a reset goes on within four minutes.
+            tcp_reset: Duration::from_mins(4),
+            // RFC 4787 REQ-5 tells no mappings that were answered from others.
+            unreplied: Duration::from_mins(5),
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -133,6 +159,9 @@ impl Default for Limits {
             connections_per_port: 1 << 17,
             connection_reserve: 1 << 16,
             connection_idle: ConnectionIdle::default(),
+            egress_idle: ConnectionIdle::egress(),
+            mappings_per_port: 1024,
+            port_reuse: Duration::from_mins(2),
             icmp_errors_per_second: 50,
             icmp_error_burst: 30,
         }

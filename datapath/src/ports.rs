@@ -63,6 +63,7 @@ impl Port {
 pub(crate) struct Ports {
     slots: Vec<Option<Port>>,
     gateway: Option<PortId>,
+    uplink: Option<PortId>,
     tunnels: Vec<PortId>,
 }
 
@@ -88,6 +89,11 @@ impl Ports {
         self.gateway
     }
 
+    /// The way out of the cluster, if attached.
+    pub(crate) const fn uplink(&self) -> Option<PortId> {
+        self.uplink
+    }
+
     /// The tunnel port of worker number `worker`: they are numbered from the highest port down. Any
     /// worker can send by any of them.
     pub(crate) fn tunnel(&self, worker: u32) -> Option<PortId> {
@@ -104,7 +110,7 @@ impl Ports {
         limits: &Limits,
     ) {
         let mut old = std::mem::take(&mut self.slots);
-        self.gateway = None;
+        (self.gateway, self.uplink) = (None, None);
         self.tunnels.clear();
         for config in wanted {
             let index = config.id.index();
@@ -119,7 +125,8 @@ impl Ports {
             match config.kind {
                 PortKind::Gateway => self.gateway = Some(config.id),
                 PortKind::Tunnel => self.tunnels.push(config.id),
-                PortKind::Pod | PortKind::Uplink => {}
+                PortKind::Uplink => self.uplink = Some(config.id),
+                PortKind::Pod => {}
             }
             if let Some(slot) = self.slots.get_mut(index) {
                 *slot = Some(port);

@@ -19,13 +19,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use protocol::link::Epoch;
-use protocol::object::PortState;
+use protocol::object::{PortKind, PortState};
 use protocol::{Mac, PeerId, PortId};
 
 use crate::limits::Limits;
 use crate::slow_path::SlowPath;
 use crate::switch::Switch;
 use crate::time::Instant;
+use crate::uplink::Said;
 
 /// What an outbox holds; a batch of 64 frames can teach a station and an address each.
 const OUTBOX_LEN: usize = 128;
@@ -54,6 +55,11 @@ pub(crate) enum Known {
         peer: PeerId,
         nonce: u64,
     },
+    /// A station on the uplink's link, which another worker may have asked for.
+    NextHop {
+        said: Said,
+        port: PortId,
+    },
     /// How large packets to a peer may be.
     PathMtu {
         peer: PeerId,
@@ -62,10 +68,12 @@ pub(crate) enum Known {
 }
 
 impl Known {
-    /// The port whose stations it is about.
+    /// The port behind which it was heard.
     const fn port(&self) -> Option<PortId> {
         match self {
-            Self::Station { port, .. } | Self::Neighbor { port, .. } => Some(*port),
+            Self::Station { port, .. } | Self::Neighbor { port, .. } | Self::NextHop { port, .. } => {
+                Some(*port)
+            }
             Self::Answer { .. } | Self::PathMtu { .. } => None,
         }
     }
@@ -152,9 +160,10 @@ impl Switch {
     pub fn learn_remote(&mut self, learned: &Learned, now: Instant) {
         let Learned { epoch, known } = *learned;
         let learns = known.port().is_none_or(|port| {
-            self.ports
-                .get(port)
-                .is_some_and(|port| !port.config.port_security && port.config.state == PortState::Active)
+            self.ports.get(port).is_some_and(|port| {
+                let learns = port.config.kind == PortKind::Uplink || !port.config.port_security;
+                learns && port.config.state == PortState::Active
+            })
         });
         if epoch != self.epoch || !learns {
             return;
@@ -173,6 +182,9 @@ impl Switch {
                 if self.slow_path.overlay.rounds.is_sender() {
                     self.on_answer(peer, nonce, now);
                 }
+            }
+            Known::NextHop { said, .. } => {
+                self.slow_path.uplink.hear(&said, now);
             }
             Known::PathMtu { peer, mtu } => {
                 if let Some(peer) = self.slow_path.overlay.peers.get_mut(peer) {

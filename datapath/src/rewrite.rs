@@ -7,7 +7,10 @@
 //! pseudo-header, not complemented, so it takes those of the addresses only; whoever completes it sums
 //! the ports anyway. UDP's zero means "none" and stays (RFC 768).
 //!
-//! Left out: protocols but TCP and UDP get new addresses only.
+//! The identifier of an ICMP query is the port of who asks (RFC 5508 §3). Its checksum covers the message alone, so it takes the change of the
+//! identifier, as it comes.
+//!
+//! Left out: other protocols get new addresses only.
 
 use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
@@ -17,10 +20,10 @@ use protocol::Mac;
 use crate::conntrack::Hit;
 use crate::offload::checksum::never_zero;
 use crate::wire::checksum::Sum;
-use crate::wire::ethernet;
 use crate::wire::ipv4::{Ipv4, Ipv4Header};
 use crate::wire::l4::{L4, TransportPorts};
 use crate::wire::vnet::Checksum;
+use crate::wire::{ethernet, icmp};
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +113,14 @@ impl Translation {
             L4::Tcp { source_port, destination_port, .. } | L4::Udp { source_port, destination_port, .. } => {
                 (*source_port, *destination_port) = (self.to.source_port, self.to.destination_port);
             }
+            L4::Icmp { kind, code: 0, identifier } if icmp::is_echo(*kind) => {
+                let is_request = *kind == icmp::ECHO_REQUEST;
+                *identifier = if is_request { self.to.source_port } else { self.to.destination_port };
+                if let Some(message) = frame.get_mut(l4_offset..) {
+                    icmp::set_identifier(message, *identifier);
+                }
+                return;
+            }
             L4::Icmp { .. } | L4::Headless | L4::Other => return,
         }
         let Some(l4) = frame.get_mut(l4_offset..) else { return };
@@ -154,7 +165,7 @@ impl Tuple {
 }
 
 /// A complemented checksum after a change: RFC 1624 equation 3.
-const fn changed(checksum: u16, change: u16) -> u16 {
+pub(crate) const fn changed(checksum: u16, change: u16) -> u16 {
     Sum::new().word(!checksum).word(change).checksum()
 }
 

@@ -27,12 +27,31 @@ impl Shared {
         Connections::words(limits)
     }
 
+    /// How many of the first words of `memory` say anything: the others were never written.
+    #[must_use]
+    pub fn used_words(memory: &'static [AtomicU64]) -> usize {
+        Connections::used_words(memory)
+    }
+
     /// With the connections that are in `memory`: none, or a predecessor's.
     #[must_use]
     pub fn new(memory: &'static [AtomicU64], seed: u64, limits: &Limits) -> Self {
         let services = Arc::new(SharedServices::new(seed));
         let connections = Connections::new(memory, seed, limits, Arc::clone(&services.active));
         Self { connections, services }
+    }
+
+    /// Over what is `below`, for decisions that are only tried: finds what that has, and changes nothing of it. `slots`: backends
+    /// there are.
+    pub(crate) fn above(
+        below: &Arc<Self>,
+        memory: &'static [AtomicU64],
+        limits: &Limits,
+        slots: usize,
+    ) -> Self {
+        let services = Arc::new(SharedServices::above(&below.services, slots));
+        let active = Arc::clone(&services.active);
+        Self { connections: Connections::above(below, memory, limits, active), services }
     }
 
     /// For one switch without a successor. Its memory is never given back.

@@ -9,22 +9,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
+use protocol::Mac;
 use protocol::link::{PortConfig, UplinkConfig};
 use protocol::object::PortKind;
-use protocol::{Mac, PeerId};
 
 use crate::action::{Action, Forward, Refusal};
+use crate::frame::Frame;
 use crate::l2::fdb::{Fdb, Station};
 use crate::l2::flood::{Flood, Scope};
 use crate::l2::neighbor::Neighbors;
 use crate::l3::route::Routes;
 use crate::limits::Limits;
+use crate::nat::fragments::Fragments;
 use crate::overlay::Overlay;
 use crate::ports::Ports;
 use crate::replication::{Known, Outbox};
 use crate::service::{Rng, Services};
 use crate::shared::Shared;
 use crate::time::Instant;
+use crate::uplink::Uplink;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ipv4::Ipv4;
 use crate::wire::{Body, Packet};
@@ -68,7 +71,9 @@ pub(crate) struct SlowPath {
     /// What all workers know of connections and services.
     pub(crate) shared: Arc<Shared>,
     pub(crate) rng: Rng,
+    pub(crate) fragments: Fragments,
     pub(crate) overlay: Overlay,
+    pub(crate) uplink: Uplink,
     /// What the other workers are to be told.
     pub(crate) outbox: Outbox,
 }
@@ -84,28 +89,44 @@ impl SlowPath {
             shared,
             // Workers choose apart.
             rng: Rng::new(seed.wrapping_add(worker.into())),
+            fragments: Fragments::new(seed),
             overlay: Overlay::new(seed, worker, limits),
+            uplink: Uplink::new(seed, worker),
             outbox,
         }
     }
 
-    /// What to do with a frame from `port`, behind which `peer` sent it if it is a tunnel.
+    /// What to do with a frame from `port` that says `packet`.
     pub(crate) fn decide(
         &mut self,
         ports: &Ports,
         port: &PortConfig,
-        peer: Option<PeerId>,
+        frame: &Frame,
         packet: &Packet,
         now: Instant,
     ) -> Result<Action, Refusal> {
+        let peer = frame.peer();
+        if port.kind == PortKind::Uplink {
+            return self.decide_outside(ports, port, frame, packet, now);
+        }
         self.admit(port, peer, packet)?;
         let source_is_learned = self.learn_source(port, packet, now)?;
+        self.dispose(ports, port, frame, packet, now, source_is_learned)
+    }
+
+    /// What to do with a frame that was admitted.
+    pub(crate) fn dispose(
+        &mut self,
+        ports: &Ports,
+        port: &PortConfig,
+        frame: &Frame,
+        packet: &Packet,
+        now: Instant,
+        source_is_learned: bool,
+    ) -> Result<Action, Refusal> {
         let action = match &packet.body {
-            Body::Arp(arp) => self.resolve(port, peer, packet, arp, now)?,
-            Body::Ipv4(ip) => match self.connect(port, packet, ip, now)? {
-                Some(hit) => self.route_translated(ports, port, ip, hit)?,
-                None => self.switch(ports, port, packet, ip)?,
-            },
+            Body::Arp(arp) => self.resolve(port, frame.peer(), packet, arp, now)?,
+            Body::Ipv4(ip) => self.translate_or_switch(ports, port, frame, packet, ip, now)?,
         };
         Ok(match action {
             // Every frame of a learned station must come here, to keep its entry young.
@@ -113,9 +134,12 @@ impl SlowPath {
                 Action::Forward { forward, cacheable: false }
             }
             Action::Forward { .. }
+            | Action::ForwardError(_)
+            | Action::Hold
             | Action::Flood(_)
             | Action::AnswerArp { .. }
-            | Action::AnswerEcho { .. } => action,
+            | Action::AnswerEcho { .. }
+            | Action::Resolve { .. } => action,
         })
     }
 
@@ -132,7 +156,7 @@ impl SlowPath {
     }
 
     /// Layer 2: by destination MAC; the router's leads to layer 3.
-    fn switch(
+    pub(crate) fn switch(
         &self,
         ports: &Ports,
         port: &PortConfig,
@@ -153,9 +177,12 @@ impl SlowPath {
                     Err(DropReason::Hairpin.into())
                 }
                 Action::Forward { .. }
+                | Action::ForwardError(_)
+                | Action::Hold
                 | Action::Flood(_)
                 | Action::AnswerArp { .. }
-                | Action::AnswerEcho { .. } => Ok(action),
+                | Action::AnswerEcho { .. }
+                | Action::Resolve { .. } => Ok(action),
             }),
             Some(Station::Static(to) | Station::Learned(to)) if to == port.id => {
                 Err(DropReason::Hairpin.into())

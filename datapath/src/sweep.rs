@@ -21,13 +21,15 @@ impl Switch {
     /// there is nothing to wake up for.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.sweep.due.into_iter().chain(self.slow_path.overlay.rounds.due()).min()
+        let dues = [self.sweep.due, self.slow_path.overlay.rounds.due(), self.slow_path.uplink.due()];
+        dues.into_iter().flatten().min()
     }
 
-    /// Sends the keep-alives that are due, and expires what is, at most `Limits::sweep_entries` of each table. When more is due, the next
+    /// Sends the keep-alives that are due, asks and announces on the uplink's link what is, and expires what is, at most `Limits::sweep_entries` of each table. When more is due, the next
     /// deadline is already reached, so that the caller comes back after its next batch.
     pub fn on_deadline(&mut self, now: Instant, egress: &mut impl Egress) {
         self.send_keep_alives(now, egress);
+        self.serve_uplink(now, egress);
         if self.sweep.due.is_none_or(|due| now < due) {
             return;
         }
@@ -39,6 +41,7 @@ impl Switch {
             self.flows.expire(now, budget),
             self.slow_path.fdb.expire(now, ageing, budget),
             self.slow_path.neighbors.expire(now, ageing, budget),
+            self.expire_fragments(now, budget),
         ];
         self.sweep.due = None;
         if finished.contains(&false) {
@@ -53,7 +56,8 @@ impl Switch {
         let is_empty = self.flows.is_empty()
             && self.slow_path.shared.connections.is_empty()
             && self.slow_path.fdb.learned().is_empty()
-            && self.slow_path.neighbors.learned().is_empty();
+            && self.slow_path.neighbors.learned().is_empty()
+            && self.slow_path.fragments.is_empty();
         if self.sweep.due.is_none() && !is_empty {
             self.sweep.due = Some(now + self.limits.sweep_interval);
         }

@@ -12,6 +12,7 @@
 //! is the one place where verdicts are counted.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use protocol::link::{ConfigDelta, Epoch, PortConfig};
 use protocol::object::{PortCounters, PortKind, PortState};
@@ -38,6 +39,7 @@ use crate::shared::Shared;
 use crate::slow_path::SlowPath;
 use crate::sweep::Sweep;
 use crate::time::Instant;
+use crate::uplink::held::Held;
 use crate::verdict::{DropReason, Verdict};
 use crate::window::{Seen, WINDOW, Window};
 use crate::wire::icmp::{IcmpError, answer_echo, write_error};
@@ -59,6 +61,16 @@ pub struct SwitchOptions {
     pub worker: u32,
 }
 
+/// What became of a frame that was not dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Done {
+    Forwarded,
+    /// It waits for its next hop, with what it counts as.
+    Held,
+    /// It waits for the first fragment of its datagram, and is counted then.
+    Waits,
+}
+
 /// One switch, owned by one worker.
 #[derive(Debug)]
 pub struct Switch {
@@ -75,6 +87,10 @@ pub struct Switch {
     /// Frames that were written as part of another.
     pub(crate) merged: u64,
     pub(crate) sweep: Sweep,
+    /// Frames that wait for a next hop's MAC.
+    pub(crate) held: Held,
+    /// Room for connections that are only tried, once there was a trace.
+    pub(crate) scratch: Option<&'static [AtomicU64]>,
 }
 
 impl Switch {
@@ -102,6 +118,8 @@ impl Switch {
             window: Window::new(),
             merged: 0,
             sweep: Sweep::default(),
+            held: Held::default(),
+            scratch: None,
         }
     }
 
@@ -115,12 +133,18 @@ impl Switch {
             let mut rest = (frames, window.seen());
             while let ([(ingress, frame), frames @ ..], [seen, others @ ..]) = rest {
                 let burst = self.gather(frame, seen, frames, others);
-                let verdict = self.act(*ingress, frame, seen, burst, now, egress);
-                self.account(*ingress, seen.packets, seen.bytes, verdict);
+                let done = self.act(*ingress, frame, seen, burst, now, egress);
                 // What was merged shares the verdict.
                 let merged = burst.frames - 1;
+                let (mut packets, mut bytes) = (seen.packets, seen.bytes);
                 for other in others.iter().take(merged) {
-                    self.account(*ingress, other.packets, other.bytes, verdict);
+                    packets += other.packets;
+                    bytes += other.bytes;
+                }
+                self.settle(*ingress, packets, bytes, done);
+                // Fragments have no flow.
+                if seen.probe.is_none() {
+                    self.release_fragments(now, egress);
                 }
                 self.merged += merged as u64;
                 rest = (
@@ -134,7 +158,7 @@ impl Switch {
     }
 
     /// What the flow table says, or the slow path; carried out.
-    fn act(
+    pub(crate) fn act(
         &mut self,
         ingress: PortId,
         frame: &mut Frame,
@@ -142,23 +166,38 @@ impl Switch {
         burst: Burst,
         now: Instant,
         egress: &mut impl Egress,
-    ) -> Verdict {
+    ) -> Verdict<Done> {
         let received = seen.received.as_mut().map_err(|reason| *reason)?;
         let probe = seen.probe.as_ref();
         let (flow, action) = match self.recall(probe, received, now)? {
             Some((flow, forward)) => (Some(flow), Action::Forward { forward, cacheable: false }),
-            None => match self.decide(ingress, frame.peer(), probe, received, now) {
+            None => match self.decide(ingress, frame, probe, received, now) {
                 Ok(decided) => decided,
-                Err(refusal) => return self.report(refusal, ingress, frame, received, now, egress),
+                Err(refusal) => return Err(self.report(refusal, ingress, frame, received, now, egress)),
             },
         };
+        match action {
+            Action::Hold => return self.hold_fragment(ingress, frame, received, now),
+            Action::Resolve { next_hop } => return self.hold(next_hop, ingress, frame, seen, burst, now),
+            _ => {}
+        }
         if let Err(refusal) = self.carry_out(action, ingress, frame, received, now, egress) {
-            return self.report(refusal, ingress, frame, received, now, egress);
+            return Err(self.report(refusal, ingress, frame, received, now, egress));
         }
         if let Some(flow) = flow {
             self.flows.count(flow, burst, now);
         }
-        Ok(())
+        Ok(Done::Forwarded)
+    }
+
+    /// Counts what became of packets, or leaves that to when it is known.
+    pub(crate) fn settle(&mut self, ingress: PortId, packets: u64, bytes: usize, done: Verdict<Done>) {
+        match done {
+            Ok(Done::Forwarded) => self.account(ingress, packets, bytes, Ok(())),
+            Ok(Done::Held) => self.held.count_last(packets, bytes),
+            Ok(Done::Waits) => {}
+            Err(reason) => self.account(ingress, packets, bytes, Err(reason)),
+        }
     }
 
     /// What the flow table knows, and the flow's connection allows.
@@ -176,6 +215,7 @@ impl Switch {
                 // The slow path finds out what to do instead.
                 Tracked::Gone | Tracked::Reopen => return Ok(None),
                 Tracked::Invalid(reason) => return Err(invalid(reason)),
+                Tracked::Filtered => return Err(DropReason::FilteredByMapping),
             }
         }
         Ok(Some((flow, forward)))
@@ -192,16 +232,20 @@ impl Switch {
     fn decide(
         &mut self,
         ingress: PortId,
-        peer: Option<PeerId>,
+        frame: &Frame,
         probe: Option<&Probe>,
         received: &Received,
         now: Instant,
     ) -> Result<(Option<FlowId>, Action), Refusal> {
         let port = self.ports.get(ingress).ok_or(DropReason::PortDetached)?;
-        let action = self.slow_path.decide(&self.ports, &port.config, peer, &received.packet, now)?;
+        let action = self.slow_path.decide(&self.ports, &port.config, frame, &received.packet, now)?;
         let flow = match (probe, action) {
             (Some(probe), Action::Forward { forward, cacheable: true }) => {
-                self.flows.insert(probe, forward, now)
+                let flow = self.flows.insert(probe, forward, now);
+                if let (Some(flow), Some(hit)) = (flow, forward.connection()) {
+                    self.flows.charge(flow, self.slow_path.backend_of(hit), hit.direction);
+                }
+                flow
             }
             _ => None,
         };
@@ -217,7 +261,7 @@ impl Switch {
         }
     }
 
-    fn carry_out(
+    pub(crate) fn carry_out(
         &mut self,
         action: Action,
         ingress: PortId,
@@ -229,6 +273,12 @@ impl Switch {
         let answer = self.way_back(ingress, frame.peer());
         match action {
             Action::Forward { forward, .. } => self.forward(forward, frame, received, egress),
+            // Before it came here.
+            Action::Hold => Ok(()),
+            Action::ForwardError(forward) => {
+                let forward = self.translate_error(forward, frame, received)?;
+                self.forward(forward, frame, received, egress)
+            }
             Action::Flood(flood) => Ok(self.flood(flood, ingress, frame, received, now, egress)?),
             Action::AnswerArp { request, mac } => {
                 arp::answer(frame.ethernet_mut(), &request, mac);
@@ -238,6 +288,8 @@ impl Switch {
                 answer_echo(frame.ethernet_mut(), mac);
                 self.forward(answer, frame, received, egress)
             }
+            // Is held before it comes here.
+            Action::Resolve { .. } => Err(DropReason::NextHopUnresolved.into()),
         }
     }
 
@@ -327,8 +379,8 @@ impl Switch {
         verdict
     }
 
-    /// Tells the sender, if there is something to tell and it may be told, and gives the verdict.
-    fn report(
+    /// Tells the sender, if there is something to tell and it may be told; gives the reason back.
+    pub(crate) fn report(
         &mut self,
         refusal: Refusal,
         ingress: PortId,
@@ -336,7 +388,7 @@ impl Switch {
         received: &Received,
         now: Instant,
         egress: &mut impl Egress,
-    ) -> Verdict {
+    ) -> DropReason {
         if let Some(error) = refusal.error
             && let Body::Ipv4(ip) = &received.packet.body
             && let Some(node) = &self.slow_path.node
@@ -344,7 +396,7 @@ impl Switch {
             && icmp::may_report(&received.packet, ip)
             && port.icmp_errors.take(now)
         {
-            let envelope = icmp::envelope(node, port.config.kind, &received.packet, ip);
+            let envelope = icmp::envelope(node, &port.config, &received.packet, ip);
             let offender = frame.ethernet().get(ETHERNET_HDR_LEN..).unwrap_or_default();
             let buffer = &mut self.output.error;
             let written = match (error, ip.l4) {
@@ -353,7 +405,7 @@ impl Switch {
                 }
                 _ => write_error(buffer, error, &envelope, offender, port.ip_mtu()),
             };
-            let Some(bytes) = written.and_then(|len| buffer.get(..len)) else { return Err(refusal.reason) };
+            let Some(bytes) = written.and_then(|len| buffer.get(..len)) else { return refusal.reason };
             let written = match frame.peer() {
                 Some(peer) => {
                     let ethernet = bytes.get(VNET_HDR_LEN..).unwrap_or_default();
@@ -365,7 +417,7 @@ impl Switch {
                 port.counters.originated();
             }
         }
-        Err(refusal.reason)
+        refusal.reason
     }
 
     /// Changes the configuration: deltas are collected until one commits, then all of them are visible
@@ -402,7 +454,7 @@ impl Switch {
     /// nothing was.
     pub fn commit(&mut self, now: Instant) {
         if let Some(next) = self.staged.take() {
-            self.install(next, self.epoch + 1);
+            self.install(next, self.epoch + 1, now);
             self.slow_path.overlay.schedule_rounds(now);
             self.schedule_sweep(now);
         }

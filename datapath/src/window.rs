@@ -12,6 +12,7 @@
 use std::hint::black_box;
 
 use protocol::PortId;
+use protocol::object::PortKind;
 
 use crate::flow_table::{FlowTable, Probe};
 use crate::frame::Frame;
@@ -30,7 +31,7 @@ pub(crate) struct Window {
 }
 
 /// One frame.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Seen {
     /// Its length as read, from the Ethernet header on; of all packets it was merged from.
     pub(crate) bytes: usize,
@@ -82,6 +83,14 @@ impl Seen {
 }
 
 fn read(ingress: PortId, frame: &mut Frame, ports: &Ports) -> Verdict<Received> {
-    ports.get(ingress).ok_or(DropReason::PortDetached)?.check_ingress()?;
-    Received::read(frame)
+    let port = ports.get(ingress).ok_or(DropReason::PortDetached)?;
+    port.check_ingress()?;
+    Received::read(frame).map_err(|reason| match (port.config.kind, reason) {
+        // The kernel's, whatever it makes of it.
+        (
+            PortKind::Uplink,
+            DropReason::Ipv6Disabled | DropReason::VlanTagged | DropReason::UnsupportedEthertype,
+        ) => DropReason::NotForSwitch,
+        (_, reason) => reason,
+    })
 }

@@ -10,10 +10,11 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::Mac;
+use crate::link::TraceProtocol;
 use crate::name::{Namespace, ObjectName};
 use crate::object::{
-    Connection, Document, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, Port, Resources,
-    RestartPolicy, Route, Serving, Timestamp,
+    Connection, Document, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, Port, Programming,
+    Resources, RestartPolicy, Route, Serving, Timestamp, Trace, Traffic,
 };
 
 /// Longest command line of a container, in words.
@@ -112,6 +113,59 @@ pub enum ReadRequest {
     Status,
     /// Prometheus text; answered by [`Response::Bytes`]… and [`Response::Done`].
     Metrics,
+    /// Which nodes' datapaths run the services of a revision of the store; answered by [`Response::Programming`] when all
+    /// do, or after the time given, a second at most.
+    Programming {
+        /// Which; without, what the store has come to.
+        revision: Option<u64>,
+        /// How long to wait for it.
+        patience_ms: u32,
+    },
+    /// What the switch would do with a packet of a pod; answered by [`Response::Trace`].
+    Trace(TraceRequest),
+}
+
+/// A packet to trace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceRequest {
+    /// Who sends it.
+    pub pod: PodRef,
+    /// A SYN, a datagram or an echo request.
+    pub protocol: TraceProtocol,
+    /// Source port, or identifier.
+    pub source_port: u16,
+    /// Whom it is for.
+    pub destination: TraceDestination,
+    /// Bytes from the IP header on.
+    pub size: u16,
+}
+
+/// Whom a packet to trace is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TraceDestination {
+    /// An address, and a port where the protocol has one.
+    Address {
+        /// The address.
+        address: IpAddr,
+        /// The port; 0 for none.
+        port: u16,
+    },
+    /// The cluster address of a service.
+    Service {
+        /// Where it lives.
+        namespace: Namespace,
+        /// Its name.
+        name: ObjectName,
+        /// One of its ports, by name or number; the first of the protocol without.
+        port: Option<String>,
+    },
+    /// A pod's address.
+    Pod {
+        /// Which.
+        pod: PodRef,
+        /// The port; 0 for none.
+        port: u16,
+    },
 }
 
 /// Names a pod.
@@ -159,6 +213,8 @@ pub struct Applied {
     pub object: String,
     /// What became of it.
     pub outcome: Outcome,
+    /// The store's revision of the object as it is now; `None` if it was refused or nothing was written.
+    pub revision: Option<u64>,
 }
 
 /// See [`Applied`].
@@ -205,6 +261,8 @@ pub enum Kind {
     EndpointSlices,
     /// [`Document`]: `v1` Namespace.
     Namespaces,
+    /// [`Traffic`].
+    Traffic,
 }
 
 /// Rows of one kind.
@@ -238,6 +296,8 @@ pub enum Items {
     EndpointSlices(Vec<Document>),
     /// Namespaces.
     Namespaces(Vec<Document>),
+    /// What services and their backends have to do.
+    Traffic(Vec<Traffic>),
 }
 
 /// What the daemon answers.
@@ -259,6 +319,10 @@ pub enum Response {
     Bytes(Vec<u8>),
     /// What became of each object, in order. Final.
     Applied(Vec<Applied>),
+    /// How far changes have come. Final.
+    Programming(Programming),
+    /// The way of a packet. Final.
+    Trace(Box<Trace>),
 }
 
 impl Response {
@@ -271,7 +335,9 @@ impl Response {
             | Self::Pod(_)
             | Self::Status(_)
             | Self::Entry(_)
-            | Self::Applied(_) => true,
+            | Self::Applied(_)
+            | Self::Programming(_)
+            | Self::Trace(_) => true,
             Self::Items(_) | Self::Bytes(_) => false,
         }
     }

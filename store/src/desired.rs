@@ -6,18 +6,22 @@
 //! is visible all at once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use protocol::link::{
-    ConfigDelta, DeviceKind, Epoch, MAX_FDS, NodeConfig, PeerConfig, PortConfig, TunnelConfig,
+    ConfigDelta, DeviceKind, Epoch, MAX_FDS, NodeConfig, PeerConfig, PortConfig, TunnelConfig, UplinkConfig,
 };
 use protocol::object::{PortKind, PortState};
 use protocol::{Mac, Offloads, PeerId, PortId};
 
 use crate::record::{PodRecord, Provisioning};
+pub use egress::EgressSelector;
+
 use crate::services::{self, Services};
+
+mod egress;
 
 /// The gateway's port is always this one; pods get the others.
 pub const GATEWAY_PORT: PortId = PortId(0);
@@ -29,6 +33,10 @@ pub const VXLAN_OVERHEAD: u16 = 50;
 pub const MAX_WORKERS: u8 = 64;
 /// Ports from this number on are the tunnel's, one per worker, from the highest number down.
 pub const FIRST_TUNNEL_PORT: PortId = PortId(PortId::MAX_PORTS - MAX_WORKERS as u32);
+/// The uplink's port; pods get numbers below it.
+pub const UPLINK_PORT: PortId = PortId(FIRST_TUNNEL_PORT.0 - 1);
+/// The uplink's port in tables.
+pub const UPLINK_NAME: &str = "uplink";
 /// Port settings in one message. One takes at most about 330 bytes (names are at most 244), so that
 /// 128 stay below `protocol::link::MAX_MESSAGE_BYTES`. Detaches take at most 5 bytes each, 20 KiB for
 /// all ports; a message carries one sort of change, so these do not add up.
@@ -61,6 +69,10 @@ pub struct NodeFacts {
     pub gateway: GatewayDevice,
     /// Its end of the tunnel; `None` where there are no other nodes.
     pub tunnel: Option<TunnelFacts>,
+    /// The way out of the cluster; `None` where there is none.
+    pub uplink: Option<UplinkFacts>,
+    /// Load-balancer addresses that this node stands for.
+    pub announced: Vec<Ipv4Addr>,
     /// The other nodes.
     pub peers: BTreeMap<PeerId, PeerConfig>,
     /// What this node balances; `None` as long as nobody knows: the datapath then keeps what it has.
@@ -75,6 +87,21 @@ pub struct TunnelFacts {
     /// Threads that forward; each has a port of its own.
     pub workers: u8,
     /// What its sockets do for us.
+    pub offloads: Offloads,
+}
+
+/// The uplink as it was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UplinkFacts {
+    /// Addresses, ports and settings; `egress` and `announced` are filled in by [`desired`].
+    pub config: UplinkConfig,
+    /// What some pods appear as.
+    pub egress: Vec<EgressSelector>,
+    /// The interface's address.
+    pub mac: Mac,
+    /// The interface's MTU.
+    pub ip_mtu: u16,
+    /// What its socket does for us.
     pub offloads: Offloads,
 }
 
@@ -103,6 +130,16 @@ pub struct Configuration {
     pub services: Option<Arc<Services>>,
 }
 
+impl Configuration {
+    /// The same without a way out.
+    pub fn close_uplink(&mut self) {
+        self.ports.remove(&UPLINK_PORT);
+        if let Some(node) = &mut self.node {
+            node.uplink = None;
+        }
+    }
+}
+
 /// The configuration that `pods` on the node described by `facts` need. Ports in `quarantined` keep
 /// their place but are not read.
 pub fn desired<'a>(
@@ -110,9 +147,11 @@ pub fn desired<'a>(
     pods: impl IntoIterator<Item = &'a PodRecord>,
     quarantined: &BTreeSet<PortId>,
 ) -> Configuration {
-    let mut ports: BTreeMap<PortId, PortConfig> =
-        pods.into_iter().filter(|pod| pod.provisioning == Provisioning::Ready).map(pod_port).collect();
+    let pods: Vec<&PodRecord> =
+        pods.into_iter().filter(|pod| pod.provisioning == Provisioning::Ready).collect();
+    let mut ports: BTreeMap<PortId, PortConfig> = pods.iter().map(|pod| pod_port(pod)).collect();
     ports.insert(GATEWAY_PORT, gateway_port(facts));
+    ports.extend(facts.uplink.as_ref().map(|uplink| (UPLINK_PORT, uplink_port(uplink))));
     ports.extend(facts.tunnel.iter().flat_map(|tunnel| tunnel_ports(facts, tunnel)));
     for (id, port) in &mut ports {
         if quarantined.contains(id) {
@@ -122,10 +161,10 @@ pub fn desired<'a>(
     // Without a tunnel there is no way to anybody.
     let peers = facts.peers.iter().filter(|_| facts.tunnel.is_some());
     let peers = peers.map(|(id, peer)| (*id, Some(peer.clone()))).collect();
-    Configuration { node: Some(node_config(facts)), ports, peers, services: facts.services.clone() }
+    Configuration { node: Some(node_config(facts, &pods)), ports, peers, services: facts.services.clone() }
 }
 
-fn node_config(facts: &NodeFacts) -> NodeConfig {
+fn node_config(facts: &NodeFacts, pods: &[&PodRecord]) -> NodeConfig {
     let mut node_addresses = facts.node_addresses.clone();
     node_addresses.sort_unstable();
     node_addresses.dedup();
@@ -138,7 +177,27 @@ fn node_config(facts: &NodeFacts) -> NodeConfig {
         node_addresses,
         fdb_ageing_seconds: facts.fdb_ageing_seconds,
         tunnel: facts.tunnel.as_ref().map(|tunnel| tunnel.config.clone()),
-        uplink: None,
+        uplink: facts.uplink.as_ref().map(|uplink| UplinkConfig {
+            egress: egress::rules(&uplink.egress, pods),
+            announced: facts.announced.clone(),
+            ..uplink.config.clone()
+        }),
+    }
+}
+
+/// Whoever comes in there is a stranger, and nobody is bound to the port.
+fn uplink_port(uplink: &UplinkFacts) -> PortConfig {
+    PortConfig {
+        id: UPLINK_PORT,
+        name: UPLINK_NAME.to_owned(),
+        kind: PortKind::Uplink,
+        device: DeviceKind::PacketSocket,
+        offloads: uplink.offloads,
+        mac: uplink.mac,
+        addresses: Vec::new(),
+        ip_mtu: uplink.ip_mtu,
+        port_security: false,
+        state: PortState::Active,
     }
 }
 

@@ -2,14 +2,15 @@
 
 use protocol::client::ClientError;
 use protocol::message::{AdminRequest, ApiError, ErrorCode, Kind, Outcome, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::Target;
-use crate::cli::args::{ApplyArgs, FileArgs};
+use crate::cli::args::{ApplyArgs, Document, FileArgs};
 use crate::connection::{Connection, unexpected};
 use crate::error::CliError;
 use crate::manifest::{self, Manifest, Named};
-use crate::output;
+use crate::output::{self, document};
+use crate::wait;
 
 /// Goes on after an object that is refused, and fails in the end if there was one.
 pub(crate) fn run(target: &Target, args: &ApplyArgs) -> Result<(), CliError> {
@@ -18,6 +19,8 @@ pub(crate) fn run(target: &Target, args: &ApplyArgs) -> Result<(), CliError> {
     let mut daemon = Connection::admin(target, "apply")?;
     let suffix = if args.dry_run { " (dry run)" } else { "" };
     let mut failed = false;
+    let mut revision = None;
+    let mut said = Vec::new();
     for object in &objects {
         let done = match &object.manifest {
             Manifest::Pod(pod) => apply_pod(&mut daemon, object, pod, args.dry_run)?,
@@ -26,18 +29,45 @@ pub(crate) fn run(target: &Target, args: &ApplyArgs) -> Result<(), CliError> {
             }
         };
         match done {
-            Ok((name, word)) => output::print(&format!("{name} {word}{suffix}\n"))?,
+            Ok(Applied { name, word, revision: its }) => {
+                revision = revision.max(its);
+                if args.output.is_none() {
+                    output::print(&format!("{name} {word}{suffix}\n"))?;
+                }
+                said.push(json!({ "object": name, "outcome": word, "revision": its }));
+            }
             Err(error) => {
                 eprintln!("error: {error}");
                 failed = true;
             }
         }
     }
+    let value = json!({ "revision": revision, "objects": said });
+    match args.output {
+        None => {}
+        Some(Document::Json) => output::print(&document::json(&value)?)?,
+        Some(Document::Yaml) => output::print(&document::yaml(&value)?)?,
+    }
+    if let Some(revision) = revision.filter(|_| args.wait) {
+        let what = format!("revision {revision}");
+        let found = wait::until_active(&mut daemon, Some(revision), args.timeout, &what)?;
+        if args.output.is_none() {
+            output::print(&wait::said(&found))?;
+        }
+    }
     if failed { Err(CliError::Reported) } else { Ok(()) }
 }
 
+/// What was done with an object.
+pub(crate) struct Applied {
+    pub(crate) name: String,
+    word: &'static str,
+    /// The store's, of what is waited for.
+    revision: Option<u64>,
+}
+
 /// What was done with an object, or why nothing was.
-type Done = Result<(String, &'static str), ApiError>;
+type Done = Result<Applied, ApiError>;
 
 pub(crate) fn apply_one(
     daemon: &mut Connection,
@@ -54,10 +84,12 @@ pub(crate) fn apply_one(
         return Err(ClientError::Unexpected("an answer about no object".to_owned()).into());
     };
     let name = format!("{}/{}", word(&object.manifest), object.name);
+    let revision = applied.revision;
+    let done = |word| Ok(Applied { name, word, revision });
     Ok(match applied.outcome {
-        Outcome::Created => Ok((name, "created")),
-        Outcome::Configured => Ok((name, "configured")),
-        Outcome::Unchanged => Ok((name, "unchanged")),
+        Outcome::Created => done("created"),
+        Outcome::Configured => done("configured"),
+        Outcome::Unchanged => done("unchanged"),
         Outcome::Failed(error) => Err(error),
     })
 }
@@ -97,13 +129,17 @@ fn apply_pod(
                 && known.spec.containers.first().map(|c| c.command.clone()).unwrap_or_default()
                     == request.create.command;
             let problem = "pod updates may not change fields; delete it and apply again";
-            return Ok(if same { Ok((name, "unchanged")) } else { Err(invalid(problem.to_owned())) });
+            return Ok(if same {
+                Ok(Applied { name, word: "unchanged", revision: None })
+            } else {
+                Err(invalid(problem.to_owned()))
+            });
         }
         Err(CliError::Client(ClientError::Api(error))) if error.code == ErrorCode::NotFound => {}
         Err(error) => return Err(error),
     }
     if dry_run {
-        return Ok(Ok((name, "created")));
+        return Ok(Ok(Applied { name, word: "created", revision: None }));
     }
     let reference = request.create.pod.clone();
     let mut requests = vec![AdminRequest::CreatePod(request.create)];
@@ -120,7 +156,7 @@ fn apply_pod(
             Err(error) => return Err(error),
         }
     }
-    Ok(Ok((name, "created")))
+    Ok(Ok(Applied { name, word: "created", revision: None }))
 }
 
 /// Deletes what the files describe, the last first, so that nothing is left without what it needs.

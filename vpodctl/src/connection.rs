@@ -8,10 +8,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use protocol::Namespace;
 use protocol::client::{Client, ClientError, DEFAULT_ADMIN_SOCKET};
 use protocol::message::{AdminRequest, Items, Kind, PodRef, ReadRequest, Response};
 use protocol::object::Pod;
+use protocol::{Namespace, ObjectName};
 
 use crate::cli::Target;
 use crate::error::CliError;
@@ -96,6 +96,10 @@ impl Connection {
     /// All pages of a list.
     pub(crate) fn list(&mut self, kind: Kind, namespace: Option<Namespace>) -> Result<Vec<Items>, CliError> {
         self.send_read(ReadRequest::List { kind, namespace })?;
+        self.pages()
+    }
+
+    fn pages(&mut self) -> Result<Vec<Items>, CliError> {
         let mut pages = Vec::new();
         loop {
             match self.receive()? {
@@ -112,6 +116,17 @@ impl Connection {
             Response::Pod(pod) => Ok(*pod),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// One object of a kind that is kept as a document.
+    pub(crate) fn object(
+        &mut self,
+        kind: Kind,
+        namespace: Namespace,
+        name: ObjectName,
+    ) -> Result<Vec<Items>, CliError> {
+        self.send_read(ReadRequest::GetObject { kind, namespace, name })?;
+        self.pages()
     }
 
     /// Hands each piece of a byte stream to `sink` until the daemon says it is complete.
@@ -149,6 +164,8 @@ pub(crate) fn unexpected(response: &Response) -> CliError {
         Response::Entry(_) => "how to enter a pod",
         Response::Bytes(_) => "raw bytes",
         Response::Applied(_) => "what became of manifests",
+        Response::Programming(_) => "how far changes have come",
+        Response::Trace(_) => "the way of a packet",
     };
     ClientError::Unexpected(kind.to_owned()).into()
 }

@@ -43,6 +43,7 @@ pub(crate) fn run(target: &Target, args: DeleteArgs) -> Result<(), CliError> {
         | Kind::Flows
         | Kind::Connections
         | Kind::Drops
+        | Kind::Traffic
         | Kind::Endpoints => Err(CliError::Usage(format!(
             "a {singular} cannot be deleted; nodes, pods, services, endpointslices and namespaces can"
         ))),

@@ -2,7 +2,7 @@
 
 use protocol::NameError;
 use protocol::message::{Kind, PodRef};
-use protocol::object::{Node, Peer, Port, Timestamp};
+use protocol::object::{Node, Peer, Port, Timestamp, Traffic};
 
 use crate::cli::args::DescribeArgs;
 use crate::cli::{Target, kind};
@@ -10,6 +10,7 @@ use crate::connection::Connection;
 use crate::error::CliError;
 use crate::get::rows_of;
 use crate::kept::{self, Endpoints, Services};
+use crate::output::table::{self, View};
 use crate::output::{self, Resource};
 use crate::{node, peer, pod, port};
 
@@ -47,7 +48,8 @@ pub(crate) fn run(target: &Target, args: &DescribeArgs) -> Result<(), CliError> 
         | Kind::Neighbors
         | Kind::Flows
         | Kind::Connections
-        | Kind::Drops => {
+        | Kind::Drops
+        | Kind::Traffic => {
             let plural = names.plural;
             Err(CliError::Usage(format!("{plural} have nothing to describe: vpodctl get {plural} -o wide")))
         }
@@ -63,7 +65,17 @@ fn describe_service(target: &Target, args: &DescribeArgs, name: &str) -> Result<
     let service = found.ok_or_else(missing)?;
     let endpoints: Vec<Endpoints> = rows_of(daemon.list(Kind::Endpoints, namespace)?)?;
     let its = endpoints.iter().find(|endpoints| endpoints.is_named(name)).map(|endpoints| &endpoints.row);
-    output::print(&kept::service::describe(service, its, Timestamp::now()))
+    let mut text = kept::service::describe(service, its, Timestamp::now());
+    let mut rows: Vec<Traffic> =
+        rows_of(daemon.list(Kind::Traffic, Some(args.namespace.namespace.clone()))?)?;
+    rows.retain(|row| row.service.as_str() == name);
+    if !rows.is_empty() {
+        text += "\nTraffic on this node:\n";
+        let now = Timestamp::now();
+        let view = View { wide: true, ..View::default() };
+        text += &table::lines::<Traffic>(rows.iter().map(|row| row.cells(now)), view).concat();
+    }
+    output::print(&text)
 }
 
 fn describe_pod(target: &Target, args: &DescribeArgs, name: &str) -> Result<(), CliError> {

@@ -27,8 +27,8 @@ pub(crate) enum CliError {
     #[error("container \"{container}\" not found in pod \"{pod}\": {have}")]
     NoContainer { container: String, pod: String, have: String },
     /// A wait that ended without what it waited for.
-    #[error("timed out after {after} waiting for pod \"{pod}\" {what}; {now}")]
-    TimedOut { pod: String, what: &'static str, after: String, now: String },
+    #[error("timed out after {after} waiting for {object} {what}; {now}")]
+    TimedOut { object: String, what: &'static str, after: String, now: String },
     /// The program to run inside a pod does not exist, or may not be run.
     #[error("cannot run \"{program}\" in pod \"{pod}\": {source}{}", program_hint(source))]
     Program { program: String, pod: String, source: io::Error },

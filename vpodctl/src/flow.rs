@@ -8,7 +8,7 @@ use protocol::object::{Flow, Timestamp};
 use serde_json::Value;
 
 use crate::output::table::{Column, column, wide};
-use crate::output::{Resource, age, document};
+use crate::output::{Resource, age, document, or_none};
 
 // IANA protocol numbers.
 const ICMP: u8 = 1;
@@ -27,6 +27,7 @@ impl Resource for Flow {
         column("IDLE"),
         wide("INGRESS-PORT"),
         wide("EGRESS-PORT"),
+        wide("BECOMES"),
     ];
 
     fn from_items(items: Items) -> Option<Vec<Self>> {
@@ -46,6 +47,12 @@ impl Resource for Flow {
             age::human(Duration::from_millis(self.idle_ms)),
             self.ingress.to_string(),
             self.egress.to_string(),
+            self.becomes.map_or_else(
+                || or_none(""),
+                |to| {
+                    format!("{}-{}", end(to.source, to.source_port), end(to.destination, to.destination_port))
+                },
+            ),
         ]
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use protocol::client::ClientError;
 use protocol::message::{Items, Kind, PodRef, ReadRequest, Response};
 use protocol::object::{
-    self, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, Port, Route, Timestamp,
+    self, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, Port, Route, Timestamp, Traffic,
 };
 use protocol::{NameError, Namespace};
 
@@ -16,6 +16,7 @@ use crate::cli::selector::Selector;
 use crate::cli::{self, Target};
 use crate::connection::{Connection, unexpected};
 use crate::error::CliError;
+use crate::filter::Filter;
 use crate::kept::{Endpoints, Kept, Namespaces, Services, Shape, Slices};
 use crate::output::table::{View, Widths};
 use crate::output::{self, Format, Resource, document};
@@ -24,7 +25,10 @@ use crate::output::{self, Format, Resource, document};
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(target: &Target, args: &GetArgs) -> Result<(), CliError> {
-    let query = Query::new(args)?;
+    let mut query = Query::new(args)?;
+    if matches!(args.kind.kind, Kind::Flows | Kind::Connections) {
+        query.filter = Filter::new(args, &mut Connection::read(target)?)?;
+    }
     match args.kind.kind {
         Kind::Pods => get::<Pod>(target, args, &query),
         Kind::Nodes => get::<Node>(target, args, &query),
@@ -40,6 +44,7 @@ pub(crate) fn run(target: &Target, args: &GetArgs) -> Result<(), CliError> {
         Kind::Endpoints => get::<Endpoints>(target, args, &query),
         Kind::EndpointSlices => get::<Slices>(target, args, &query),
         Kind::Namespaces => get::<Namespaces>(target, args, &query),
+        Kind::Traffic => get::<Traffic>(target, args, &query),
     }
 }
 
@@ -49,6 +54,7 @@ struct Query {
     /// `None` is all, or a kind without namespaces.
     namespace: Option<Namespace>,
     selector: Option<Selector>,
+    filter: Filter,
 }
 
 impl Query {
@@ -59,8 +65,9 @@ impl Query {
         }
         let kind = args.kind.kind;
         let kept = matches!(kind, Kind::Services | Kind::Endpoints | Kind::EndpointSlices);
-        let has_namespaces = kept || kind == Kind::Pods;
-        if args.selector.is_some() && !has_namespaces && kind != Kind::Namespaces {
+        Filter::check(args)?;
+        let has_namespaces = kept || matches!(kind, Kind::Pods | Kind::Traffic);
+        if args.selector.is_some() && (!has_namespaces || kind == Kind::Traffic) && kind != Kind::Namespaces {
             return Err(CliError::Usage(
                 "only pods and services have labels that -l could select".to_owned(),
             ));
@@ -74,7 +81,7 @@ impl Query {
             return Err(CliError::Usage("give either names or a selector".to_owned()));
         }
         let namespace = (has_namespaces && !args.all_namespaces).then(|| args.namespace.namespace.clone());
-        Ok(Self { names, namespace, selector: args.selector.clone() })
+        Ok(Self { names, namespace, selector: args.selector.clone(), filter: Filter::default() })
     }
 }
 
@@ -111,6 +118,7 @@ fn fetch<R: Resource + Selectable>(
     }
     let pages = daemon.list(R::KIND, query.namespace.clone())?;
     let mut rows = rows_of::<R>(pages)?;
+    rows.retain(|row| row.passes(&query.filter));
     rows.retain(|row| query.selector.as_ref().is_none_or(|selector| row.is_selected(selector)));
     if query.names.is_empty() {
         return Ok(rows);
@@ -139,6 +147,10 @@ pub(crate) fn rows_of<R: Resource>(pages: Vec<Items>) -> Result<Vec<R>, CliError
 /// What only some kinds have.
 trait Selectable: Sized {
     fn is_selected(&self, _selector: &Selector) -> bool {
+        true
+    }
+
+    fn passes(&self, _filter: &Filter) -> bool {
         true
     }
 
@@ -177,8 +189,20 @@ impl<S: Shape> Selectable for Kept<S> {
 impl Selectable for Node {}
 impl Selectable for FdbEntry {}
 impl Selectable for NeighborEntry {}
-impl Selectable for Flow {}
-impl Selectable for object::Connection {}
+impl Selectable for Traffic {}
+
+impl Selectable for Flow {
+    fn passes(&self, filter: &Filter) -> bool {
+        filter.has_flow(self)
+    }
+}
+
+impl Selectable for object::Connection {
+    fn passes(&self, filter: &Filter) -> bool {
+        filter.has_connection(self)
+    }
+}
+
 impl Selectable for Port {}
 impl Selectable for DropEntry {}
 impl Selectable for Peer {}

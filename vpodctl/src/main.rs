@@ -20,6 +20,7 @@ mod describe;
 mod drops;
 mod error;
 mod fdb;
+mod filter;
 mod flow;
 mod generate;
 mod get;
@@ -33,6 +34,9 @@ mod pod;
 mod port;
 mod route;
 mod service;
+mod trace;
+mod traffic;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -69,7 +73,8 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Get(args) => get::run(&target, &args),
         Command::Describe(args) => describe::run(&target, &args),
         Command::Status(args) => daemon::status(&target, &args),
-        Command::Wait(args) => pod::wait::run(&target, &args),
+        Command::Wait(args) => wait::run(&target, &args),
+        Command::Trace(args) => trace::run(&target, &args),
         Command::Capture(args) => pod::capture::run(&target, &args),
         Command::LogLevel(args) => daemon::log_level(&target, args),
         Command::Metrics => daemon::metrics(&target),

@@ -49,8 +49,10 @@ impl ConntrackCounters {
     pub(super) const fn refused(&mut self, reason: Refused) {
         match reason {
             Refused::TableFull => self.refused_table_full += 1,
-            Refused::PortShare => self.refused_port_share += 1,
+            Refused::PortShare | Refused::MappingShare => self.refused_port_share += 1,
             Refused::PortPoolExhausted => self.refused_port_pool_exhausted += 1,
+            // For want of a mapping, not of room.
+            Refused::NoMapping => {}
         }
     }
 }

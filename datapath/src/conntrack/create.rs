@@ -2,14 +2,15 @@
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+use std::sync::atomic::Ordering::Acquire;
 
 use protocol::PortId;
 
 use super::key::{Direction, Key};
-use super::memory::Entry;
+use super::memory::{Entry, Mappings, condition_of};
 use super::registry::Registry;
 use super::source_ports::candidates;
-use super::state::Condition;
+use super::state::{Condition, State};
 use super::{ConnectionId, Connections, Hit, Kind};
 use crate::rewrite::Tuple;
 use crate::time::Instant;
@@ -45,6 +46,17 @@ pub(crate) enum Client {
     Address(Ipv4Addr),
     /// This address, which the node's kernel has connections of as well: by one of the given ports.
     Masqueraded(Ipv4Addr),
+    /// The address and port that its own are mapped to (RFC 4787 REQ-1); if there is no mapping yet, this address and one of
+    /// the given ports.
+    Mapped(Ipv4Addr),
+    /// Whom it does come from: somebody outside, let in by the mapping to where its packet goes, which is the server's.
+    Admitted,
+    /// Both: from a mapping of this node to another, as [`Client::Mapped`].
+    TurnedRound {
+        address: Ipv4Addr,
+        /// The server's mapping lets it in. If not, it waits until the server sends to its client.
+        is_let_in: bool,
+    },
 }
 
 /// The connection there is now.
@@ -65,6 +77,10 @@ pub(crate) enum Refused {
     PortShare,
     /// No source port is left with which the translated packet is nobody else's.
     PortPoolExhausted,
+    /// The port has as many mappings as one may have.
+    MappingShare,
+    /// There is no mapping that lets it in (any more).
+    NoMapping,
 }
 
 impl Connections {
@@ -97,56 +113,104 @@ impl Connections {
         // Another start each time, also after a refusal.
         let tries = registry.counters.created + registry.counters.refused_port_pool_exhausted;
         let random = hash.rotate_left(32).wrapping_add(tries);
-        let reply = self.reply_key(new, &original, random).ok_or(Refused::PortPoolExhausted)?;
-        self.make_room(registry, new.owner)?;
-        let number = registry.take(new.owner).ok_or(Refused::TableFull)?;
+        let mappings = self.hold_mappings(registry, new, random, now)?;
+        let made = self.admit_through(registry, new, original, mappings, random, now);
+        if made.is_err() {
+            self.drop_mappings(registry, mappings);
+        }
+        made
+    }
+
+    fn admit_through(
+        &self,
+        registry: &mut Registry,
+        new: &NewConnection,
+        original: Key,
+        mappings: Mappings,
+        random: u64,
+        now: Instant,
+    ) -> Result<ConnectionId, Refused> {
+        let reply = self.reply_key(new, &original, mappings, random).ok_or(Refused::PortPoolExhausted)?;
+        self.make_room(registry, new.owner, now)?;
+        let entry =
+            Entry { backend: new.backend, mappings, ..Entry::new(original, reply, new.owner, new.kind, now) };
+        let mut condition = Condition::first(&original, new.client.outward());
+        if matches!(new.client, Client::TurnedRound { is_let_in: false, .. }) {
+            condition.state = State::Filtered;
+        }
+        let id = self.put(registry, &entry, condition, now)?;
+        if let Some(backend) = new.backend {
+            self.active.opened(backend);
+        }
+        Ok(id)
+    }
+
+    /// Puts an entry that nobody has the keys of into a slot. There is room for it.
+    pub(super) fn put(
+        &self,
+        registry: &mut Registry,
+        entry: &Entry,
+        condition: Condition,
+        now: Instant,
+    ) -> Result<ConnectionId, Refused> {
+        let number = registry.take(entry.owner).ok_or(Refused::TableFull)?;
         let slot = self.memory.slot(number).ok_or(Refused::TableFull)?;
         if self.memory.used() < registry.used() {
             self.memory.set_used(registry.used());
         }
-        let entry = Entry { backend: new.backend, ..Entry::new(original, reply, new.owner, new.kind, now) };
-        let generation = slot.occupy(&entry, Condition::first(&original).bits(), now);
-        if !self.enter(&entry, number) {
+        let generation = slot.occupy(entry, condition.bits(), now);
+        if !self.enter(entry, number) {
             slot.vacate();
-            registry.give(number, new.owner);
+            registry.give(number, entry.owner);
             return Err(Refused::TableFull);
         }
-        if let Some(backend) = new.backend {
-            self.active.opened(backend);
+        if entry.is_mapping() {
+            registry.count_mapping(entry.owner, true);
         }
         Ok(ConnectionId { slot: number, generation })
     }
 
     /// What the server will answer, with a source port that makes it nobody else's.
-    fn reply_key(&self, new: &NewConnection, original: &Key, random: u64) -> Option<Key> {
-        let with_port = |source_port| {
-            let client = match new.client {
-                Client::Kept => new.original.source,
-                Client::Address(address) | Client::Masqueraded(address) => address,
-            };
-            let (destination, destination_port) = new.server;
-            let forward = Tuple { source: client, destination, source_port, destination_port };
-            Key::new(new.protocol, &forward.reversed())
-        };
+    fn reply_key(&self, new: &NewConnection, original: &Key, mappings: Mappings, random: u64) -> Option<Key> {
+        let answer_to = |client| Key::between(new.protocol, new.server, client);
         let is_free = |key: &Key| key != original && self.lookup(key).is_none();
-        let own = with_port(new.original.source_port);
-        let may_keep_port = match new.client {
-            Client::Kept | Client::Address(_) => true,
-            Client::Masqueraded(_) => new.ports.contains(&new.original.source_port),
+        let own_port = new.original.source_port;
+        let (address, may_keep_port) = match new.client {
+            // The mapping says both.
+            Client::Mapped(_) | Client::TurnedRound { .. } => {
+                let mapping =
+                    mappings.client.and_then(|id| self.memory.slot(id.slot)?.read(id.generation))?;
+                return Some(answer_to(mapping.outside())).filter(is_free);
+            }
+            Client::Admitted => {
+                return Some(answer_to((new.original.source, own_port))).filter(is_free);
+            }
+            Client::Kept => (new.original.source, true),
+            Client::Address(address) => (address, true),
+            Client::Masqueraded(address) => (address, new.ports.contains(&own_port)),
         };
-        if may_keep_port && is_free(&own) {
-            return Some(own);
-        }
-        candidates(new.original.source_port, new.ports.clone(), random).map(with_port).find(is_free)
+        let is_masqueraded = matches!(new.client, Client::Masqueraded(_));
+        let is_mapped = |port| self.lookup(&Key::outside(new.protocol, (address, port))).is_some();
+        let own = may_keep_port.then_some(own_port);
+        own.into_iter()
+            .chain(candidates(own_port, new.ports.clone(), random))
+            .filter(|port| !is_masqueraded || !is_mapped(*port))
+            .map(|port| answer_to((address, port)))
+            .find(is_free)
     }
 
     /// Sees to it that the port may have one more, and that there is a slot.
-    fn make_room(&self, registry: &mut Registry, port: PortId) -> Result<(), Refused> {
+    pub(super) fn make_room(
+        &self,
+        registry: &mut Registry,
+        port: PortId,
+        now: Instant,
+    ) -> Result<(), Refused> {
         let held = registry.held(port);
         if held >= self.share {
-            let is_made = self.evict(registry, port);
-            registry.counters.evicted_share += u64::from(is_made);
-            return if is_made { Ok(()) } else { Err(Refused::PortShare) };
+            let gone = self.evict(registry, port, now);
+            registry.counters.evicted_share += u64::from(gone);
+            return if gone > 0 { Ok(()) } else { Err(Refused::PortShare) };
         }
         let is_quiet = held < self.share / QUIET_PART;
         let reserve = if is_quiet { 0 } else { self.reserve };
@@ -154,22 +218,68 @@ impl Connections {
             return Ok(());
         }
         let fullest = registry.fullest().unwrap_or(port);
-        let is_made = self.evict(registry, fullest) || (fullest != port && self.evict(registry, port));
-        registry.counters.evicted_full += u64::from(is_made);
-        if is_made { Ok(()) } else { Err(Refused::TableFull) }
+        let mut gone = self.evict(registry, fullest, now);
+        if gone == 0 && fullest != port {
+            gone = self.evict(registry, port, now);
+        }
+        registry.counters.evicted_full += u64::from(gone);
+        if gone > 0 { Ok(()) } else { Err(Refused::TableFull) }
     }
 
-    /// Takes out the oldest of the port's that may go.
-    fn evict(&self, registry: &mut Registry, port: PortId) -> bool {
-        let victim = registry.victim(port, |slot| {
-            let state = self.occupant(slot).and_then(|id| self.state(id));
-            state.is_none_or(|state| state.is_evictable())
-        });
-        victim.and_then(|slot| self.occupant(slot)).is_some_and(|id| self.take_out(registry, id))
+    /// Takes out the oldest of the port's that may go; how many entries that were.
+    fn evict(&self, registry: &mut Registry, port: PortId, now: Instant) -> u32 {
+        self.evict_if(registry, port, now, |_| true)
+    }
+
+    /// Of those that are `wanted`.
+    pub(super) fn evict_if(
+        &self,
+        registry: &mut Registry,
+        port: PortId,
+        now: Instant,
+        wanted: impl Fn(ConnectionId) -> bool,
+    ) -> u32 {
+        let victim = self.victim(registry, port, now, wanted);
+        victim.map_or(0, |id| self.take_out_whole(registry, id))
+    }
+
+    /// The oldest of the port's that is `wanted` and may go.
+    pub(super) fn victim(
+        &self,
+        registry: &mut Registry,
+        port: PortId,
+        now: Instant,
+        wanted: impl Fn(ConnectionId) -> bool,
+    ) -> Option<ConnectionId> {
+        let may_go = |slot| self.occupant(slot).is_none_or(|id| self.is_evictable(id, now) && wanted(id));
+        registry.victim(port, may_go).and_then(|slot| self.occupant(slot))
+    }
+
+    fn is_evictable(&self, id: ConnectionId, now: Instant) -> bool {
+        let Some(slot) = self.memory.slot(id.slot) else { return false };
+        let word = slot.state().load(Acquire);
+        let Some(condition) = condition_of(word, id).and_then(Condition::from_bits) else { return true };
+        let silent = now.saturating_since(slot.last_seen());
+        let age = || slot.last_seen().saturating_since(slot.created());
+        condition.state.is_evictable()
+            || condition.state == State::Mapping && self.freed_with(id).is_some()
+            || condition.is_answered_question(&slot.raw_key(Direction::Original), silent, age)
+    }
+
+    /// With the mapping of its client's, if nobody else holds that; how many entries these are.
+    pub(super) fn take_out_whole(&self, registry: &mut Registry, id: ConnectionId) -> u32 {
+        let freed = self.freed_with(id).filter(|mapping| *mapping != id);
+        let gone = self.take_out(registry, id);
+        let mapping_gone = freed.is_some_and(|mapping| self.take_out(registry, mapping));
+        u32::from(gone) + u32::from(mapping_gone)
     }
 }
 
 impl Created {
+    pub(crate) const fn is_new(self) -> bool {
+        matches!(self, Self::New(_))
+    }
+
     /// Whichever it is, and which way this packet goes.
     pub(crate) const fn hit(self) -> Hit {
         match self {

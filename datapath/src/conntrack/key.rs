@@ -5,10 +5,14 @@ use std::net::Ipv4Addr;
 
 use etherparse::ip_number;
 
+use super::mapping::End;
 use crate::rewrite::Tuple;
 use crate::wire::icmp;
 use crate::wire::ipv4::Ipv4;
 use crate::wire::l4::L4;
+
+/// The other end of a mapping. No packet has this address: admission sees to that.
+const NOBODY: End = (Ipv4Addr::UNSPECIFIED, 0);
 
 /// Which way a packet of a connection goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,6 +101,28 @@ impl Key {
             source_port: (ports >> 48) as u16,
             destination_port: (ports >> 32) as u16,
         }
+    }
+
+    /// Of what goes from one address and port to another.
+    pub(super) fn between(protocol: u8, from: End, to: End) -> Self {
+        let ((source, source_port), (destination, destination_port)) = (from, to);
+        Self::new(protocol, &Tuple { source, destination, source_port, destination_port })
+    }
+
+    /// What the mapping of `inside` is found by: a packet of theirs to nobody.
+    pub(super) fn inside(protocol: u8, inside: End) -> Self {
+        Self::between(protocol, inside, NOBODY)
+    }
+
+    /// What the mapping to `outside` is found by: a packet of nobody to them.
+    pub(super) fn outside(protocol: u8, outside: End) -> Self {
+        Self::between(protocol, NOBODY, outside)
+    }
+
+    /// As [`Self::inside`].
+    pub(super) fn is_to_nobody(&self) -> bool {
+        let Tuple { destination, destination_port, .. } = self.tuple();
+        (destination, destination_port) == NOBODY
     }
 
     /// Of what goes the other way.

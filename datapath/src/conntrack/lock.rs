@@ -15,6 +15,11 @@ impl<T> Lock<T> {
         Self(Mutex::new(value))
     }
 
+    /// If it is nobody's turn.
+    pub(super) fn try_hold(&self) -> Option<MutexGuard<'_, T>> {
+        self.0.try_lock().ok()
+    }
+
     /// Waits for its turn: whoever has it holds it for a bounded number of table operations.
     pub(super) fn hold(&self) -> MutexGuard<'_, T> {
         // A panic ends the process; there is nobody to see a lock poisoned.

@@ -5,10 +5,13 @@
 //! 0 magic                   0 sequence: generation : 32, phase : 2           8 owner : 32  kind : 32
 //! 1 version, words/entry    1 state: generation : 32, see `state` : 32       9 created
 //! 2 slots                   2 last seen, nanoseconds              10 backend slot and one more, or 0
-//! 3 slots ever used         3, 4 original key                                the others are zero
-//!                           5, 6 reply key
-//!                           7 what translation adds to checksums
+//! 3 slots ever used         3, 4 original key                     11, 12 mappings of client and server
+//!                           5, 6 reply key                        13 connections that hold the mapping
+//!                           7 what translation adds to checksums  14 of use until, nanoseconds
+//!                                                                 15 zero
 //! ```
+//!
+//! Words 11 and 12 are those of connections, `generation : 32, slot : 32` or 0; 13 and 14 are those of mappings.
 //!
 //! An entry is written behind its sequence (a seqlock): `WRITING`, then the words, then `LIVE`. A reader compares the sequence before and after, so it
 //! never sees half an entry, nor one of another generation; a successor finds `WRITING` where a writer died, and
@@ -26,8 +29,9 @@ use std::sync::atomic::{AtomicU64, fence};
 use protocol::PortId;
 
 use super::key::{Direction, Key};
+use super::mapping::End;
 use super::{ConnectionId, Kind};
-use crate::rewrite::Translation;
+use crate::rewrite::{Translation, Tuple};
 use crate::time::Instant;
 
 /// Words of an entry, and of the header.
@@ -36,7 +40,7 @@ pub(super) const ENTRY_WORDS: usize = 16;
 /// "vpodconn"
 const MAGIC: u64 = 0x7670_6f64_636f_6e6e;
 /// Another for every change of the layout or of what its numbers mean.
-const VERSION: u64 = 1 << 32 | ENTRY_WORDS as u64;
+const VERSION: u64 = 2 << 32 | ENTRY_WORDS as u64;
 
 const PHASE_BITS: u32 = 2;
 const PHASE_MASK: u64 = (1 << PHASE_BITS) - 1;
@@ -68,6 +72,16 @@ pub(super) struct Entry {
     pub(super) created: Instant,
     /// Whose connections it is one of; not a successor's, which numbers backends anew.
     pub(super) backend: Option<u32>,
+    pub(super) mappings: Mappings,
+}
+
+/// The mappings a connection goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Mappings {
+    /// By which its packets go out.
+    pub(super) client: Option<ConnectionId>,
+    /// Which let it in.
+    pub(super) server: Option<ConnectionId>,
 }
 
 /// Stands in where the memory has no room for a header: a table without slots.
@@ -167,6 +181,7 @@ impl Slot {
             kind: Kind::from_bits(owner),
             created: Instant::from_nanos(created.load(Relaxed)),
             backend: self.backend(),
+            mappings: self.mappings(),
         };
         self.still(generation).then_some(entry)
     }
@@ -179,7 +194,24 @@ impl Slot {
         self.sequence().store(sequence | WRITING, Relaxed);
         // Nobody sees a word of it before `WRITING`.
         fence(Release);
-        let [_, state, seen, o0, o1, r0, r1, changes, owner, created, backend, ..] = self.0;
+        let [
+            _,
+            state,
+            seen,
+            o0,
+            o1,
+            r0,
+            r1,
+            changes,
+            owner,
+            created,
+            backend,
+            client,
+            server,
+            held,
+            until,
+            _,
+        ] = self.0;
         let (Key([a, b]), Key([c, d])) = (entry.original, entry.reply);
         for (word, value) in [(o0, a), (o1, b), (r0, c), (r1, d), (changes, entry.changes)] {
             word.store(value, Relaxed);
@@ -187,6 +219,10 @@ impl Slot {
         owner.store(u64::from(entry.owner.0) << 32 | entry.kind.bits(), Relaxed);
         created.store(entry.created.as_nanos(), Relaxed);
         backend.store(entry.backend.map_or(0, |slot| u64::from(slot) + 1), Relaxed);
+        client.store(pack_id(entry.mappings.client), Relaxed);
+        server.store(pack_id(entry.mappings.server), Relaxed);
+        held.store(0, Relaxed);
+        until.store(now.as_nanos(), Relaxed);
         seen.store(now.as_nanos(), Relaxed);
         state.store(with_generation(generation, condition), Relaxed);
         self.sequence().store(sequence | LIVE, Release);
@@ -229,10 +265,34 @@ impl Slot {
         backend.load(Relaxed).checked_sub(1).and_then(|slot| u32::try_from(slot).ok())
     }
 
-    /// The number it had was a predecessor's.
-    pub(super) fn forget_backend(self) {
-        let [_, _, _, _, _, _, _, _, _, _, backend, ..] = self.0;
+    /// What was a predecessor's to know: the number of the backend, and who holds it.
+    pub(super) fn forget_process(self) {
+        let [_, _, _, _, _, _, _, _, _, _, backend, _, _, held, ..] = self.0;
         backend.store(0, Relaxed);
+        held.store(0, Relaxed);
+    }
+
+    /// As [`Self::created`].
+    pub(super) fn mappings(self) -> Mappings {
+        let [_, _, _, _, _, _, _, _, _, _, _, client, server, ..] = self.0;
+        Mappings { client: unpack_id(client.load(Relaxed)), server: unpack_id(server.load(Relaxed)) }
+    }
+
+    /// Connections through the mapping; changed by those who hold the lock.
+    pub(super) const fn held(self) -> &'static AtomicU64 {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, held, ..] = self.0;
+        held
+    }
+
+    /// Until when the mapping is of use although no connection holds it; as [`Self::held`].
+    pub(super) fn until(self) -> Instant {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, until, _] = self.0;
+        Instant::from_nanos(until.load(Relaxed))
+    }
+
+    pub(super) fn set_until(self, until: Instant) {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, word, _] = self.0;
+        word.store(until.as_nanos(), Relaxed);
     }
 
     /// As [`Self::created`].
@@ -260,7 +320,33 @@ impl Slot {
 impl Entry {
     /// With what its translations add to checksums.
     pub(super) fn new(original: Key, reply: Key, owner: PortId, kind: Kind, created: Instant) -> Self {
-        Self { original, reply, changes: changes(&original, &reply), owner, kind, created, backend: None }
+        Self {
+            original,
+            reply,
+            changes: changes(&original, &reply),
+            owner,
+            kind,
+            created,
+            backend: None,
+            mappings: Mappings::default(),
+        }
+    }
+
+    /// It has no destination.
+    pub(super) fn is_mapping(&self) -> bool {
+        self.original.is_to_nobody() && self.reply.reversed().is_to_nobody()
+    }
+
+    /// Of a mapping: whose it is.
+    pub(super) const fn inside(&self) -> End {
+        let Tuple { source, source_port, .. } = self.original.tuple();
+        (source, source_port)
+    }
+
+    /// Of a mapping: what that appears as.
+    pub(super) const fn outside(&self) -> End {
+        let Tuple { destination, destination_port, .. } = self.reply.tuple();
+        (destination, destination_port)
     }
 
     /// Whether it says of itself what its keys say: a damaged one would spoil packets.
@@ -285,6 +371,14 @@ const fn unpack_changes(changes: u64, direction: Direction) -> (u16, u16) {
         Direction::Original => ((changes >> 48) as u16, (changes >> 32) as u16),
         Direction::Reply => ((changes >> 16) as u16, changes as u16),
     }
+}
+
+fn pack_id(id: Option<ConnectionId>) -> u64 {
+    id.map_or(0, |id| u64::from(id.generation.get()) << 32 | u64::from(id.slot))
+}
+
+fn unpack_id(word: u64) -> Option<ConnectionId> {
+    Some(ConnectionId { generation: NonZeroU32::new(low(word >> 32))?, slot: low(word) })
 }
 
 /// A state word.

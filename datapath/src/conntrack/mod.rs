@@ -29,6 +29,10 @@
 //! ([`state::State::is_evictable`]); when the table is full, the fullest port does, or the newcomer's own. Established ones never go for others:
 //! the newcomer is refused by name ([`Refused`]). A part of the table is kept for ports that have little.
 //!
+//! # Mappings
+//!
+//! An entry without a destination says what a pod's port appears as outside, and connections through it hold it ([`mapping`]).
+//!
 //! # A successor
 //!
 //! finds the entries in the memory file ([`Connections::new`]) and builds index, queues and counts from them: some hundred
@@ -37,11 +41,13 @@
 //!
 //! Left out: IPv6 (a second layout), protocols whose ports are not read, sequence numbers (design 0006).
 
+mod above;
 mod counters;
 mod create;
 mod index;
 mod key;
 mod lock;
+mod mapping;
 mod memory;
 mod recover;
 mod registry;
@@ -54,25 +60,32 @@ mod track;
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
+use protocol::PortId;
 
-use crate::limits::{ConnectionIdle, Limits};
+use crate::limits::Limits;
 use crate::rewrite::{Translation, Tuple};
 use crate::service::ActiveConnections;
+use above::Below;
 use index::Index;
 use lock::Lock;
-use memory::{Entry, Memory};
+use memory::{Entry, Memory, condition_of};
 use registry::Registry;
+#[cfg(test)]
+use state::State;
+use state::{Condition, IdleTimes};
 
 pub(crate) use counters::ConntrackCounters;
 #[cfg(test)]
 pub(crate) use create::Created;
 pub(crate) use create::{Client, NewConnection, Refused};
 pub(crate) use key::{Direction, Key};
-pub(crate) use state::{State, TcpInvalid};
+pub(crate) use mapping::{End, Mapped};
+pub(crate) use state::TcpInvalid;
 pub(crate) use track::Tracked;
 
 /// Slots are numbered with 31 bits, and everything is counted in 32.
@@ -88,9 +101,12 @@ pub(crate) struct Connections {
     registry: Lock<Registry>,
     share: u32,
     reserve: u32,
-    idle: ConnectionIdle,
+    mapping_share: u32,
+    idle: IdleTimes,
     active: Arc<ActiveConnections>,
     sweep_from: AtomicU32,
+    /// The table that this one is only tried over.
+    below: Option<Below>,
 }
 
 /// A connection, as long as it lives.
@@ -144,6 +160,11 @@ impl Connections {
         Memory::words(limits.connections.min(MAX_CONNECTIONS))
     }
 
+    /// Of memory with a table in it.
+    pub(crate) fn used_words(words: &'static [AtomicU64]) -> usize {
+        Memory::words(Memory::new(words, MAX_CONNECTIONS).used()).min(words.len())
+    }
+
     /// The table in `words`, with what is in it. Memory of another layout or size is as if it were empty.
     /// Connections made from now on are counted in `active`.
     pub(crate) fn new(
@@ -161,9 +182,15 @@ impl Connections {
             registry: Lock::new(Registry::new(capacity)),
             share: limits.connections_per_port.min(capacity),
             reserve: limits.connection_reserve.min(capacity),
-            idle: limits.connection_idle,
+            mapping_share: limits.mappings_per_port,
+            idle: IdleTimes {
+                services: limits.connection_idle,
+                egress: limits.egress_idle,
+                port_reuse: limits.port_reuse,
+            },
             active,
             sweep_from: AtomicU32::new(0),
+            below: None,
         };
         connections.recover();
         connections
@@ -179,7 +206,6 @@ impl Connections {
     /// Whoever sends the error saw the packet when it had been translated, so it is the *answer* to it that the
     /// table knows. The quote is turned back into [`Self::tuple`] of the direction given here; the error itself
     /// is translated as a packet of the other direction.
-    #[cfg_attr(not(test), expect(dead_code, reason = "ICMP errors of connections are not translated yet"))]
     pub(crate) fn lookup_embedded(&self, quoted: &Key) -> Option<Hit> {
         let answer = self.lookup(&quoted.reversed())?;
         Some(Hit { id: answer.id, direction: answer.direction.reversed() })
@@ -215,11 +241,26 @@ impl Connections {
         self.memory.slot(id.slot)?.translation(id.generation, direction)
     }
 
+    /// What the connection's packets of one direction are known by; `None` if it is gone.
+    pub(crate) fn key(&self, id: ConnectionId, direction: Direction) -> Option<Key> {
+        let (generation, key) = self.memory.slot(id.slot)?.key(direction)?;
+        (generation == id.generation).then_some(key)
+    }
+
     /// What the connection's packets of one direction say before they are translated.
-    #[cfg_attr(not(test), expect(dead_code, reason = "ICMP errors of connections are not translated yet"))]
     pub(crate) fn tuple(&self, id: ConnectionId, direction: Direction) -> Option<Tuple> {
         let (generation, key) = self.memory.slot(id.slot)?.key(direction)?;
         (generation == id.generation).then(|| key.tuple())
+    }
+
+    /// What sort of connection it is.
+    pub(crate) fn kind(&self, id: ConnectionId) -> Option<Kind> {
+        Some(self.memory.slot(id.slot)?.read(id.generation)?.kind)
+    }
+
+    /// The port its first packet came in by, in whose share it counts; `None` if it is gone.
+    pub(crate) fn owner(&self, id: ConnectionId) -> Option<PortId> {
+        self.memory.slot(id.slot)?.read(id.generation).map(|entry| entry.owner)
     }
 
     /// Takes the connection out, if it is still there.
@@ -249,10 +290,14 @@ impl Connections {
     }
 
     fn find(&self, key: &Key, hash: u64) -> Option<Hit> {
-        self.index.find(hash, |slot, direction| {
+        let found = self.index.find(hash, |slot, direction| {
             let (generation, found) = self.memory.slot(slot)?.key(direction)?;
             (found == *key).then_some(Hit { id: ConnectionId { slot, generation }, direction })
-        })
+        });
+        match (&found, &self.below) {
+            (None, Some(below)) => self.find_below(below, key),
+            (Some(_), _) | (None, None) => found,
+        }
     }
 
     /// The connection in `slot`; of use to those who hold the lock.
@@ -264,10 +309,19 @@ impl Connections {
     fn take_out(&self, registry: &mut Registry, id: ConnectionId) -> bool {
         let Some(slot) = self.memory.slot(id.slot) else { return false };
         let Some(entry) = slot.read(id.generation) else { return false };
+        let condition = condition_of(slot.state().load(Acquire), id).and_then(Condition::from_bits);
         if let Some(backend) = entry.backend
-            && self.state(id).is_some_and(State::is_active)
+            && condition.is_some_and(|condition| condition.state.is_active())
         {
             self.active.closed(backend);
+        }
+        if entry.is_mapping() {
+            registry.count_mapping(entry.owner, false);
+        } else if let Some(condition) = condition {
+            self.release_mappings(slot, &entry, condition);
+        }
+        if let Some(below) = &self.below {
+            below.forget(entry.original);
         }
         self.unindex(&entry, id.slot);
         slot.vacate();

@@ -27,6 +27,8 @@ pub(super) struct Registry {
     queues: Vec<Queue>,
     // Apart from the queues: the fullest port is found in few cache lines.
     held: Vec<u32>,
+    /// Of those, mappings.
+    mapped: Vec<u32>,
     /// Ports from here on never had an entry.
     ports: usize,
     len: u32,
@@ -55,6 +57,7 @@ impl Registry {
             free: NIL,
             queues: vec![Queue { first: NIL, last: NIL }; ports],
             held: vec![0; ports],
+            mapped: vec![0; ports],
             ports: 0,
             len: 0,
             counters: ConntrackCounters::default(),
@@ -70,13 +73,26 @@ impl Registry {
         self.held.get(port.index()).copied().unwrap_or_default()
     }
 
+    /// Mappings of `port`.
+    pub(super) fn mapped(&self, port: PortId) -> u32 {
+        self.mapped.get(port.index()).copied().unwrap_or_default()
+    }
+
+    /// One more entry of `port` is a mapping, or one less.
+    pub(super) fn count_mapping(&mut self, port: PortId, is_more: bool) {
+        if let Some(mapped) = self.mapped.get_mut(port.index()) {
+            *mapped = if is_more { *mapped + 1 } else { mapped.saturating_sub(1) };
+        }
+    }
+
     /// The port with most entries.
     pub(super) fn fullest(&self) -> Option<PortId> {
-        let held = self.held.get(..self.ports)?;
-        // In two steps, as the first has no branch and is vector code.
-        let most = held.iter().copied().max()?;
-        let port = held.iter().rposition(|held| *held == most)?;
-        u32::try_from(port).ok().map(PortId)
+        most(self.held.get(..self.ports)?)
+    }
+
+    /// The port with most mappings.
+    pub(super) fn fullest_mapped(&self) -> Option<PortId> {
+        most(self.mapped.get(..self.ports)?)
     }
 
     /// Slots ever used since the table was empty.
@@ -189,4 +205,11 @@ impl Registry {
         }
         self.len -= 1;
     }
+}
+
+fn most(counts: &[u32]) -> Option<PortId> {
+    // In two steps, as the first has no branch and is vector code.
+    let most = counts.iter().copied().max()?;
+    let port = counts.iter().rposition(|count| *count == most)?;
+    u32::try_from(port).ok().map(PortId)
 }

@@ -67,7 +67,7 @@ impl Row {
             state: self.condition.state.name().to_owned(),
             age_ms: millis(now.saturating_since(self.entry.created)),
             idle_ms: millis(silent),
-            timeout_ms: millis(self.idle.saturating_sub(silent)),
+            timeout_ms: millis((self.last_seen + self.idle).saturating_since(now)),
             owner: self.entry.owner,
             owner_name,
             is_service: self.entry.kind.is_service,

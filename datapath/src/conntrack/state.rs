@@ -18,7 +18,7 @@
 //!                                        ┌────▼─────────────────────▼┐  ACK by the first  ┌───────────┐
 //!                                        │          LAST_ACK         │ ─────────────────▶ │ TIME_WAIT │
 //!                                        └───────────────────────────┘                    └───────────┘
-//!   RST in any state but TIME_WAIT (RFC 1337): RESET.   SYN of the original side in TIME_WAIT or RESET: a new connection.
+//!   RST in any state but TIME_WAIT (RFC 1337): RESET.   SYN of the original side, or outwards, in TIME_WAIT or RESET: a new connection.
 //! ```
 //!
 //! Sequence numbers are not looked at, so anything that is not plainly wrong is let pass: the ends judge it
@@ -26,6 +26,10 @@
 //! sends together, and whatever the original side says before the answer to its SYN.
 //!
 //! Other protocols have two states: one direction seen, or both.
+//!
+//! A mapping (`mapping`) has the state `MAPPING` all its life. A connection between two mappings of one node, which the
+//! receiving one does not let in, waits as `FILTERED` for its other end to ask for it: a packet of that side takes it to
+//! `REPLIED` or `SYN_SENT_BOTH`.
 
 use std::time::Duration;
 
@@ -37,6 +41,7 @@ use crate::wire::l4::TcpFlags;
 
 /// Ports of questions that get one answer, as far as timeouts go (RFC 4787 REQ-5a).
 const WELL_KNOWN_PORTS: u16 = 1024;
+const DNS_PORT: u16 = 53;
 /// A question and its answer take no longer; what does is a conversation. As Linux's `nf_conntrack_udp_packet`.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 
@@ -55,6 +60,8 @@ pub(crate) enum State {
     LastAck = 9,
     TimeWait = 10,
     Reset = 11,
+    Filtered = 12,
+    Mapping = 13,
 }
 
 /// A state, and whose last handshake segment led to it: SYN+ACK or FIN.
@@ -62,6 +69,20 @@ pub(crate) enum State {
 pub(super) struct Condition {
     pub(super) state: State,
     pub(super) by: Direction,
+    /// Stays.
+    pub(super) outward: Outward,
+}
+
+/// Which packets of a connection go out through a mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct Outward(u8);
+
+/// See `Limits`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct IdleTimes {
+    pub(super) services: ConnectionIdle,
+    pub(super) egress: ConnectionIdle,
+    pub(super) port_reuse: Duration,
 }
 
 /// What a packet does.
@@ -76,6 +97,8 @@ pub(super) enum Step {
     /// The packet begins another connection.
     Reopen,
     Invalid(TcpInvalid),
+    /// The packet is let in by nobody. It keeps the connection, in case it will be.
+    Filtered,
 }
 
 /// Why a segment is refused.
@@ -98,7 +121,7 @@ enum Segment {
 }
 
 impl State {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Unreplied,
         Self::Replied,
         Self::SynSent,
@@ -110,14 +133,17 @@ impl State {
         Self::LastAck,
         Self::TimeWait,
         Self::Reset,
+        Self::Filtered,
+        Self::Mapping,
     ];
 
-    /// May go when room is needed: nothing has come of it yet, or it is over.
+    /// May go when room is needed: nothing has come of it yet, or it is over. Of a mapping it depends on who holds it.
     pub(super) const fn is_evictable(self) -> bool {
         match self {
-            Self::Unreplied | Self::SynSent | Self::SynSentBoth | Self::SynReceived => true,
+            Self::Unreplied | Self::SynSent | Self::SynSentBoth | Self::SynReceived | Self::Filtered => true,
             Self::TimeWait | Self::Reset => true,
             Self::Replied | Self::Established | Self::FinWait | Self::CloseWait | Self::LastAck => false,
+            Self::Mapping => false,
         }
     }
 
@@ -127,11 +153,12 @@ impl State {
             Self::Unreplied | Self::Replied => true,
             Self::SynSent | Self::SynSentBoth | Self::SynReceived | Self::Established => true,
             Self::FinWait | Self::CloseWait | Self::LastAck | Self::TimeWait | Self::Reset => false,
+            Self::Filtered | Self::Mapping => false,
         }
     }
 
     /// As tables show it; `nf_conntrack`'s words where it has one.
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Unreplied => "UNREPLIED",
             Self::Replied => "REPLIED",
@@ -144,26 +171,54 @@ impl State {
             Self::LastAck => "LAST_ACK",
             Self::TimeWait => "TIME_WAIT",
             Self::Reset => "RESET",
+            Self::Filtered => "FILTERED",
+            Self::Mapping => "MAPPING",
         }
     }
 }
 
+impl Outward {
+    /// None: it goes through no mapping.
+    pub(super) const NONE: Self = Self(0);
+    /// The client's.
+    pub(super) const ORIGINAL: Self = Self(1 << Direction::Original as u8);
+    /// The server's.
+    pub(super) const REPLY: Self = Self(1 << Direction::Reply as u8);
+    /// Both sides'.
+    pub(super) const BOTH: Self = Self(Self::ORIGINAL.0 | Self::REPLY.0);
+
+    pub(super) const fn contains(self, direction: Direction) -> bool {
+        self.0 & 1 << direction as u8 != 0
+    }
+}
+
 impl Condition {
+    /// Of a mapping.
+    pub(super) const MAPPING: Self =
+        Self { state: State::Mapping, by: Direction::Original, outward: Outward::NONE };
+
     /// After the first packet.
-    pub(super) const fn first(key: &Key) -> Self {
+    pub(super) const fn first(key: &Key, outward: Outward) -> Self {
         let state = if key.is_tcp() { State::SynSent } else { State::Unreplied };
-        Self { state, by: Direction::Original }
+        Self { state, by: Direction::Original, outward }
     }
 
     /// From the lower half of a state word; `None` for none.
     pub(super) fn from_bits(bits: u32) -> Option<Self> {
-        let [state, by, ..] = bits.to_le_bytes();
+        let [state, by, outward, _] = bits.to_le_bytes();
         let state = State::ALL.get(usize::from(state).checked_sub(1)?)?;
-        Some(Self { state: *state, by: Direction::from_bit(by.into()) })
+        let outward = Outward(outward & Outward::BOTH.0);
+        Some(Self { state: *state, by: Direction::from_bit(by.into()), outward })
     }
 
     pub(super) const fn bits(self) -> u32 {
-        (self.by as u32) << 8 | self.state as u32
+        (self.outward.0 as u32) << 16 | (self.by as u32) << 8 | self.state as u32
+    }
+
+    /// Whether a packet that goes in `direction` may begin the time anew. From outside only TCP's does, whose ends answer for
+    /// each other (RFC 4787 REQ-6: whoever knows a port could keep it open for ever).
+    pub(super) fn is_kept_by(self, direction: Direction, is_tcp: bool) -> bool {
+        is_tcp || self.outward == Outward::NONE || self.outward.contains(direction)
     }
 
     /// What a packet does that goes in `direction`, with `flags` if it is TCP.
@@ -177,20 +232,29 @@ impl Condition {
 
     fn datagram(self, direction: Direction) -> Step {
         match (self.state, direction) {
-            (State::Unreplied, Direction::Reply) => Step::To(Self { state: State::Replied, ..self }),
-            _ => Step::Refresh,
+            (State::Unreplied | State::Filtered, Direction::Reply) => {
+                Step::To(Self { state: State::Replied, ..self })
+            }
+            (State::Filtered | State::Mapping, _) => Step::Filtered,
+            _ if self.is_kept_by(direction, false) => Step::Refresh,
+            _ => Step::Pass,
         }
     }
 
     fn segment(self, direction: Direction, segment: Segment) -> Step {
         use Segment::{Ack, Fin, Rst, Syn, SynAck};
-        let to = |state| Step::To(Self { state, by: direction });
+        let to = |state| Step::To(Self { state, by: direction, ..self });
         let is_other = direction != self.by;
         let is_original = direction == Direction::Original;
         match (self.state, segment) {
+            (State::Filtered, Syn) if !is_original => to(State::SynSentBoth),
+            (State::Filtered | State::Mapping, _) => Step::Filtered,
             (State::TimeWait, Rst) | (State::Reset, Rst) => Step::Pass,
             (_, Rst) => to(State::Reset),
-            (State::TimeWait | State::Reset, Syn) if is_original => Step::Reopen,
+            // Behind a mapping either side may begin.
+            (State::TimeWait | State::Reset, Syn) if is_original || self.outward.contains(direction) => {
+                Step::Reopen
+            }
             // Repeated SYNs do not prolong an opening, so it is bounded.
             (State::SynSent, Syn) => {
                 if is_original {
@@ -216,20 +280,43 @@ impl Condition {
         }
     }
 
+    /// A question of DNS that was answered, and nothing since: whoever asked has what it wanted, so its port is free for
+    /// the next question. There are more questions in the time of one connection than there are ports.
+    pub(super) fn is_answered_question(
+        self,
+        key: &Key,
+        silent: Duration,
+        age: impl FnOnce() -> Duration,
+    ) -> bool {
+        self.state == State::Replied
+            && self.outward == Outward::ORIGINAL
+            && key.protocol() == ip_number::UDP.0
+            && key.tuple().destination_port == DNS_PORT
+            && silent >= ANSWER_TIME
+            && age() < ANSWER_TIME
+    }
+
     /// Silence after which it is forgotten. `age` is what it had reached with its last packet.
-    pub(super) fn idle(self, key: &Key, age: impl FnOnce() -> Duration, limits: &ConnectionIdle) -> Duration {
+    pub(super) fn idle(self, key: &Key, age: impl FnOnce() -> Duration, times: &IdleTimes) -> Duration {
+        let port_reuse = times.port_reuse;
+        let limits = if self.outward == Outward::NONE { &times.services } else { &times.egress };
         match self.state {
             State::Unreplied | State::Replied if key.protocol() == ip_number::ICMP.0 => limits.icmp_query,
             State::Unreplied => limits.unreplied,
             State::Replied => {
-                let is_answer = key.tuple().destination_port < WELL_KNOWN_PORTS && age() < ANSWER_TIME;
-                if is_answer { limits.answered } else { limits.replied }
+                let is_well_known = key.tuple().destination_port < WELL_KNOWN_PORTS;
+                if is_well_known && age() < ANSWER_TIME { limits.answered } else { limits.replied }
             }
             State::SynSent | State::SynSentBoth | State::SynReceived => limits.tcp_opening,
             State::Established => limits.tcp_established,
             State::CloseWait => limits.tcp_half_closed,
             State::FinWait | State::LastAck | State::TimeWait => limits.tcp_closing,
             State::Reset => limits.tcp_reset,
+            State::Filtered if key.is_tcp() => limits.tcp_opening,
+            State::Filtered => limits.unreplied,
+            // After it was of use; whether the port is in use by another's old peers, TCP's states have seen.
+            State::Mapping if key.is_tcp() => Duration::ZERO,
+            State::Mapping => port_reuse,
         }
     }
 }

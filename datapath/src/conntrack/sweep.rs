@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::key::Direction;
 use super::memory::Slot;
-use super::state::Condition;
+use super::state::{Condition, State};
 use super::{ConnectionId, Connections};
 use crate::time::Instant;
 
@@ -43,9 +43,11 @@ impl Connections {
         #[expect(clippy::cast_possible_truncation, reason = "the condition is the lower half")]
         let condition = Condition::from_bits(slot.state().load(Acquire) as u32);
         let Some(condition) = condition else { return false };
-        let silent = now.saturating_since(slot.last_seen());
+        let since = if condition.state == State::Mapping { slot.until() } else { slot.last_seen() };
         let age = || slot.last_seen().saturating_since(slot.created());
-        silent >= condition.idle(&slot.raw_key(Direction::Original), age, &self.idle)
+        let is_held = || condition.state == State::Mapping && slot.held().load(Relaxed) > 0;
+        let idle = condition.idle(&slot.raw_key(Direction::Original), age, &self.idle);
+        now.saturating_since(since) >= idle && now >= since && !is_held()
     }
 
     /// Looks again under the lock, where no slot changes its connection.

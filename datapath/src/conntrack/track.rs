@@ -24,6 +24,8 @@ pub(crate) enum Tracked {
     Gone,
     /// It is dropped.
     Invalid(TcpInvalid),
+    /// It is dropped: its receiver has not asked for it.
+    Filtered,
 }
 
 impl Connections {
@@ -46,15 +48,22 @@ impl Connections {
             let next = match condition.step(direction, flags) {
                 Step::Pass => return Tracked::Forward,
                 Step::Refresh => {
-                    refresh(slot, now);
+                    self.refresh(slot, condition, direction, now);
                     return Tracked::Forward;
+                }
+                Step::Filtered => {
+                    self.refresh(slot, condition, direction, now);
+                    return Tracked::Filtered;
                 }
                 Step::Reopen => return Tracked::Reopen,
                 Step::Invalid(reason) => return Tracked::Invalid(reason),
                 Step::To(next) => next,
             };
             // First: the new state's time begins now, whoever looks.
-            slot.set_last_seen(now.max(slot.last_seen()));
+            if condition.is_kept_by(direction, flags.is_some()) {
+                slot.set_last_seen(now.max(slot.last_seen()));
+                self.keep_mapping(slot, condition, direction, now);
+            }
             let next_state = next.state;
             let next = with_generation(id.generation, next.bits());
             match slot.state().compare_exchange_weak(word, next, AcqRel, Acquire) {
@@ -64,6 +73,13 @@ impl Connections {
                 }
                 Err(other) => word = other,
             }
+        }
+    }
+
+    fn refresh(&self, slot: Slot, condition: Condition, direction: Direction, now: Instant) {
+        if now.saturating_since(slot.last_seen()) >= REFRESH {
+            slot.set_last_seen(now);
+            self.keep_mapping(slot, condition, direction, now);
         }
     }
 
@@ -81,11 +97,5 @@ impl Connections {
     pub(crate) fn state(&self, id: ConnectionId) -> Option<State> {
         let word = self.memory.slot(id.slot)?.state().load(Acquire);
         condition_of(word, id).and_then(Condition::from_bits).map(|condition| condition.state)
-    }
-}
-
-fn refresh(slot: Slot, now: Instant) {
-    if now.saturating_since(slot.last_seen()) >= REFRESH {
-        slot.set_last_seen(now);
     }
 }

@@ -45,6 +45,7 @@ mod evictions;
 mod index;
 mod key;
 mod slab;
+mod traffic;
 
 use std::hash::BuildHasher;
 use std::time::Duration;
@@ -56,15 +57,18 @@ use protocol::{PeerId, PortId};
 
 use crate::action::Forward;
 use crate::burst::Burst;
+use crate::conntrack::Direction;
 use crate::limits::Limits;
 use crate::time::Instant;
 use crate::wire::Packet;
 use evictions::Cause;
 use index::Index;
 use slab::{NIL, Slab, VACANT};
+use traffic::Account;
 
 pub(crate) use key::FlowKey;
 pub(crate) use slab::Slot;
+pub(crate) use traffic::{Sums, Traffic};
 
 /// Entries one insertion may look at in a queue: each is a cache miss.
 const SECOND_CHANCES: usize = 4;
@@ -78,6 +82,7 @@ pub(crate) struct FlowTable {
     hasher: SeedableRandomState,
     index: Index,
     slab: Slab,
+    traffic: Traffic,
     share: u32,
     idle: Duration,
     // INVARIANT: above `VACANT`, and only grows.
@@ -114,6 +119,7 @@ impl FlowTable {
             hasher: SeedableRandomState::with_seed(seed, SharedSeed::global_random()),
             index: Index::new(limits.flows),
             slab: Slab::new(limits.flows),
+            traffic: Traffic::default(),
             share: limits.flows_per_port.min(limits.flows),
             idle: limits.flow_idle,
             generation: VACANT + 1,
@@ -207,6 +213,36 @@ impl FlowTable {
         }
     }
 
+    /// From now on the flow's frames count for the backend in a slot, or for nobody.
+    pub(crate) fn charge(&mut self, flow: FlowId, backend: Option<u32>, direction: Direction) {
+        let account = backend.map_or(Account::NOBODY, |slot| self.traffic.account(slot, direction));
+        if self.slab.get(flow.0).is_some_and(|entry| entry.account != account) {
+            self.drain(flow.0);
+            if let Some(entry) = self.slab.get_mut(flow.0) {
+                entry.account = account;
+            }
+        }
+    }
+
+    /// Counts for its backend what an entry has counted since; of bytes whole 16s, so that two halves of a word are
+    /// enough to remember what was counted before, whatever passes between two sweeps.
+    fn drain(&mut self, slot: u32) {
+        let Some(entry) = self.slab.get_mut(slot) else { return };
+        let (frames, bytes) = (low(entry.frames), low(entry.bytes >> 4));
+        let more = frames.wrapping_sub(entry.drained_frames);
+        let more_bytes = u64::from(bytes.wrapping_sub(entry.drained_bytes)) << 4;
+        (entry.drained_frames, entry.drained_bytes) = (frames, bytes);
+        self.traffic.add(entry.account, more.into(), more_bytes);
+    }
+
+    pub(crate) const fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    pub(crate) const fn traffic_mut(&mut self) -> &mut Traffic {
+        &mut self.traffic
+    }
+
     /// Takes out at most `budget` entries that are idle or of an older generation. `true` when it came
     /// to the end of the table, `false` when the budget ended first; the next call goes on there.
     pub(crate) fn expire(&mut self, now: Instant, budget: u32) -> bool {
@@ -217,6 +253,7 @@ impl FlowTable {
                 self.slab.shrink();
                 return true;
             }
+            self.drain(self.sweep_from);
             if let Some(cause) = self.spent(self.sweep_from, now) {
                 if left == 0 {
                     return false;
@@ -295,7 +332,9 @@ impl FlowTable {
     }
 
     fn release(&mut self, slot: u32, cause: Cause) {
+        self.drain(slot);
         let Some(entry) = self.slab.get(slot) else { return };
+        self.traffic.add(entry.account, 0, entry.bytes & 0xf);
         if entry.generation == self.generation {
             self.live -= 1;
         }
@@ -303,6 +342,11 @@ impl FlowTable {
         self.slab.vacate(slot);
         cause.count(&mut self.evictions);
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low half is what is wanted")]
+const fn low(word: u64) -> u32 {
+    word as u32
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 use protocol::PortId;
 
 use super::key::FlowKey;
+use super::traffic::Account;
 use crate::action::Forward;
 use crate::time::Instant;
 
@@ -30,12 +31,18 @@ pub(crate) struct Slot {
     pub(crate) last_used: Instant,
     /// Used again since it was queued; the first frame is what put it here.
     pub(super) is_used: bool,
+    /// Of `frames`, the low half of those that are counted for the backend.
+    pub(super) drained_frames: u32,
     // Second cache line.
     pub(super) generation: u64,
     pub(crate) forward: Forward,
     older: u32,
     /// Also links the free list.
     newer: u32,
+    /// Whom its packets are counted for.
+    pub(super) account: Account,
+    /// Of `bytes`, the low half of the 16s that are counted for the backend.
+    pub(super) drained_bytes: u32,
 }
 
 const _: () = assert!(size_of::<Slot>() == 128 && std::mem::offset_of!(Slot, generation) == 64);
@@ -132,10 +139,13 @@ impl Slab {
             bytes: 0,
             last_used: now,
             is_used: false,
+            drained_frames: 0,
             generation,
             forward,
             older: NIL,
             newer: NIL,
+            account: Account::NOBODY,
+            drained_bytes: 0,
         };
         let slot = self.free;
         if let Some(place) = self.slots.get_mut(slot as usize) {

@@ -67,7 +67,8 @@ impl SlowPath {
         }
     }
 
-    fn answer(&self, port: &PortConfig, arp: &Arp, teaches: bool) -> Verdict<Action> {
+    /// To a question that has passed admission; `teaches`: its sender was learned from it.
+    pub(crate) fn answer(&self, port: &PortConfig, arp: &Arp, teaches: bool) -> Verdict<Action> {
         let target = IpAddr::V4(arp.target_ip);
         let owner = self.neighbors.lookup_static(target);
         if owner.is_some_and(|owner| owner.port == port.id) {

@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use protocol::Mac;
+use protocol::link::PortConfig;
 use protocol::object::PortKind;
 
 use crate::slow_path::Node;
@@ -29,11 +31,12 @@ pub(crate) fn may_report(packet: &Packet, ip: &Ipv4) -> bool {
 ///
 /// The source is the router's one address, except towards the node: there `vpod0` has that address
 /// itself, and the kernel drops packets from outside with its own source. So the node hears it from
-/// the address it asked for. RFC 1812 §4.3.2.4 wants an address of the router; we have no other.
-pub(crate) fn envelope(node: &Node, offender_port: PortKind, packet: &Packet, ip: &Ipv4) -> Envelope {
-    let from_ip: Ipv4Addr = match offender_port {
-        PortKind::Pod | PortKind::Tunnel => node.gateway_ip,
-        PortKind::Gateway | PortKind::Uplink => ip.destination,
+/// the address it asked for, as clients outside do, to whom the router is unknown. RFC 1812 §4.3.2.4 wants an address of the router; we have no other.
+pub(crate) fn envelope(node: &Node, offender_port: &PortConfig, packet: &Packet, ip: &Ipv4) -> Envelope {
+    let (from_mac, from_ip): (Mac, Ipv4Addr) = match offender_port.kind {
+        PortKind::Pod | PortKind::Tunnel => (node.router_mac, node.gateway_ip),
+        PortKind::Gateway => (node.router_mac, ip.destination),
+        PortKind::Uplink => (offender_port.mac, ip.destination),
     };
-    Envelope { from_mac: node.router_mac, from_ip, to_mac: packet.source, to_ip: ip.source }
+    Envelope { from_mac, from_ip, to_mac: packet.source, to_ip: ip.source }
 }

@@ -46,7 +46,8 @@ impl SlowPath {
                 }),
                 None => Err(host_unreachable()),
             },
-            Some(Target::Uplink | Target::Nowhere) | None => {
+            Some(Target::Uplink) => self.route_outside(node, from, ip),
+            Some(Target::Nowhere) | None => {
                 Err(Refusal::with_error(DropReason::NoRoute, IcmpError::NetUnreachable))
             }
         }

@@ -4,8 +4,9 @@
 //!  packet ─▶ a connection? ── yes ──▶ still so? ───────────────┐
 //!               │ no           (UDP whose backend is gone: no) ▼
 //!               └─▶ for a service? ── yes ─▶ choose, begin ─▶ route what it becomes ─▶ flow
-//!                      │ no                                      (refers to the connection)
-//!                      └─▶ as it is
+//!                      │ no                         ▲            (refers to the connection)
+//!                      └─▶ leaves the cluster? ─────┘ (`egress`)
+//!                             └─▶ no: as it is
 //! ```
 //!
 //! Taken for the first packet of a flow and after each change of configuration; from then on the flow refers to the connection,
@@ -20,33 +21,87 @@
 //!
 //! # Fragments
 //!
-//! A later fragment does not say its ports, so none of a datagram that would have to be translated is let
-//! through. What is for a service address is told by that; an answer by its first fragment.
+//! A later fragment does not say its ports; it follows the first of its datagram ([`fragments`]).
+
+mod egress;
+mod errors;
+pub(crate) mod fragments;
+mod outside;
+mod quote;
+
+mod charge;
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use protocol::link::PortConfig;
 
+use self::fragments::Fate;
 use crate::action::{Action, Refusal};
 use crate::conntrack::{Client, Direction, Hit, Key, Kind, NewConnection, Refused, TcpInvalid, Tracked};
+use crate::frame::Frame;
 use crate::l3::route::Target;
 use crate::ports::Ports;
 use crate::rewrite::Tuple;
 use crate::service::{FrontendHit, NoBackend, Origin};
-use crate::slow_path::SlowPath;
+use crate::slow_path::{Node, SlowPath};
 use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::Packet;
 use crate::wire::ipv4::{Fragment, Ipv4};
 use crate::wire::l4::{L4, TcpFlags};
 
-/// Source ports for connections that cannot keep their client's: those that the node's kernel does not use.
+/// Source ports for connections that cannot keep their client's, where there is no uplink to say which: those that the node's kernel does
+/// not use.
 const SOURCE_PORTS: RangeInclusive<u16> = 61_000..=65_535;
 
 impl SlowPath {
+    /// What becomes of an IPv4 packet, which is translated, or not.
+    pub(crate) fn translate_or_switch(
+        &mut self,
+        ports: &Ports,
+        port: &PortConfig,
+        frame: &Frame,
+        packet: &Packet,
+        ip: &Ipv4,
+        now: Instant,
+    ) -> Result<Action, Refusal> {
+        if let Some(action) = self.forward_error(ports, port, packet, ip, frame.ethernet())? {
+            return Ok(action);
+        }
+        let connection = match ip.fragment {
+            Fragment::Whole => self.connect(port, packet, ip, now)?,
+            Fragment::First => {
+                let connection = self.connect(port, packet, ip, now);
+                self.fragments.begin(port.id, ip, connection, now);
+                connection?
+            }
+            Fragment::Later => match self.fate(port, packet, ip) {
+                Some(Fate::AsItIs) => None,
+                Some(Fate::Connection(hit)) => Some(hit),
+                Some(Fate::Refused(reason)) => return Err(reason.into()),
+                None => return Ok(Action::Hold),
+            },
+        };
+        match connection {
+            Some(hit) => self.route_translated(ports, port, ip, hit),
+            None => self.switch(ports, port, packet, ip),
+        }
+    }
+
+    /// What was decided about a later fragment's datagram; `None`: it is to wait for that.
+    fn fate(&self, port: &PortConfig, packet: &Packet, ip: &Ipv4) -> Option<Fate> {
+        let is_group = packet.destination.is_multicast() || ip.destination.is_multicast();
+        let is_nothing_translated =
+            || self.shared.connections.is_empty() && !self.is_of_services(ip.destination);
+        if is_group {
+            return Some(Fate::AsItIs);
+        }
+        self.fragments.fate(port.id, ip).or_else(|| is_nothing_translated().then_some(Fate::AsItIs))
+    }
+
     /// The connection a packet belongs to or begins; `None`: it is not translated.
-    pub(crate) fn connect(
+    fn connect(
         &mut self,
         port: &PortConfig,
         packet: &Packet,
@@ -60,13 +115,15 @@ impl SlowPath {
         if let Some(hit) = self.shared.connections.lookup(&key)
             && let Some(hit) = self.go_on(hit, &key, ip, now)?
         {
-            return if ip.fragment == Fragment::Whole {
-                Ok(Some(hit))
-            } else {
-                Err(DropReason::FragmentOfConnection.into())
-            };
+            return Ok(Some(hit));
         }
-        self.begin(port, ip, &key, now)
+        if let Some(frontend) = self.frontend(&key) {
+            return self.begin(port, ip, &key, &frontend, now);
+        }
+        if self.is_of_services(ip.destination) {
+            return Err(Refusal::unreachable(DropReason::ServicePortUnknown));
+        }
+        if self.leaves(port, packet, &key) { self.begin_egress(port, ip, &key, now) } else { Ok(None) }
     }
 
     /// What becomes of a packet that is translated: it is routed, whether its frame was for the router or not.
@@ -81,14 +138,35 @@ impl SlowPath {
         let to = translation.ok_or(DropReason::NoConnection)?.to();
         let mut translated = *ip;
         (translated.source, translated.destination) = (to.source, to.destination);
-        match self.route(ports, port, &translated)? {
+        match self.route_connection(ports, port, &translated, hit)? {
             Action::Forward { forward, cacheable } => {
                 Ok(Action::Forward { forward: forward.of_connection(hit), cacheable })
             }
+            // Comes here again when the next hop is known.
+            Action::Resolve { next_hop } => Ok(Action::Resolve { next_hop }),
             // Nobody's address that a connection could lead to.
-            Action::Flood(_) | Action::AnswerArp { .. } | Action::AnswerEcho { .. } => {
-                Err(DropReason::NoNeighbor.into())
-            }
+            Action::ForwardError(_)
+            | Action::Hold
+            | Action::Flood(_)
+            | Action::AnswerArp { .. }
+            | Action::AnswerEcho { .. } => Err(DropReason::NoNeighbor.into()),
+        }
+    }
+
+    /// Where a connection's packet goes, given what it becomes.
+    fn route_connection(
+        &self,
+        ports: &Ports,
+        port: &PortConfig,
+        translated: &Ipv4,
+        hit: Hit,
+    ) -> Result<Action, Refusal> {
+        let leads_outside =
+            self.answers_outside(hit) || self.routes.lookup(translated.destination) == Some(Target::Uplink);
+        if leads_outside {
+            self.route_connection_outside(port, translated, hit.direction)
+        } else {
+            self.route(ports, port, translated)
         }
     }
 
@@ -97,18 +175,19 @@ impl SlowPath {
         if !self.is_of_services(ip.destination) {
             return Ok(None);
         }
-        Err(match ip.l4 {
-            L4::Headless => DropReason::FragmentOfConnection.into(),
-            L4::Tcp { .. } | L4::Udp { .. } | L4::Icmp { .. } | L4::Other => {
-                Refusal::unreachable(DropReason::ServicePortUnknown)
-            }
-        })
+        Err(Refusal::unreachable(DropReason::ServicePortUnknown))
     }
 
     /// Goes on with a connection that was found, unless it has to make room for a new one.
     fn go_on(&self, hit: Hit, key: &Key, ip: &Ipv4, now: Instant) -> Verdict<Option<Hit>> {
         let connections = &self.shared.connections;
-        if !key.is_tcp() && hit.direction == Direction::Original && self.lost_its_backend(hit, key) {
+        let may_leave = !key.is_tcp()
+            && hit.direction == Direction::Original
+            && connections.kind(hit.id).is_some_and(|kind| kind.is_service);
+        let appears_as = connections.outsides(hit.id);
+        if may_leave && self.lost_its_backend(hit, key)
+            || appears_as.into_iter().flatten().any(|outside| self.has_lost(outside))
+        {
             connections.remove(hit.id);
             return Ok(None);
         }
@@ -120,6 +199,7 @@ impl SlowPath {
                 Ok(None)
             }
             Tracked::Invalid(reason) => Err(invalid(reason)),
+            Tracked::Filtered => Err(DropReason::FilteredByMapping),
         }
     }
 
@@ -134,32 +214,26 @@ impl SlowPath {
         })
     }
 
-    /// Begins a connection if the packet is for a service.
+    /// Begins a connection to a service.
     fn begin(
         &mut self,
         port: &PortConfig,
         ip: &Ipv4,
         key: &Key,
+        frontend: &FrontendHit,
         now: Instant,
     ) -> Result<Option<Hit>, Refusal> {
         let tuple = key.tuple();
-        let Some(frontend) = self.frontend(key) else {
-            return if self.is_of_services(tuple.destination) {
-                Err(Refusal::unreachable(DropReason::ServicePortUnknown))
-            } else {
-                Ok(None)
-            };
-        };
-        if ip.fragment != Fragment::Whole {
-            return Err(DropReason::FragmentOfConnection.into());
-        }
         // What is no beginning belongs to a connection nobody remembers; its client is told.
         if tcp_flags(ip).is_some_and(|flags| !flags.begins()) {
             return Err(Refusal::unreachable(DropReason::NoConnection));
         }
         let client = (tuple.source, tuple.source_port);
-        let chosen = self.services.choose(&frontend, client, Origin::Inside, now, &mut self.rng, &[]);
-        let chosen = chosen.map_err(no_backend)?;
+        let chosen = self.services.choose(frontend, client, Origin::Inside, now, &mut self.rng, &[]);
+        let service = frontend.service;
+        let chosen = chosen.map_err(no_backend).inspect_err(|refusal| {
+            self.services.count_refused(service, refusal.reason);
+        })?;
         let is_hairpin = chosen.address == tuple.source;
         let new = NewConnection {
             protocol: key.protocol(),
@@ -167,15 +241,38 @@ impl SlowPath {
             server: (chosen.address, chosen.port),
             client: match &self.node {
                 Some(node) if is_hairpin => Client::Address(node.gateway_ip),
-                Some(_) | None => Client::Kept,
+                Some(node) => self.client_of_backend(node, key, chosen.address, now),
+                None => Client::Kept,
             },
             owner: port.id,
             kind: Kind { is_service: true, is_hairpin },
             backend: Some(chosen.slot),
-            ports: SOURCE_PORTS,
+            ports: self.source_ports(),
         };
-        let created = self.shared.connections.create(&new, now).map_err(refused)?;
+        let created = self.shared.connections.create(&new, now).map_err(refused).inspect_err(|refusal| {
+            self.services.count_refused(service, refusal.reason);
+        })?;
+        if created.is_new() {
+            self.services.count_connection(service, chosen.slot);
+        }
         Ok(Some(created.hit()))
+    }
+
+    /// Whom a client inside seems to be: itself, but to a backend outside the cluster.
+    fn client_of_backend(&self, node: &Node, key: &Key, backend: Ipv4Addr, now: Instant) -> Client {
+        match (self.routes.lookup(backend), &node.uplink) {
+            (Some(Target::Uplink), Some(uplink)) => {
+                let Tuple { source, source_port, .. } = key.tuple();
+                Client::Mapped(self.egress_address(uplink, key.protocol(), (source, source_port), now))
+            }
+            (_, _) => Client::Kept,
+        }
+    }
+
+    /// Ports that the switch alone makes connections from.
+    fn source_ports(&self) -> RangeInclusive<u16> {
+        let uplink = self.node.as_ref().and_then(|node| node.uplink.as_ref());
+        uplink.map_or(SOURCE_PORTS, |uplink| uplink.source_ports.clone())
     }
 
     fn frontend(&self, key: &Key) -> Option<FrontendHit> {
@@ -224,6 +321,8 @@ fn refused(why: Refused) -> Refusal {
         Refused::TableFull => DropReason::ConnectionTableFull,
         Refused::PortShare => DropReason::ConnectionShareUsed,
         Refused::PortPoolExhausted => DropReason::NatPortsExhausted,
+        Refused::MappingShare => DropReason::NatQuotaUsed,
+        Refused::NoMapping => DropReason::NoMapping,
     }
     .into()
 }

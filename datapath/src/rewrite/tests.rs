@@ -139,11 +139,11 @@ fn udp_checksum_that_becomes_zero_is_written_as_ones() {
 }
 
 #[test]
-fn other_protocols_get_new_addresses_only() {
+fn other_protocols_and_messages_get_new_addresses_only() {
     let mut bytes = Vec::new();
     PacketBuilder::ethernet2([9; 6], [9; 6])
         .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
-        .icmpv4_echo_request(7, 1)
+        .icmpv4_raw(13, 0, [0, 7, 0, 1])
         .write(&mut bytes, b"ping")
         .unwrap();
     let (mut ip, icmp) = (ipv4(&bytes), bytes[34..].to_vec());
@@ -151,4 +151,58 @@ fn other_protocols_get_new_addresses_only() {
     let to = Tuple { source: Ipv4Addr::new(192, 0, 2, 1), source_port: 9, ..from };
     rewrite(&from, to).apply(&mut bytes, &mut ip, Checksum::Complete);
     assert_eq!((ipv4(&bytes).source, &bytes[34..]), (to.source, &icmp[..]));
+}
+
+/// RFC 5508 REQ-1 to 3: the identifier is the port of who asks, and damage is not hidden.
+fn echo(addresses: &Tuple, ttl: u8, is_request: bool, payload: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2([9; 6], [9; 6]).ipv4(
+        addresses.source.octets(),
+        addresses.destination.octets(),
+        ttl,
+    );
+    let builder = if is_request {
+        builder.icmpv4_echo_request(addresses.source_port, 7)
+    } else {
+        builder.icmpv4_echo_reply(addresses.destination_port, 7)
+    };
+    let mut frame = Vec::new();
+    builder.write(&mut frame, payload).unwrap();
+    frame
+}
+
+proptest! {
+    #[test]
+    fn echo_gets_the_identifier_and_the_checksum_it_would_have_had(
+        from in tuple(), to in tuple(), is_request: bool, payload in proptest::collection::vec(any::<u8>(), 0..40),
+        damage: u16,
+    ) {
+        let query = |tuple: Tuple| if is_request {
+            Tuple { destination_port: 0, ..tuple }
+        } else {
+            Tuple { source_port: 0, ..tuple }
+        };
+        let (from, to) = (query(from), query(to));
+        let mut frame = echo(&from, 64, is_request, &payload);
+        let mut wanted = echo(&to, 63, is_request, &payload);
+        (wanted[..6]).copy_from_slice(&MACS.0.0);
+        (wanted[6..12]).copy_from_slice(&MACS.1.0);
+        let mut ip = ipv4(&frame);
+        rewrite(&from, to).apply(&mut frame, &mut ip, Checksum::Complete);
+        let L4::Icmp { identifier, .. } = ip.l4 else { panic!() };
+        prop_assert_eq!(identifier, if is_request { to.source_port } else { to.destination_port });
+        prop_assert!(crate::wire::checksum::is_valid(&frame[34..]));
+        // Zero has two forms in one's complement; both say the same.
+        frame[36..38].fill(0);
+        wanted[36..38].fill(0);
+        prop_assert_eq!(&frame, &wanted);
+
+        // What came damaged leaves as damaged as it came.
+        let mut damaged = echo(&from, 64, is_request, &payload);
+        let field = u16::from_be_bytes([damaged[36], damaged[37]]) ^ damage;
+        damaged[36..38].copy_from_slice(&field.to_be_bytes());
+        let was_valid = crate::wire::checksum::is_valid(&damaged[34..]);
+        let mut ip = ipv4(&damaged);
+        rewrite(&from, to).apply(&mut damaged, &mut ip, Checksum::Complete);
+        prop_assert_eq!(crate::wire::checksum::is_valid(&damaged[34..]), was_valid);
+    }
 }

@@ -17,6 +17,7 @@
 
 use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::SharedSeed;
@@ -24,6 +25,7 @@ use foldhash::fast::SeedableRandomState;
 use protocol::ServiceId;
 use zerocopy::FromZeros;
 
+use super::shared::SharedServices;
 use crate::time::Instant;
 
 /// Clients remembered at most: of each of a thousand services 128. 2 MiB.
@@ -41,15 +43,23 @@ pub(crate) struct Affinity {
     hasher: SeedableRandomState,
     /// Entries that gave way to others while they may have been of use.
     evictions: AtomicU64,
+    /// Knows what is not here, for choices that are only tried.
+    below: Option<Arc<SharedServices>>,
 }
 
 impl Affinity {
+    /// Knows what `below` knows, and changes nothing of it.
+    pub(super) fn above(below: &Arc<SharedServices>) -> Self {
+        Self { below: Some(Arc::clone(below)), ..Self::new(0) }
+    }
+
     pub(super) fn new(seed: u64) -> Self {
         Self {
             words: <[AtomicU64]>::new_box_zeroed_with_elems(2 * ENTRIES).unwrap_or_default(),
             // Nothing of the process's own in it: a successor that is given the seed finds the entries.
             hasher: SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
             evictions: AtomicU64::new(0),
+            below: None,
         }
     }
 
@@ -62,7 +72,11 @@ impl Affinity {
         now: Instant,
     ) -> Option<(Ipv4Addr, u16)> {
         let key = key(service, client);
-        let entry = self.set(key)?.map(Entry::load).find(|entry| entry.key == key && entry.time != 0)?;
+        let found = self.set(key)?.map(Entry::load).find(|entry| entry.key == key && entry.time != 0);
+        let Some(entry) = found else {
+            let below = self.below.as_ref()?;
+            return below.affinity.lookup(service, client, timeout_seconds, now);
+        };
         (seconds(now).saturating_sub(entry.time) < timeout_seconds).then(|| entry.backend())
     }
 

@@ -105,6 +105,11 @@ impl Backends {
         self.index.len()
     }
 
+    /// Slots there are, taken or not.
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     pub(super) fn get(&self, slot: u32) -> Option<&Backend> {
         self.slots.get(slot as usize)
     }

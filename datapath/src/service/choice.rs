@@ -4,10 +4,12 @@ use std::net::Ipv4Addr;
 
 use protocol::link::TrafficPolicy;
 
-use super::backends::Traits;
+use super::affinity::Affinity;
+use super::backends::{Backends, Traits};
 use super::eligible::Asked;
 use super::frontends::FrontendHit;
 use super::rng::Rng;
+use super::settings::Settings;
 use super::{Origin, Services};
 use crate::time::Instant;
 
@@ -58,12 +60,8 @@ impl Services {
             },
         };
         let affinity = &self.shared.affinity;
-        let last = settings.affinity_seconds.and_then(|timeout| {
-            let (address, port) = affinity.lookup(hit.service, client.0, timeout, now)?;
-            let slot = self.backends.find(super::index(hit.service), address, port)?;
-            let is_member = self.backends.get(slot)?.traits.has(member);
-            (is_member && !exclude.contains(&slot)).then_some(slot)
-        });
+        let last = last_of(settings, affinity, &self.backends, hit, client.0, member, now)
+            .filter(|slot| !exclude.contains(slot));
         let asked = Asked { client, frontend: hit.address, exclude };
         let scheduler = settings.scheduler;
         let slot = last
@@ -75,4 +73,20 @@ impl Services {
         }
         Ok(Chosen { address: backend.address, port: backend.port, slot })
     }
+}
+
+/// The slot of the backend that the client had last, if the service wants that and it may still be chosen.
+pub(super) fn last_of(
+    settings: &Settings,
+    affinity: &Affinity,
+    backends: &Backends,
+    hit: &FrontendHit,
+    client: Ipv4Addr,
+    member: Traits,
+    now: Instant,
+) -> Option<u32> {
+    let timeout = settings.affinity_seconds?;
+    let (address, port) = affinity.lookup(hit.service, client, timeout, now)?;
+    let slot = backends.find(super::index(hit.service), address, port)?;
+    backends.get(slot)?.traits.has(member).then_some(slot)
 }

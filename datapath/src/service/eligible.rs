@@ -48,6 +48,13 @@ enum Plan {
     Maglev(Maglev),
 }
 
+/// Whose turn it is in a list.
+#[derive(Debug)]
+pub(super) struct Turn {
+    next: usize,
+    gained: Option<Box<[i32]>>,
+}
+
 /// Who asks, and what may not be the answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
@@ -100,6 +107,27 @@ impl Eligible {
         };
         let next = before.map_or(0, |before| before.next).checked_rem(slots.len()).unwrap_or(0);
         Self { slots: slots.into(), next, plan }
+    }
+
+    pub(super) const fn slots(&self) -> &[u32] {
+        &self.slots
+    }
+
+    /// What a choice changes.
+    pub(super) fn turn(&self) -> Turn {
+        let gained = match &self.plan {
+            Plan::Smooth(gained) => Some(gained.clone()),
+            Plan::None | Plan::Maglev(_) => None,
+        };
+        Turn { next: self.next, gained }
+    }
+
+    /// As it was, of the same list.
+    pub(super) fn set_turn(&mut self, turn: Turn) {
+        self.next = turn.next;
+        if let (Plan::Smooth(place), Some(gained)) = (&mut self.plan, turn.gained) {
+            *place = gained;
+        }
     }
 
     pub(super) const fn is_empty(&self) -> bool {

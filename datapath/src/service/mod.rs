@@ -41,8 +41,10 @@ mod rng;
 mod settings;
 mod shared;
 mod stage;
+mod tally;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -53,7 +55,9 @@ use backends::{Backends, Row, Traits};
 use eligible::Eligible;
 use frontends::Frontends;
 use settings::Settings;
+use tally::Tallies;
 
+pub(crate) use backends::MAX_BACKENDS;
 #[cfg(test)]
 pub(crate) use choice::Chosen;
 pub(crate) use choice::NoBackend;
@@ -61,6 +65,8 @@ pub(crate) use frontends::FrontendHit;
 pub(crate) use rng::Rng;
 pub(crate) use shared::{ActiveConnections, SharedServices};
 pub(crate) use stage::Changes;
+pub(crate) use tally::Work;
+pub(crate) use trial::{Candidates, Turns};
 
 /// Where a client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +74,6 @@ pub(crate) enum Origin {
     /// A pod, or a node.
     Inside,
     /// Anywhere else: through the uplink.
-    #[cfg_attr(not(test), expect(dead_code, reason = "frames from outside come with the uplink"))]
     Outside,
 }
 
@@ -80,6 +85,7 @@ pub(crate) struct Services {
     frontends: Frontends,
     backends: Backends,
     shared: Arc<SharedServices>,
+    tallies: Tallies,
 }
 
 /// One port of a Service.
@@ -97,7 +103,13 @@ struct Service {
 impl Services {
     /// No services; what is known together is `shared`.
     pub(crate) fn new(seed: u64, shared: Arc<SharedServices>) -> Self {
-        Self { rows: Vec::new(), frontends: Frontends::new(seed), backends: Backends::new(seed), shared }
+        Self {
+            rows: Vec::new(),
+            frontends: Frontends::new(seed),
+            backends: Backends::new(seed),
+            shared,
+            tallies: Tallies::default(),
+        }
     }
 
     /// What the workers know together.
@@ -160,11 +172,15 @@ impl Services {
                 let key = self.backends.get(slot).map(|backend| backend.row().key());
                 if key.is_some_and(|key| kept.binary_search_by_key(&key, Row::key).is_err()) {
                     self.backends.remove(slot);
+                    self.tallies.retired.push((slot, id));
                 }
             }
         }
         match draft {
-            stage::Draft::Gone => *row = None,
+            stage::Draft::Gone => {
+                *row = None;
+                self.tallies.gone.push(id);
+            }
             stage::Draft::Put { .. } => {}
         }
     }
@@ -179,6 +195,12 @@ impl Services {
             self.frontends.insert(index(id), settings.protocol, &settings.frontends);
         }
         let kept = before.as_ref().map(|before| &before.settings);
+        if let (Some(before), Some(settings)) = (kept, &settings)
+            && before.name != settings.name
+        {
+            // Another service has got its number.
+            self.tallies.gone.push(id);
+        }
         let Some(settings) = settings.or_else(|| kept.map(Arc::clone)) else { return };
         let slots: Box<[u32]> = match rows {
             Some(rows) => {

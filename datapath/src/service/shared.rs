@@ -20,6 +20,12 @@ impl SharedServices {
     pub(crate) fn new(seed: u64) -> Self {
         Self { active: Arc::new(ActiveConnections::new()), affinity: Affinity::new(seed) }
     }
+
+    /// Knows what `below` knows, and changes nothing of it.
+    pub(crate) fn above(below: &Arc<Self>, slots: usize) -> Self {
+        let active = Arc::new(below.active.copy(slots));
+        Self { active, affinity: Affinity::above(below) }
+    }
 }
 
 /// Active connections by backend slot, for the schedulers that look for the fewest.
@@ -33,6 +39,12 @@ impl ActiveConnections {
     pub(crate) fn new() -> Self {
         // Zeroed by the system. Without memory for it there are no counts, and all backends look idle.
         Self(<[AtomicU32]>::new_box_zeroed_with_elems(MAX_BACKENDS as usize).unwrap_or_default())
+    }
+
+    /// The first `slots` counts as they are now.
+    fn copy(&self, slots: usize) -> Self {
+        let copy = |count: &AtomicU32| AtomicU32::new(count.load(Ordering::Relaxed));
+        Self(self.0.iter().take(slots).map(copy).collect())
     }
 
     /// A connection to the backend at `slot` began.

@@ -7,6 +7,7 @@ use protocol::Mac;
 use zerocopy::byteorder::{BigEndian, U16};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::ethernet::EthernetHeader;
 use crate::frame::ETHERNET_HDR_LEN;
 use crate::verdict::{DropReason, Verdict};
 
@@ -72,6 +73,32 @@ struct ArpPacket {
     sender_ip: [u8; 4],
     target_mac: [u8; 6],
     target_ip: [u8; 4],
+}
+
+/// Writes the request of `mac`, which has `sender_ip`, who has `target_ip`, to an Ethernet frame of the right length.
+pub(crate) fn write_request(
+    frame: &mut [u8],
+    mac: Mac,
+    sender_ip: Ipv4Addr,
+    target_ip: Ipv4Addr,
+    destination: Mac,
+) {
+    let Ok((header, payload)) = EthernetHeader::mut_from_prefix(frame) else { return };
+    *header =
+        EthernetHeader { destination: destination.0, source: mac.0, ether_type: EtherType::ARP.0.into() };
+    if let Ok((packet, _)) = ArpPacket::mut_from_prefix(payload) {
+        *packet = ArpPacket {
+            hardware: ArpHardwareId::ETHERNET.0.into(),
+            protocol: EtherType::IPV4.0.into(),
+            hardware_len: 6,
+            protocol_len: 4,
+            operation: ArpOperation::REQUEST.0.into(),
+            sender_mac: mac.0,
+            sender_ip: sender_ip.octets(),
+            target_mac: [0; 6],
+            target_ip: target_ip.octets(),
+        };
+    }
 }
 
 /// Turns the request `arp` in `frame` into the reply "`target_ip` is at `mac`", addressed to who

@@ -23,10 +23,12 @@ pub(crate) const MAX_ERROR_FRAME_LEN: usize = VNET_HDR_LEN + ETHERNET_HDR_LEN + 
 
 pub(crate) const ECHO_REPLY: u8 = 0;
 pub(crate) const UNREACHABLE: u8 = 3;
+pub(crate) const SOURCE_QUENCH: u8 = 4;
 pub(crate) const REDIRECT: u8 = 5;
 pub(crate) const ECHO_REQUEST: u8 = 8;
 pub(crate) const ROUTER_ADVERTISEMENT: u8 = 9;
 pub(crate) const TIME_EXCEEDED: u8 = 11;
+pub(crate) const PARAMETER_PROBLEM: u8 = 12;
 
 /// TTL of what the router sends itself (RFC 1700; Linux uses the same).
 const ORIGINATED_TTL: u8 = 64;
@@ -45,6 +47,8 @@ pub(crate) enum IcmpError {
         next_hop_mtu: u16,
     },
     TimeExceeded,
+    /// Communication administratively prohibited (RFC 1812 §5.2.7.1).
+    AdminProhibited,
 }
 
 impl IcmpError {
@@ -56,6 +60,7 @@ impl IcmpError {
             Self::PortUnreachable => (UNREACHABLE, 3, 0),
             Self::FragmentationNeeded { next_hop_mtu } => (UNREACHABLE, 4, next_hop_mtu),
             Self::TimeExceeded => (TIME_EXCEEDED, 0, 0),
+            Self::AdminProhibited => (UNREACHABLE, 13, 0),
         }
     }
 }
@@ -65,6 +70,35 @@ impl IcmpError {
 pub(crate) const fn is_query(kind: u8) -> bool {
     // Echo, router discovery, timestamp, information, address mask, extended echo (RFC 8335).
     matches!(kind, ECHO_REPLY | ECHO_REQUEST | 9 | 10 | 13..=18 | 42 | 43)
+}
+
+/// Messages about a packet that go to who sent it, with the packet quoted. A redirect does too, but is between neighbours, who
+/// see no translation.
+pub(crate) const fn is_about_packet(kind: u8) -> bool {
+    matches!(kind, UNREACHABLE | SOURCE_QUENCH | TIME_EXCEEDED | PARAMETER_PROBLEM)
+}
+
+/// A question of echo, or an answer.
+pub(crate) const fn is_echo(kind: u8) -> bool {
+    matches!(kind, ECHO_REQUEST | ECHO_REPLY)
+}
+
+/// Another identifier of an echo message, with the checksum updated in place.
+pub(crate) fn set_identifier(message: &mut [u8], identifier: u16) {
+    let Ok((header, _)) = EchoHeader::mut_from_prefix(message) else { return };
+    let old = header.identifier.get();
+    header.checksum = checksum::update(header.checksum.get(), old, identifier).into();
+    header.identifier = identifier.into();
+}
+
+#[derive(Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct EchoHeader {
+    kind: u8,
+    code: u8,
+    checksum: U16<BigEndian>,
+    identifier: U16<BigEndian>,
+    sequence: U16<BigEndian>,
 }
 
 #[derive(Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -158,4 +192,15 @@ pub(crate) fn answer_echo(frame: &mut [u8], mac: Mac) {
     header.kind = ECHO_REPLY;
     let new = u16::from_be_bytes([header.kind, header.code]);
     header.checksum = checksum::update(header.checksum.get(), old, new).into();
+}
+
+/// Stores the checksum of the message that is `message`, changed since its checksum was found right.
+pub(crate) fn store_checksum(message: &mut [u8]) {
+    if let Ok((header, _)) = IcmpHeader::mut_from_prefix(message) {
+        header.checksum = 0.into();
+    }
+    let checksum = Sum::new().bytes(message).checksum();
+    if let Ok((header, _)) = IcmpHeader::mut_from_prefix(message) {
+        header.checksum = checksum.into();
+    }
 }

@@ -6,7 +6,7 @@ use etherparse::{Ipv4HeaderSlice, ip_number};
 use zerocopy::byteorder::{BigEndian, U16};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::checksum;
+use super::checksum::{self, Sum};
 use super::l4::L4;
 use crate::frame::ETHERNET_HDR_LEN;
 use crate::verdict::{DropReason, Verdict};
@@ -25,6 +25,8 @@ pub(crate) struct Ipv4 {
     pub(crate) ttl: u8,
     header_len: u8,
     total_len: u16,
+    /// The same in all fragments of a datagram.
+    pub(crate) identification: u16,
     pub(crate) fragment: Fragment,
     pub(crate) options: Options,
     pub(crate) l4: L4,
@@ -66,6 +68,7 @@ impl Ipv4 {
             ttl: header.ttl(),
             header_len,
             total_len,
+            identification: header.identification(),
             fragment,
             options: options(header.options()),
             l4: L4::parse(header.protocol(), body, fragment)?,
@@ -170,7 +173,11 @@ pub(crate) struct Ipv4Header {
 impl Ipv4Header {
     /// The header in an Ethernet frame.
     pub(crate) fn in_frame(frame: &mut [u8]) -> Option<&mut Self> {
-        let packet = frame.get_mut(ETHERNET_HDR_LEN..)?;
+        Self::in_front(frame.get_mut(ETHERNET_HDR_LEN..)?)
+    }
+
+    /// The header of a packet.
+    pub(crate) fn in_front(packet: &mut [u8]) -> Option<&mut Self> {
         Self::mut_from_prefix(packet).ok().map(|(header, _)| header)
     }
 
@@ -181,6 +188,14 @@ impl Ipv4Header {
         self.ttl = self.ttl.saturating_sub(1);
         let new = u16::from_be_bytes([self.ttl, self.protocol]);
         self.checksum = checksum::update(self.checksum.get(), old, new).into();
+    }
+
+    /// Other addresses, with the checksum updated in place.
+    pub(crate) fn readdress(&mut self, source: Ipv4Addr, destination: Ipv4Addr) {
+        let old = Sum::new().bytes(&self.source).bytes(&self.destination);
+        (self.source, self.destination) = (source.octets(), destination.octets());
+        let new = Sum::new().bytes(&self.source).bytes(&self.destination);
+        self.checksum = new.minus(old).word(!self.checksum.get()).checksum().into();
     }
 
     /// Another packet length, with the checksum updated in place.

@@ -13,15 +13,15 @@ use protocol::{Mac, PortId, ServiceId};
 
 use crate::common::*;
 
-const VIP: [u8; 4] = [10, 96, 0, 20];
-const OTHER_VIP: [u8; 4] = [10, 96, 0, 21];
-const WEB: ServiceId = ServiceId(3);
-const DNS: ServiceId = ServiceId(4);
-const SYN: &str = "S";
-const SYN_ACK: &str = "SA";
-const ACK: &str = "A";
+pub(crate) const VIP: [u8; 4] = [10, 96, 0, 20];
+pub(crate) const OTHER_VIP: [u8; 4] = [10, 96, 0, 21];
+pub(crate) const WEB: ServiceId = ServiceId(3);
+pub(crate) const DNS: ServiceId = ServiceId(4);
+pub(crate) const SYN: &str = "S";
+pub(crate) const SYN_ACK: &str = "SA";
+pub(crate) const ACK: &str = "A";
 
-fn service(id: ServiceId, transport: Transport, port: u16) -> ServiceConfig {
+pub(crate) fn service(id: ServiceId, transport: Transport, port: u16) -> ServiceConfig {
     ServiceConfig {
         id,
         name: format!("default/s{id}:{port}"),
@@ -35,11 +35,11 @@ fn service(id: ServiceId, transport: Transport, port: u16) -> ServiceConfig {
     }
 }
 
-fn frontend(kind: FrontendKind, address: [u8; 4], port: u16) -> Frontend {
+pub(crate) fn frontend(kind: FrontendKind, address: [u8; 4], port: u16) -> Frontend {
     Frontend { kind, address: ip(address), port }
 }
 
-fn backend(address: [u8; 4], port: u16) -> BackendConfig {
+pub(crate) fn backend(address: [u8; 4], port: u16) -> BackendConfig {
     let is_local = address[2] == 0;
     BackendConfig {
         address: ip(address),
@@ -51,12 +51,12 @@ fn backend(address: [u8; 4], port: u16) -> BackendConfig {
     }
 }
 
-fn put(service: ServiceId, backends: &[BackendConfig]) -> BackendChanges {
+pub(crate) fn put(service: ServiceId, backends: &[BackendConfig]) -> BackendChanges {
     BackendChanges { service, remove: Vec::new(), put: backends.to_vec() }
 }
 
 /// Two services at one address: web on TCP 80, dns on UDP 53, with the backends given.
-fn with_services(mut h: Harness, backends: &[[u8; 4]]) -> Harness {
+pub(crate) fn with_services(mut h: Harness, backends: &[[u8; 4]]) -> Harness {
     let node = h_node(&h);
     let of = |port| backends.iter().map(|address| backend(*address, port)).collect::<Vec<_>>();
     h.apply(ConfigDelta {
@@ -74,7 +74,7 @@ fn h_node(h: &Harness) -> NodeConfig {
     NodeConfig { service_cidr: Some("10.96.0.0/16".parse().unwrap()), tunnel, ..node() }
 }
 
-fn segment(path: Path, ports: (u16, u16), flags: &str, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn segment(path: Path, ports: (u16, u16), flags: &str, payload: &[u8]) -> Vec<u8> {
     let mut builder = PacketBuilder::ethernet2(path.from_mac.0, path.to_mac.0)
         .ipv4(path.from, path.to, path.ttl)
         .tcp(ports.0, ports.1, 1_000, 2_000);
@@ -94,7 +94,7 @@ fn segment(path: Path, ports: (u16, u16), flags: &str, payload: &[u8]) -> Vec<u8
 
 /// Addresses and ports of a frame whose checksums are right.
 #[track_caller]
-fn ends(frame: &[u8]) -> ((Ipv4Addr, u16), (Ipv4Addr, u16)) {
+pub(crate) fn ends(frame: &[u8]) -> ((Ipv4Addr, u16), (Ipv4Addr, u16)) {
     let packet = decode(frame);
     let ip = ipv4_of(&packet);
     let (from, to) = match &packet.transport {
@@ -105,12 +105,12 @@ fn ends(frame: &[u8]) -> ((Ipv4Addr, u16), (Ipv4Addr, u16)) {
     ((ip.source.into(), from), (ip.destination.into(), to))
 }
 
-fn at(address: [u8; 4], port: u16) -> (Ipv4Addr, u16) {
+pub(crate) fn at(address: [u8; 4], port: u16) -> (Ipv4Addr, u16) {
     (address.into(), port)
 }
 
 #[track_caller]
-fn only(sent: Vec<(PortId, Vec<u8>)>) -> (PortId, Vec<u8>) {
+pub(crate) fn only(sent: Vec<(PortId, Vec<u8>)>) -> (PortId, Vec<u8>) {
     let [one] = <[_; 1]>::try_from(sent).unwrap_or_else(|sent| panic!("{} frames", sent.len()));
     one
 }
@@ -348,27 +348,6 @@ fn segments_that_no_end_sends_are_dropped_by_name() {
     h.assert_deltas([(A, Delta::dropped("tcp_no_handshake"))]);
     assert!(h.send(A, &segment(routed(A_IP, VIP), (4000, 80), "SF", b"")).is_empty());
     h.assert_deltas([(A, Delta::dropped("tcp_flags_invalid"))]);
-}
-
-#[test]
-fn no_fragment_of_a_translated_datagram_gets_through() {
-    let mut h = with_services(Harness::new(), &[B_IP]);
-    only(h.send(A, &udp(routed(A_IP, VIP), 4000, 53, b"?")));
-    h.assert_deltas([(A, Delta::forwarded()), (B, Delta::sent())]);
-    let fragment = |path: Path, offset: u16, payload: &[u8]| {
-        let mut header = etherparse::Ipv4Header::new(0, path.ttl, 17.into(), path.from, path.to).unwrap();
-        header.more_fragments = true;
-        header.fragment_offset = offset.try_into().unwrap();
-        ipv4_with(path, header, payload)
-    };
-    let head = [&4000_u16.to_be_bytes()[..], &53_u16.to_be_bytes(), &[0, 200, 0, 0], &[0; 8]].concat();
-    for frame in [fragment(routed(A_IP, VIP), 0, &head), fragment(routed(A_IP, VIP), 2, &[0; 16])] {
-        assert!(h.send(A, &frame).is_empty());
-        h.assert_deltas([(A, Delta::dropped("fragment_of_connection"))]);
-    }
-    let head = [&5353_u16.to_be_bytes()[..], &4000_u16.to_be_bytes(), &[0, 200, 0, 0], &[0; 8]].concat();
-    assert!(h.send(B, &fragment(direct(B_IP, A_IP), 0, &head)).is_empty(), "nor of the answer");
-    h.assert_deltas([(B, Delta::dropped("fragment_of_connection"))]);
 }
 
 #[test]

@@ -29,7 +29,8 @@ fn metrics_carry_the_counters_of_every_port() {
     let _ = a.sh(&format!("ping -n -c 1 -W 1 -t 1 {}", node.address()));
     let text = scrape(&node);
     for line in text.lines().filter(|line| !line.starts_with('#')) {
-        assert!(line.starts_with("vswitch_"), "{line}");
+        let is_named = ["vswitch_", "vpod_service_", "kubeproxy_"].iter().any(|name| line.starts_with(name));
+        assert!(is_named, "{line}");
     }
     let series = "vswitch_dropped_frames_total{port=\"default/a\",reason=\"ttl_expired\"}";
     assert_eq!(value(&text, series), Some(1.0), "{text}");

@@ -5,6 +5,7 @@
 
 pub(crate) mod fd;
 pub(crate) mod memory;
+pub(crate) mod packet;
 pub(crate) mod pidfd;
 pub(crate) mod pod_child;
 pub(crate) mod scm;

@@ -31,6 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use protocol::link::TUNNEL_DESCRIPTORS;
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
+use crate::buffers;
 use crate::sys::udp::set_option;
 
 pub use receive::{Datagram, Inbox};
@@ -42,14 +43,6 @@ pub const SEND_SOCKETS: usize = TUNNEL_DESCRIPTORS - 1;
 /// Source ports (RFC 7348 §5 wants 49152–65535), but for those that are set apart for translated
 /// connections of pods, from 61000 on.
 const SOURCE_PORTS: std::ops::Range<u16> = 49_152..61_000;
-
-/// What a sending socket may queue: the way out is short. The kernel's default holds three superframes.
-const SEND_BUFFER_BYTES: i32 = 8 * 1024 * 1024;
-/// What the receiving one may queue; the kernel doubles it, and counts what its own structures take. That
-/// is some nine hundred superframes; a TAP holds five hundred (`TUN_READQ_SIZE`). With a
-/// quarter of it eight TCP streams filled it whenever the daemon had to wait for a processor, and lost a
-/// thousand segments a second.
-const RECEIVE_BUFFER_BYTES: i32 = 32 * 1024 * 1024;
 
 /// Hops of outer packets (RFC 1700's default, as Linux's).
 const OUTER_TTL: u32 = 64;
@@ -190,15 +183,7 @@ fn open(address: SocketAddrV4) -> Result<Socket, UdpTunnelError> {
     socket.set_ttl_v4(OUTER_TTL).map_err(failed("set the time to live"))?;
     set_option(socket.as_fd(), libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)
         .map_err(failed("forbid fragmentation"))?;
-    for (force, ask, bytes) in [
-        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, RECEIVE_BUFFER_BYTES),
-        (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SEND_BUFFER_BYTES),
-    ] {
-        // Beyond the system's maximum only with CAP_NET_ADMIN; as much as there is without.
-        set_option(socket.as_fd(), libc::SOL_SOCKET, force, bytes)
-            .or_else(|_| set_option(socket.as_fd(), libc::SOL_SOCKET, ask, bytes))
-            .map_err(failed("set the buffer size"))?;
-    }
+    buffers::enlarge(socket.as_fd()).map_err(failed("set the buffer size"))?;
     Ok(socket)
 }
 

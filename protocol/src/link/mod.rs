@@ -10,6 +10,7 @@
 //! carries an id, which its one answer repeats; events carry id 0.
 
 mod service;
+mod trace;
 mod uplink;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -22,10 +23,11 @@ pub use service::{
     BackendChanges, BackendConfig, BackendState, Frontend, FrontendKind, Scheduler, ServiceConfig,
     TrafficPolicy, Transport,
 };
+pub use trace::{ServiceRow, TracePacket, TraceProtocol};
 pub use uplink::{EgressRule, Filtering, UplinkConfig};
 
 use crate::object::{
-    Connection, FdbEntry, Flow, NeighborEntry, PeerHealth, PortCounters, PortKind, PortState,
+    Connection, FdbEntry, Flow, NeighborEntry, PeerHealth, PortCounters, PortKind, PortState, Trace,
 };
 
 /// Version of this conversation. A control process that finds a datapath of another version
@@ -111,6 +113,13 @@ pub enum ToDatapath {
     /// Log by these `tracing` directives from now on. Answered by [`FromDatapath::Done`] or
     /// [`FromDatapath::Refused`].
     SetLogFilter(String),
+    /// What services have to do. See [`ToDatapath::Fdb`].
+    Services {
+        /// As returned by the page before; 0 for the first.
+        cursor: u64,
+    },
+    /// What would become of a packet. Changes nothing. Answered by [`FromDatapath::Trace`].
+    Trace(TracePacket),
 }
 
 /// What the datapath says.
@@ -183,6 +192,15 @@ pub enum FromDatapath {
         /// What the kernel said.
         cause: String,
     },
+    /// A page; `next: None` ends it. A service comes before its backends.
+    Services {
+        /// Rows.
+        rows: Vec<ServiceRow>,
+        /// Cursor of the next page.
+        next: Option<u64>,
+    },
+    /// See [`ToDatapath::Trace`].
+    Trace(Box<Trace>),
 }
 
 /// A change of configuration. Deltas with `commit: false` are collected and become visible, all

@@ -4,8 +4,11 @@
 //! or internally tagged enums, no skipped fields, no recursion.
 
 mod pod;
+mod programming;
 mod service;
 mod tables;
+mod trace;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,11 +22,14 @@ pub use pod::{
     Container, ContainerState, ContainerStatus, Exit, Pod, PodPhase, PodSpec, PodStatus, Resources,
     RestartPolicy,
 };
+pub use programming::{NodeProgramming, Programming};
 pub use service::{Check, ContainerPort, Document, Probe, Serving};
 pub use tables::{
     ConnTuple, Connection, DropCount, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, PeerHealth,
     PeerOrigin, Port, PortCounters, PortKind, PortState, Route, RouteVia,
 };
+pub use trace::{Trace, TraceStep};
+pub use traffic::{Backend, ServiceCounters, Traffic};
 
 /// Wall-clock time in whole seconds since the Unix epoch; RFC 3339 in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

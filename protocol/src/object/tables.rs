@@ -94,6 +94,8 @@ pub struct Flow {
     pub bytes: u64,
     /// Since its last frame.
     pub idle_ms: u64,
+    /// What its packets become, if they are a translated connection's.
+    pub becomes: Option<ConnTuple>,
 }
 
 /// A row of the connection table: one translated connection, both directions.

@@ -159,6 +159,7 @@ fn flow() -> impl Strategy<Value = Flow> {
             frames,
             bytes,
             idle_ms,
+            becomes: None,
         },
     )
 }

@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 use protocol::link::{
     BackendChanges, BackendConfig, BackendState, ConfigDelta, ConnectionEvents, DeviceKind, EgressRule,
     Envelope, Filtering, FlowEvictions, FromDatapath, Frontend, FrontendKind, NodeConfig, PeerConfig,
-    PortConfig, Scheduler, ServiceConfig, Summary, ToDatapath, TrafficPolicy, Transport, TunnelConfig,
-    UplinkConfig,
+    PortConfig, Scheduler, ServiceConfig, ServiceRow, Summary, ToDatapath, TracePacket, TraceProtocol,
+    TrafficPolicy, Transport, TunnelConfig, UplinkConfig,
 };
 use protocol::message::{
     AdminRequest, ApiError, Applied, ClusterStatus, CreatePod, DatapathStatus, ErrorCode, Items, Kind,
-    Outcome, PodEntry, PodRef, ReadRequest, Response, Status, TunnelStatus,
+    Outcome, PodEntry, PodRef, ReadRequest, Response, Status, TraceDestination, TraceRequest, TunnelStatus,
 };
 use protocol::object::{
-    Check, ConnTuple, Connection, Container, ContainerPort, ContainerState, ContainerStatus, Document,
-    DropCount, DropEntry, Exit, FdbEntry, Flow, NeighborEntry, Node, ObjectMeta, Peer, PeerHealth,
-    PeerOrigin, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters, PortKind, PortState, Probe, Resources,
-    RestartPolicy, Route, RouteVia, Serving, Timestamp,
+    Backend, Check, ConnTuple, Connection, Container, ContainerPort, ContainerState, ContainerStatus,
+    Document, DropCount, DropEntry, Exit, FdbEntry, Flow, NeighborEntry, Node, NodeProgramming, ObjectMeta,
+    Peer, PeerHealth, PeerOrigin, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters, PortKind, PortState,
+    Probe, Programming, Resources, RestartPolicy, Route, RouteVia, ServiceCounters, Serving, Timestamp,
+    Trace, TraceStep, Traffic,
 };
 use protocol::{Mac, Offloads, PeerId, PortId, ServiceId};
 
@@ -158,6 +159,7 @@ fn flow() -> Flow {
         frames: 12,
         bytes: 3456,
         idle_ms: 78,
+        becomes: Some(connection().reply),
     }
 }
 
@@ -307,6 +309,22 @@ fn read_requests() -> Vec<(&'static str, ReadRequest)> {
         ("read list namespaces", list(Kind::Namespaces)),
         ("read status", ReadRequest::Status),
         ("read metrics", ReadRequest::Metrics),
+        ("read list traffic", list(Kind::Traffic)),
+        ("read programming", ReadRequest::Programming { revision: Some(7), patience_ms: 500 }),
+        (
+            "read trace",
+            ReadRequest::Trace(TraceRequest {
+                pod: pod_ref(),
+                protocol: TraceProtocol::Udp,
+                source_port: 40_000,
+                destination: TraceDestination::Service {
+                    namespace: "prod".parse().unwrap(),
+                    name: "web".parse().unwrap(),
+                    port: Some("dns".to_owned()),
+                },
+                size: 60,
+            }),
+        ),
     ]
 }
 
@@ -391,15 +409,66 @@ fn responses() -> Vec<(&'static str, Response)> {
                     Outcome::Unchanged,
                     Outcome::Failed(ApiError::new(ErrorCode::Invalid, "m")),
                 ]
-                .map(|outcome| Applied { object: "service/web".to_owned(), outcome })
+                .map(|outcome| Applied { object: "service/web".to_owned(), outcome, revision: Some(7) })
                 .into(),
             ),
         ),
+        ("response items traffic", Response::Items(Items::Traffic(vec![traffic()]))),
+        (
+            "response programming",
+            Response::Programming(Programming {
+                revision: 7,
+                store_revision: 9,
+                nodes: vec![NodeProgramming { name: "a".to_owned(), active: Some(8) }],
+            }),
+        ),
+        ("response trace", Response::Trace(Box::new(trace()))),
         ("response pod", Response::Pod(Box::new(pod()))),
         ("response status", Response::Status(Box::new(status()))),
         ("response entry", Response::Entry(entry)),
         ("response bytes", Response::Bytes(vec![0, 1, 250, 251, 255])),
     ]
+}
+
+fn service_counters() -> ServiceCounters {
+    ServiceCounters {
+        active: 1,
+        connections: 2,
+        packets_in: 3,
+        bytes_in: 4,
+        packets_out: 5,
+        bytes_out: 6,
+        refused: vec![DropCount { reason: "service_no_endpoints".to_owned(), frames: 7 }],
+    }
+}
+
+fn traffic() -> Traffic {
+    Traffic {
+        namespace: "prod".parse().unwrap(),
+        service: "web".parse().unwrap(),
+        port: "http".to_owned(),
+        protocol: 6,
+        backend: Some(Backend {
+            address: "10.244.1.9".parse().unwrap(),
+            port: 8080,
+            pod: "prod/web-1".to_owned(),
+        }),
+        counters: service_counters(),
+    }
+}
+
+fn trace() -> Trace {
+    Trace {
+        ingress: "prod/client".to_owned(),
+        protocol: 17,
+        packet: connection().original,
+        size: 60,
+        steps: vec![TraceStep { step: "arp".to_owned(), result: "r".to_owned(), reason: "w".to_owned() }],
+        egress: Some("prod/web-1".to_owned()),
+        becomes: Some(connection().reply),
+        drop: Some("hairpin".to_owned()),
+        error: None,
+    }
 }
 
 fn connection() -> Connection {
@@ -534,6 +603,19 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
         ("link start capture", ToDatapath::StartCapture { port: PortId(4), snaplen: 96 }),
         ("link shutdown", ToDatapath::Shutdown),
         ("link set log filter", ToDatapath::SetLogFilter("debug".to_owned())),
+        ("link ask services", ToDatapath::Services { cursor: 9 }),
+        (
+            "link ask trace",
+            ToDatapath::Trace(TracePacket {
+                port: PortId(4),
+                protocol: TraceProtocol::Tcp,
+                source: Some("10.244.0.5".parse().unwrap()),
+                source_port: 40_000,
+                destination: "10.96.0.10".parse().unwrap(),
+                destination_port: 80,
+                size: 60,
+            }),
+        ),
     ];
     bodies.into_iter().map(|(name, body)| (name, Envelope { id: 300, body })).collect()
 }
@@ -568,6 +650,18 @@ fn from_datapath() -> Vec<(&'static str, Envelope<FromDatapath>)> {
         ("link peers", FromDatapath::Peers(vec![(PeerId(7), health())])),
         ("link summary", FromDatapath::Summary(summary)),
         ("link done", FromDatapath::Done),
+        (
+            "link services",
+            FromDatapath::Services {
+                rows: vec![ServiceRow {
+                    service: ServiceId(5),
+                    backend: Some(("10.244.1.9".parse().unwrap(), 8080)),
+                    counters: service_counters(),
+                }],
+                next: Some(7),
+            },
+        ),
+        ("link trace", FromDatapath::Trace(Box::new(trace()))),
         ("link port detached", FromDatapath::PortDetached { port: PortId(4), cause: "EBADFD".to_owned() }),
     ];
     bodies.into_iter().map(|(name, body)| (name, Envelope { id: 0, body })).collect()

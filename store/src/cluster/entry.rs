@@ -74,7 +74,7 @@ impl Event {
 pub struct Batch {
     /// The revision.
     pub revision: Revision,
-    /// Never empty.
+    /// Empty in the answer to [`super::Prober`] alone: nothing happened up to the revision that was not delivered.
     pub events: Vec<Event>,
 }
 

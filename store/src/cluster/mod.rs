@@ -120,4 +120,11 @@ pub trait Watch: Send {
     /// Why there will not be any more. Every later call says the same or [`WatchEnd::Closed`]. What
     /// happened since the last batch is only known by listing again.
     fn next(&mut self, timeout: Duration) -> Result<Option<Batch>, WatchEnd>;
+
+    /// What asks how far the watch has come, from any thread. The answer comes as a batch without events, unless the
+    /// watch ends before: who needs it asks again.
+    fn prober(&self) -> Prober;
 }
+
+/// See [`Watch::prober`]. Does not block.
+pub type Prober = Box<dyn Fn() + Send + Sync>;

@@ -16,6 +16,8 @@ fn facts() -> NodeFacts {
         fdb_ageing_seconds: 300,
         gateway: GatewayDevice { device: DeviceKind::VnetTap, offloads: Offloads::CSUM, ip_mtu: 1450 },
         tunnel: None,
+        uplink: None,
+        announced: Vec::new(),
         peers: BTreeMap::new(),
         services: Some(Arc::default()),
     }
@@ -229,7 +231,7 @@ fn every_delta_of_peers_fits_one_message() {
 
 #[test]
 fn every_delta_fits_one_message_with_its_descriptors() {
-    let mut longest: Vec<PodRecord> = (1..FIRST_TUNNEL_PORT.0).map(pod).collect();
+    let mut longest: Vec<PodRecord> = (1..UPLINK_PORT.0).map(pod).collect();
     for pod in &mut longest {
         pod.metadata.namespace = "n".repeat(63).parse().unwrap();
         pod.metadata.name = format!("{0}.{0}.{0}{1}", "p".repeat(55), pod.port).parse().unwrap();

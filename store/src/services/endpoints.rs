@@ -13,6 +13,7 @@ use super::names::ObjectRef;
 use super::pods::PodFacts;
 use super::slice::{SliceEndpoint, SliceSpec};
 use super::spec::{Distribution, PortSpec, Spec, Target};
+use super::words::special;
 
 /// Backends of one port of a service, by address and port.
 pub type Backends = BTreeMap<(IpAddr, u16), BackendConfig>;
@@ -57,7 +58,7 @@ pub fn of_pod(spec: &Spec, pod: &PodFacts) -> Option<Endpoint> {
     if pod.ended {
         return None;
     }
-    let address = pod.address()?;
+    let address = pod.address().filter(|ip| special(*ip).is_none())?;
     let near = spec.distribution.filter(|_| spec.reach.is_virtual());
     let same_node = near == Some(Distribution::SameNode);
     Some(Endpoint {
@@ -77,7 +78,7 @@ pub fn of_pod(spec: &Spec, pod: &PodFacts) -> Option<Endpoint> {
 fn target(port: &PortSpec, pod: &PodFacts) -> Option<u16> {
     match &port.target {
         Target::Number(number) => Some(*number),
-        Target::Name(name) => pod.port(name, port.transport),
+        Target::Name(name) => pod.port(name, port.transport).filter(|number| *number != 0),
     }
 }
 

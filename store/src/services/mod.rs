@@ -9,10 +9,12 @@
 //! Derived endpoints are not stored: every node derives the same from the same objects.
 
 pub mod allocate;
+pub mod announce;
 mod change;
 mod defaults;
 mod endpoints;
 mod ids;
+pub mod load_balancer;
 mod map;
 mod names;
 mod pods;
@@ -28,6 +30,7 @@ pub use change::{ServiceChanges, ServiceState, diff};
 pub use defaults::fill_in;
 pub use endpoints::{Backends, Endpoint, Place, backends, of_pod, of_slice};
 pub use ids::ServiceIds;
+pub use load_balancer::{AddressPool, AddressPools, AddressRange, Tenants};
 pub use map::{Difference, Services};
 pub use names::{ObjectRef, PortKey, transport_word};
 pub use pods::{NamedPort, PodFacts};
@@ -36,7 +39,7 @@ pub use slice::{SERVICE_LABEL, SliceEndpoint, SlicePort, SliceSpec};
 pub use spec::{
     Distribution, MAX_PORTS, PortSpec, Reach, SCHEDULER_ANNOTATION, Spec, Target, WEIGHT_ANNOTATION,
 };
-pub use table::{Settings, Table};
+pub use table::{Health, Settings, Table};
 pub use view::slices;
 pub use words::{LOAD_BALANCER_CLASS, SCHEDULERS, scheduler};
 

@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use protocol::link::{Scheduler, TrafficPolicy, Transport};
 use protocol::name::check_label;
 
+use super::load_balancer::Request;
 use super::names::{ObjectRef, PortKey, is_service_name, port_number, transport};
 use super::problem::{Invalid, Problem};
 use super::words;
@@ -130,6 +131,8 @@ pub struct Spec {
     pub has_foreign_class: bool,
     /// Whether a load balancer's service gets NodePorts.
     pub wants_node_ports: bool,
+    /// What it says about the address it wants.
+    pub balancer: Request,
 }
 
 impl Spec {
@@ -155,6 +158,12 @@ impl Spec {
     pub fn key(&self, port: &PortSpec) -> PortKey {
         let name = if port.name.is_empty() { port.number.to_string() } else { port.name.clone() };
         PortKey { service: self.object.clone(), port: name, transport: port.transport }
+    }
+
+    /// Addresses that stand for it.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let outside = self.external_ips.iter().chain(&self.ingress).copied();
+        self.cluster_ip.map(IpAddr::V4).into_iter().chain(outside)
     }
 
     /// Whether it selects a pod of its namespace with these labels.
@@ -206,7 +215,7 @@ fn read(service: &Service, problems: &mut Vec<Problem>) -> Option<Spec> {
         ports: ports(spec, &reach, problems),
         cluster_ip,
         external_ips: words::addresses(spec.external_ips.as_deref(), "spec.externalIPs", problems),
-        ingress: ingress(service),
+        ingress: if reach == Reach::LoadBalancer { ingress(service) } else { Vec::new() },
         source_ranges: words::ranges(spec.load_balancer_source_ranges.as_deref(), problems),
         affinity_seconds: affinity(spec, problems),
         internal_policy: words::policy(
@@ -222,6 +231,11 @@ fn read(service: &Service, problems: &mut Vec<Problem>) -> Option<Spec> {
         health_check_node_port: health_port(spec, &reach, external_policy, problems),
         has_foreign_class: words::class(spec.load_balancer_class.as_deref(), &reach, problems),
         wants_node_ports: spec.allocate_load_balancer_node_ports.unwrap_or(true),
+        balancer: if reach == Reach::LoadBalancer {
+            Request::read(service, problems)
+        } else {
+            Request::default()
+        },
         object,
         reach,
     })

@@ -114,8 +114,17 @@ pub(super) fn special(ip: IpAddr) -> Option<&'static str> {
     }
 }
 
+/// As many as the datapath looks at.
+const MAX_SOURCE_RANGES: usize = 256;
+
 pub(super) fn ranges(all: Option<&[String]>, problems: &mut Vec<Problem>) -> Vec<IpNet> {
     let mut checked = Vec::new();
+    let count = all.unwrap_or_default().len();
+    if count > MAX_SOURCE_RANGES {
+        let why = format!("at most {MAX_SOURCE_RANGES} ranges");
+        problems.push(Problem::invalid("spec.loadBalancerSourceRanges", count, why));
+        return checked;
+    }
     for (index, text) in all.unwrap_or_default().iter().enumerate() {
         match text.trim().parse::<IpNet>() {
             Ok(range) => checked.push(range.trunc()),

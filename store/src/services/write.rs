@@ -12,8 +12,10 @@
 //! | `/vpod/v1/pods/<namespace>/<name>` | [`super::PodFacts`], under the lease of its node |
 //! | `/vpod/v1/allocations/clusterip/<address>` | `"<namespace>/<name>"` of its service |
 //! | `/vpod/v1/allocations/nodeport/<protocol>-<port>` | the same |
+//! | `/vpod/v1/allocations/loadbalancer/<address>` | [`super::Tenants`]: the services that share it |
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -24,6 +26,7 @@ use serde::de::DeserializeOwned;
 
 use super::allocate::{Allocation, CLUSTER_IPS, ClusterIps, NODE_PORTS, NodePorts};
 use super::defaults::{carry_over, drop_former, fill_in};
+use super::load_balancer::{AddressPools, Applicant, Assignment, Refusal, addresses_of};
 use super::names::ObjectRef;
 use super::problem::{Invalid, Problem};
 use super::spec::{Reach, Spec};
@@ -123,6 +126,27 @@ pub struct Pools {
     pub cluster_ips: ClusterIps,
     /// NodePorts.
     pub node_ports: NodePorts,
+    /// Addresses of load balancers.
+    pub load_balancer: AddressPools,
+}
+
+/// What a service has to get along with, apart from other services.
+pub trait Surroundings {
+    /// What is wrong with a service beyond what it says itself.
+    fn check(&self, spec: &Spec) -> Vec<Problem>;
+    /// Whose an address is, if not a service's, as in "the address of node a".
+    fn owner(&self, ip: Ipv4Addr) -> Option<String>;
+}
+
+/// Nothing.
+impl Surroundings for () {
+    fn check(&self, _: &Spec) -> Vec<Problem> {
+        Vec::new()
+    }
+
+    fn owner(&self, _: Ipv4Addr) -> Option<String> {
+        None
+    }
 }
 
 /// Whether a change is made or only tried out.
@@ -189,7 +213,7 @@ fn expect_version(
     }
 }
 
-/// Writes a service, as `apply` does; `extra` finds what is wrong with it beyond what it says itself.
+/// Writes a service, as `apply` does.
 ///
 /// # Errors
 /// See [`WriteError`]; nothing was changed, unless the store does not know.
@@ -198,7 +222,7 @@ pub fn put_service(
     pools: &Pools,
     wanted: &Service,
     stamp: &Stamp,
-    extra: &dyn Fn(&Spec) -> Vec<Problem>,
+    around: &dyn Surroundings,
     run: Run,
 ) -> Result<(Written, Service), WriteError> {
     let mut avoid = Avoid::default();
@@ -228,8 +252,11 @@ pub fn put_service(
             None => BTreeSet::new(),
         };
         let spec = Spec::check(&new)?;
-        refuse(&spec, extra(&spec))?;
+        refuse(&spec, around.check(&spec))?;
         let plan = Plan::new(&mut new, &spec, &held, pools, stamp.seed ^ attempt as u64, &avoid)?;
+        let former = old.as_ref().map(|(old, _)| addresses_of(old)).unwrap_or_default();
+        let assignment = assign(store, pools, &spec, &new, &former, around)?;
+        assignment.show(&mut new, time(stamp.now));
         let written = match &old {
             Some((old, _)) if *old == new => return Ok((Written::Unchanged, new)),
             Some(_) => Written::Configured,
@@ -243,7 +270,7 @@ pub fn put_service(
         for freed in held.difference(&plan.keep) {
             txn = txn.delete(&freed.key());
         }
-        txn = txn.put(&key, &to_json(&key, &new)?);
+        txn = assignment.add_to(txn.put(&key, &to_json(&key, &new)?))?;
         let conflict = match run {
             Run::Real => store.commit(&txn).map(drop),
             Run::Dry => try_out(store, &plan),
@@ -257,6 +284,26 @@ pub fn put_service(
     }
     let name = object.map(|name| name.to_string()).unwrap_or_default();
     Err(WriteError::Contended { kind: "service", name })
+}
+
+fn assign(
+    store: &dyn ClusterStore,
+    pools: &Pools,
+    spec: &Spec,
+    service: &Service,
+    former: &[Ipv4Addr],
+    around: &dyn Surroundings,
+) -> Result<Assignment, WriteError> {
+    let applicant = Applicant { spec, labels: service.metadata.labels.as_ref() };
+    let owner = |ip| around.owner(ip);
+    match Assignment::decide(store, &pools.load_balancer, applicant, former, &owner) {
+        Ok(assignment) => Ok(assignment),
+        Err(Refusal::Store(error)) => Err(error.into()),
+        Err(Refusal::Invalid(problem)) => {
+            let name = spec.object.name.to_string();
+            Err(Invalid { kind: "Service", name, problems: vec![problem] }.into())
+        }
+    }
 }
 
 /// Conflicts that a transaction would find.
@@ -449,7 +496,7 @@ impl Plan {
         pools: &Pools,
         seed: u64,
         avoid: &Avoid,
-    ) -> Result<std::net::Ipv4Addr, WriteError> {
+    ) -> Result<Ipv4Addr, WriteError> {
         if let Some(ip) = spec.cluster_ip {
             self.request(spec, Allocation::ClusterIp(ip), "spec.clusterIP".to_owned(), held, pools)?;
             return Ok(ip);
@@ -510,6 +557,7 @@ pub fn delete_service(store: &dyn ClusterStore, name: &ObjectRef, run: Run) -> R
         };
         let txn = Txn::new().when(&key, Expect::Revision(entry.revision)).delete(&key);
         let txn = held(&old).into_iter().fold(txn, |txn, freed| txn.delete(&freed.key()));
+        let txn = Assignment::release(store, name, &addresses_of(&old))?.add_to(txn)?;
         if run == Run::Dry {
             return Ok(());
         }

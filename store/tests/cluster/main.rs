@@ -1,9 +1,11 @@
 //! Cluster state on real stores: a redb file, and etcd as Debian ships it, started here on free ports of the
-//! loopback interface. What both promise is tested once, in `contract`, `mirror`, `registration` and `services`, and run
-//! against both; what only a server can do (restart, TLS, silence, being emptied) in `server`.
+//! loopback interface. What both promise is tested once, in `contract`, `mirror`, `registration`,
+//! `services`, `load_balancer` and `announce`, and run against both; what only a server can do (restart, TLS, silence, being emptied) in `server`.
 
+mod announce;
 mod bed;
 mod contract;
+mod load_balancer;
 mod mirror;
 mod registration;
 mod server;

@@ -14,6 +14,7 @@ use crate::bed::{Bed, eventually};
 
 crate::on_both_stores! {
     a_mirror_has_what_was_there_and_follows_what_happens
+    a_mirror_that_is_asked_says_how_far_it_is
     a_reader_that_is_slow_misses_nothing
     many_writers_and_a_compaction_leave_the_mirror_as_the_store
     most_objects_gone_at_once_are_held_until_confirmed
@@ -66,6 +67,25 @@ fn a_mirror_has_what_was_there_and_follows_what_happens(bed: &dyn Bed) {
         ObjectChange::Put(object) => assert_eq!((object.name.as_str(), object.value), ("d", 7)),
         other => panic!("{other:?}"),
     }
+}
+
+/// Changes elsewhere are none of its own, so it hears of their revision only when it asks.
+fn a_mirror_that_is_asked_says_how_far_it_is(bed: &dyn Bed) {
+    let store = bed.store();
+    put(&*store, "a", "1");
+    let mirror = mirror(&store);
+    assert_eq!(next(&mirror), "a=1");
+    wait_synced(&mirror);
+    let own = store.put("/p/b", b"2", Expect::Any).unwrap();
+    eventually("its own change is told", SOON, || mirror.told() == own);
+    assert_eq!(mirror.changes().try_iter().count(), 1, "what is told is in the channel");
+    let other = store.put("/q/other", b"", Expect::Any).unwrap();
+    assert!(mirror.told() < other);
+    eventually("it is asked until it knows", SOON, || {
+        mirror.probe();
+        mirror.told() >= other
+    });
+    assert!(mirror.changes().try_recv().is_err());
 }
 
 fn a_reader_that_is_slow_misses_nothing(bed: &dyn Bed) {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use store::cluster::{ClusterStore, Txn};
 use store::services::allocate::{CLUSTER_IPS, ClusterIps, NODE_PORTS, NodePorts};
 use store::services::write::{Pools, Run, Stamp, WriteError, Written, delete_service, put_service};
-use store::services::{ObjectRef, Spec};
+use store::services::{AddressPools, ObjectRef, Spec};
 
 use crate::bed::Bed;
 use crate::on_both_stores;
@@ -30,6 +30,7 @@ fn pools() -> Pools {
             dns: Some("10.96.0.10".parse().unwrap()),
         },
         node_ports: NodePorts::default(),
+        load_balancer: AddressPools::default(),
     }
 }
 
@@ -46,7 +47,7 @@ fn service(name: &str, spec: &Value) -> Service {
 }
 
 fn apply(store: &dyn ClusterStore, service: &Service, seed: u64) -> Result<(Written, Service), WriteError> {
-    put_service(store, &pools(), service, &stamp(seed), &|_| Vec::new(), Run::Real)
+    put_service(store, &pools(), service, &stamp(seed), &(), Run::Real)
 }
 
 fn name(text: &str) -> ObjectRef {
@@ -199,8 +200,7 @@ fn a_full_range_says_so_and_the_last_address_is_found(bed: &dyn Bed) {
 
 fn a_dry_run_changes_nothing(bed: &dyn Bed) {
     let store = bed.store();
-    let try_out =
-        |object: &Service| put_service(&*store, &pools(), object, &stamp(1), &|_| Vec::new(), Run::Dry);
+    let try_out = |object: &Service| put_service(&*store, &pools(), object, &stamp(1), &(), Run::Dry);
     let fixed = service("web", &json!({ "clusterIP": "10.96.0.9" }));
     assert_eq!(try_out(&fixed).unwrap().0, Written::Created);
     assert_eq!(store.list("/vpod/").unwrap().entries, []);

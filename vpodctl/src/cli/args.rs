@@ -34,6 +34,7 @@ pub(crate) const KINDS_HELP: &str = "Kinds (and what else they are called):
   flows (flow)             what the switch has decided about current traffic
   conntrack (ct)           translated connections: client, service, chosen backend, state
   drops (drop)             frames that were not forwarded, by port and reason
+  traffic                  what services and their backends have to do on this node
 
 Examples:
   vpodctl get pods -A -o wide
@@ -234,6 +235,24 @@ pub(crate) struct GetArgs {
     /// After the list, go on and print what changes
     #[arg(short, long)]
     pub(crate) watch: bool,
+    /// Of flows and conntrack only those of this service, as [NAMESPACE/]NAME
+    #[arg(long, value_name = "SERVICE")]
+    pub(crate) service: Option<String>,
+    /// Of flows and conntrack only those of this pod, as [NAMESPACE/]NAME
+    #[arg(long, value_name = "POD")]
+    pub(crate) pod: Option<String>,
+    /// Of conntrack only connections to this backend, ADDRESS or ADDRESS:PORT
+    #[arg(long, value_name = "BACKEND")]
+    pub(crate) backend: Option<String>,
+    /// Of flows and conntrack only those of this protocol: tcp, udp, icmp or a number
+    #[arg(long, value_name = "PROTOCOL")]
+    pub(crate) protocol: Option<String>,
+    /// Of conntrack only connections in this state, such as ESTABLISHED
+    #[arg(long, value_name = "STATE")]
+    pub(crate) state: Option<String>,
+    /// Of flows and conntrack only those to this port of a node
+    #[arg(long, value_name = "PORT")]
+    pub(crate) node_port: Option<u16>,
     /// Leave out the table's header
     #[arg(long)]
     pub(crate) no_headers: bool,
@@ -272,33 +291,75 @@ pub(crate) enum Document {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  vpodctl wait pod web --for=ready --timeout 10s
-  vpodctl wait pod web --for=delete")]
+  vpodctl wait pod/web --for=condition=Ready --timeout 10s
+  vpodctl wait pod web --for=delete
+  vpodctl wait service/web --for=active
+  vpodctl wait --revision 4711")]
 pub(crate) struct WaitArgs {
-    /// pod; KIND/NAME is understood as well
-    #[arg(value_name = "KIND", value_parser = parse_kind)]
-    pub(crate) kind: KindArg,
-    /// The pod's name
+    /// pod or service; KIND/NAME is understood as well
+    #[arg(value_name = "KIND", value_parser = parse_kind, required_unless_present = "revision")]
+    pub(crate) kind: Option<KindArg>,
+    /// Its name
     #[arg(value_name = "NAME")]
     pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) namespace: NamespaceArg,
     /// What to wait for
-    #[arg(long = "for", value_name = "CONDITION", value_enum, ignore_case = true)]
-    pub(crate) condition: Condition,
+    #[arg(
+        long = "for",
+        value_name = "CONDITION",
+        value_enum,
+        ignore_case = true,
+        required_unless_present = "revision"
+    )]
+    pub(crate) condition: Option<Condition>,
+    /// Until the datapaths of all nodes run all changes of services up to this revision, as 'apply -o json' prints it
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["kind", "condition"])]
+    pub(crate) revision: Option<u64>,
     /// For how long
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
 }
 
-/// What a pod can be waited for.
+/// What can be waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Condition {
-    /// It can talk and all its containers run
+    /// The pod can talk and all its containers run
     #[value(alias = "condition=ready")]
     Ready,
     /// It does not exist (any more)
     Delete,
+    /// The datapaths of all nodes run the service as it is now, with the endpoints it has now
+    Active,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpodctl trace client --to service/web
+  vpodctl trace client --to service/dns:53 --udp
+  vpodctl trace client --to 10.244.1.7:8080 --size 1500 -o json
+  vpodctl trace client --to pod/web --icmp")]
+pub(crate) struct TraceArgs {
+    #[command(flatten)]
+    pub(crate) pod: PodArg,
+    /// Whom the packet is for: ADDRESS, service/NAME or pod/NAME, each with :PORT or without; of another namespace NAMESPACE/NAME
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) to: String,
+    /// A datagram instead of a connection's first segment
+    #[arg(long, conflicts_with = "icmp")]
+    pub(crate) udp: bool,
+    /// An echo request instead
+    #[arg(long)]
+    pub(crate) icmp: bool,
+    /// Its source port, or the identifier of an echo request
+    #[arg(long, value_name = "PORT", default_value_t = 40_000)]
+    pub(crate) from_port: u16,
+    /// Its size in bytes, from the IP header on
+    #[arg(long, value_name = "BYTES", default_value_t = 60, value_parser = clap::value_parser!(u16).range(28..))]
+    pub(crate) size: u16,
+    /// Print as json or yaml
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<Document>,
 }
 
 #[derive(Debug, Args)]

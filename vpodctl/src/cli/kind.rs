@@ -12,7 +12,7 @@ pub(crate) struct KindNames {
 }
 
 /// Every kind that can be listed, in the order help shows them.
-pub(crate) const KINDS: [KindNames; 14] = [
+pub(crate) const KINDS: [KindNames; 15] = [
     KindNames { kind: Kind::Pods, plural: "pods", singular: "pod", short: &["po"] },
     KindNames { kind: Kind::Nodes, plural: "nodes", singular: "node", short: &["no"] },
     KindNames { kind: Kind::Peers, plural: "peers", singular: "peer", short: &["pe"] },
@@ -27,6 +27,7 @@ pub(crate) const KINDS: [KindNames; 14] = [
     KindNames { kind: Kind::EndpointSlices, plural: "endpointslices", singular: "endpointslice", short: &[] },
     KindNames { kind: Kind::Namespaces, plural: "namespaces", singular: "namespace", short: &["ns"] },
     KindNames { kind: Kind::Connections, plural: "conntrack", singular: "connection", short: &["ct"] },
+    KindNames { kind: Kind::Traffic, plural: "traffic", singular: "traffic", short: &[] },
 ];
 
 /// Kinds of a Kubernetes cluster, or of later releases, that people will try.
@@ -50,6 +51,7 @@ pub(crate) fn names(kind: Kind) -> &'static KindNames {
         Kind::EndpointSlices => 11,
         Kind::Namespaces => 12,
         Kind::Connections => 13,
+        Kind::Traffic => 14,
     };
     &KINDS[index]
 }

@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use args::{
     ApplyArgs, CaptureArgs, CompletionArgs, CreatePodArgs, CreateServiceArgs, DeleteArgs, DeletePodArgs,
     DeleteServiceArgs, DescribeArgs, ExecArgs, GetArgs, LogLevelArgs, LogsArgs, ManArgs, RunContainerArgs,
-    StatusArgs, WaitArgs, parse_duration,
+    StatusArgs, TraceArgs, WaitArgs, parse_duration,
 };
 
 /// Controls vpod: pods on this machine and the userspace switch that connects them.
@@ -108,8 +108,14 @@ pub(crate) enum Command {
     Describe(DescribeArgs),
     /// Show how the daemon is doing
     Status(StatusArgs),
-    /// Wait until a pod is ready or gone
+    /// Wait until a pod is ready or gone, or a change of services active on all nodes
+    ///
+    /// Exits with 1 when the time is over, and says what is missing.
     Wait(WaitArgs),
+    /// Show what the switch would do with a packet of a pod, and why
+    ///
+    /// The datapath decides about a packet that nobody sends, as it would about a real one, and changes nothing.
+    Trace(TraceArgs),
     /// Record the frames of a pod as pcapng
     ///
     /// Records what the switch receives from the pod and sends to it, until Ctrl-C or the end of

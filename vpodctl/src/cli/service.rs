@@ -1,12 +1,13 @@
 //! Arguments about services and manifests.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
 use protocol::ObjectName;
 use protocol::object::{Check, Probe};
 
-use super::args::NamespaceArg;
+use super::args::{Document, NamespaceArg, parse_duration};
 
 /// Sorts of services, as `kubectl create service` calls them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -133,6 +134,7 @@ pub(crate) struct FileArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vpodctl apply -f web.yaml
+  vpodctl apply -f web.yaml --wait
   kubectl get svc web -o yaml | vpodctl apply -f -")]
 pub(crate) struct ApplyArgs {
     #[command(flatten)]
@@ -140,6 +142,15 @@ pub(crate) struct ApplyArgs {
     /// Only say what would be done
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Return when the datapaths of all nodes run what was applied
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) wait: bool,
+    /// For how long to wait
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+    /// Print what became of the objects, and the revision of the store, as json or yaml
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<Document>,
 }
 
 /// `--readiness-…` of `create-pod`.

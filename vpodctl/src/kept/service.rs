@@ -27,6 +27,7 @@ impl Shape for Shaped {
         column("AGE"),
         wide("SELECTOR"),
         wide("ENDPOINTS"),
+        wide("ANNOUNCED-BY"),
     ];
 
     fn documents(items: Items) -> Option<Vec<Document>> {
@@ -44,6 +45,7 @@ impl Shape for Shaped {
             or_none(row.list("/spec/ports").iter().map(port).collect::<Vec<_>>().join(",")),
             or_none(joined(&pairs(row.value.pointer("/spec/selector")))),
             format!("{}/{}", row.document.ready, row.document.endpoints),
+            or_none(announcers(row).join(",")),
         ]
     }
 }
@@ -62,6 +64,18 @@ fn external(row: &Row) -> String {
 fn ingress(row: &Row) -> Vec<String> {
     let all = row.list("/status/loadBalancer/ingress").iter();
     all.filter_map(|one| one["ip"].as_str().or_else(|| one["hostname"].as_str())).map(str::to_owned).collect()
+}
+
+/// The nodes that announce its addresses.
+fn announcers(row: &Row) -> Vec<String> {
+    let of = conditions(row).filter(|(name, _)| *name == "vpod.io/Announced");
+    of.filter_map(|(_, text)| Some(text.split_once(" is announced by ")?.1.to_owned())).collect()
+}
+
+/// Types and messages of its conditions.
+fn conditions(row: &Row) -> impl Iterator<Item = (&str, &str)> {
+    let all = row.list("/status/conditions").iter();
+    all.filter_map(|one| Some((one["type"].as_str()?, one["message"].as_str()?)))
 }
 
 /// `80:30080/TCP`.
@@ -98,6 +112,7 @@ pub(crate) fn describe(service: &Services, endpoints: Option<&Row>, now: Timesta
         all.collect::<Vec<_>>().join(",")
     });
     line("LoadBalancer Ingress:", ingress(row).join(","));
+    line("LoadBalancer Class:", row.text("/spec/loadBalancerClass"));
     for port in row.list("/spec/ports") {
         let name = port["name"].as_str().unwrap_or("<unset>");
         let protocol = port["protocol"].as_str().unwrap_or("TCP");
@@ -113,7 +128,25 @@ pub(crate) fn describe(service: &Services, endpoints: Option<&Row>, now: Timesta
     }
     line("Session Affinity:", row.text("/spec/sessionAffinity"));
     line("External Traffic Policy:", row.text("/spec/externalTrafficPolicy"));
+    line("HealthCheck NodePort:", {
+        row.value.pointer("/spec/healthCheckNodePort").map(ToString::to_string).unwrap_or_default()
+    });
+    let sources = row.list("/spec/loadBalancerSourceRanges").iter().filter_map(Value::as_str);
+    line("Source Ranges:", sources.collect::<Vec<_>>().join(","));
     line("Internal Traffic Policy:", row.text("/spec/internalTrafficPolicy"));
     line("Traffic Distribution:", row.text("/spec/trafficDistribution"));
+    for (name, message) in conditions(row) {
+        line(&format!("{}:", word(name)), message.to_owned());
+    }
     text
+}
+
+/// What conditions are called here.
+fn word(condition: &str) -> &str {
+    match condition {
+        "vpod.io/LoadBalancerAddress" => "Pending",
+        "vpod.io/Announced" => "Announcement",
+        "vpod.io/Served" => "Left Out",
+        other => other,
+    }
 }

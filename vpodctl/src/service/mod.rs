@@ -25,7 +25,7 @@ pub(crate) fn create(target: &Target, args: &CreateServiceArgs) -> Result<(), Cl
         return Err(CliError::Exists { kind: "services", name: args.name.to_string() });
     }
     match apply::apply_one(&mut daemon, &object, &value, args.dry_run)? {
-        Ok((name, _)) => {
+        Ok(apply::Applied { name, .. }) => {
             let suffix = if args.dry_run { " (dry run)" } else { "" };
             output::print(&format!("{name} created{suffix}\n"))
         }

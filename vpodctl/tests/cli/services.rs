@@ -24,7 +24,7 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 }
 
 fn outcome(outcome: Outcome) -> Vec<Response> {
-    vec![Response::Applied(vec![Applied { object: "service/web".to_owned(), outcome }])]
+    vec![Response::Applied(vec![Applied { object: "service/web".to_owned(), outcome, revision: Some(7) }])]
 }
 
 fn apply(daemon: &Daemon, text: &str, more: &[&str]) -> crate::daemon::Run {

@@ -13,9 +13,11 @@ use store::desired::VXLAN_OVERHEAD;
 use store::peers::{Own, PeerSpec};
 use tracing_subscriber::EnvFilter;
 
+use super::load_balancer::{self, LoadBalancer};
 use super::nodes::{self, Etcd, Tunnel, Underlay};
 use super::raw::{RawConfig, RawLog, RawWorkers};
 use super::services::{self, Services};
+use super::uplink::{self, Uplink};
 
 /// Every IPv4 host takes packets of this size (RFC 791 §3.2).
 const MIN_POD_MTU: i64 = 576;
@@ -141,6 +143,10 @@ pub(crate) struct Config {
     pub(crate) zone: Option<String>,
     /// What services may have.
     pub(crate) services: Services,
+    /// The way out of the cluster.
+    pub(crate) uplink: Option<Uplink>,
+    /// Addresses for services outside.
+    pub(crate) load_balancer: LoadBalancer,
 }
 
 impl Config {
@@ -150,6 +156,8 @@ impl Config {
         let cluster_cidr = cidr("cluster_cidr", raw.cluster_cidr.clone(), "10.244.0.0/16")?;
         let pod_cidr = raw.pod_cidr.clone().map(|text| cidr("pod_cidr", Some(text), "")).transpose()?;
         let tunnel = nodes::tunnel(&raw)?;
+        let service_cidr = cidr("service_cidr", raw.service_cidr, "10.96.0.0/16")?;
+        let services = services::check(raw.services)?;
         let own_port = tunnel.as_ref().map_or(0, |tunnel| tunnel.udp_port);
         let config = Self {
             node: node_name(raw.node)?,
@@ -157,7 +165,7 @@ impl Config {
             run_dir: directory("run_dir", raw.run_dir, "/run/vswitchd")?,
             cluster_cidr,
             pod_cidr: pod_cidr.map_or_else(|| first_pod_cidr(cluster_cidr), Ok)?,
-            service_cidr: cidr("service_cidr", raw.service_cidr, "10.96.0.0/16")?,
+            service_cidr,
             netns_prefix: netns_prefix(raw.netns_prefix.unwrap_or_default())?,
             gateway_device: interface_name(
                 "gateway_device",
@@ -187,7 +195,13 @@ impl Config {
             peers: nodes::peers(raw.peers, own_port)?,
             etcd: nodes::etcd(raw.etcd, pod_cidr)?,
             zone: raw.zone.map(zone).transpose()?,
-            services: services::check(raw.services)?,
+            uplink: uplink::check(
+                raw.uplink,
+                &services.node_ports.0,
+                [("cluster_cidr", cluster_cidr), ("service_cidr", service_cidr)],
+            )?,
+            services,
+            load_balancer: load_balancer::check(raw.load_balancer)?,
             tunnel,
         };
         config.cross_check()?;
@@ -218,6 +232,7 @@ impl Config {
         if overlap(cluster, services) {
             return Err(value("service_cidr", format!("{services} overlaps cluster_cidr {cluster}")));
         }
+        load_balancer::check_ranges(self)?;
         if self.state_dir == self.run_dir {
             let problem = format!("is the same directory as state_dir, {}", self.run_dir.display());
             return Err(value("run_dir", problem));
@@ -301,6 +316,8 @@ impl Config {
             etcd: self.etcd.as_ref().map(nodes::raw_etcd),
             zone: self.zone.clone(),
             services: Some(services::raw(&self.services)),
+            uplink: Some(uplink::raw(self.uplink.as_ref())),
+            load_balancer: load_balancer::raw(&self.load_balancer),
         };
         // Strings, integers and one table of them: nothing TOML cannot express.
         toml::to_string(&raw).unwrap_or_else(|e| format!("# {e}\n"))

@@ -4,9 +4,11 @@
 //! `--print-config` writes a [`Config`] back as TOML that would be read as the same one.
 
 mod checked;
+mod load_balancer;
 mod nodes;
 mod raw;
 mod services;
+mod uplink;
 
 use std::fs;
 use std::io;
@@ -15,6 +17,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use checked::{Config, ConfigError, LogFormat, TapKind};
 pub(crate) use nodes::{Etcd, Tunnel, Underlay, check_peers};
 pub(crate) use raw::RawConfig;
+pub(crate) use uplink::Uplink;
 
 /// Read when no `--config` is given, if it exists.
 pub(crate) const DEFAULT_PATH: &str = "/etc/vswitchd.toml";

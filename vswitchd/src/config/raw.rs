@@ -1,5 +1,7 @@
 //! The file as typed. Every key is optional; unknown ones are refused.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// What the file may hold. The meaning of each key is told in [`super::Config`].
@@ -30,6 +32,8 @@ pub(crate) struct RawConfig {
     pub(crate) etcd: Option<RawEtcd>,
     pub(crate) zone: Option<String>,
     pub(crate) services: Option<RawServices>,
+    pub(crate) uplink: Option<RawUplink>,
+    pub(crate) load_balancer: Option<RawLoadBalancer>,
 }
 
 /// `[services]`.
@@ -39,6 +43,51 @@ pub(crate) struct RawServices {
     pub(crate) external_ips: Option<Vec<String>>,
     pub(crate) node_ports: Option<String>,
     pub(crate) scheduler: Option<String>,
+    pub(crate) healthz: Option<String>,
+}
+
+/// `[load_balancer]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawLoadBalancer {
+    pub(crate) lease_seconds: Option<i64>,
+    #[serde(rename = "pool")]
+    pub(crate) pools: Option<Vec<RawPool>>,
+}
+
+/// One of `[[load_balancer.pool]]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawPool {
+    pub(crate) name: Option<String>,
+    pub(crate) addresses: Option<Vec<String>>,
+    pub(crate) auto_assign: Option<bool>,
+    pub(crate) avoid_buggy_ips: Option<bool>,
+    pub(crate) priority: Option<i64>,
+    pub(crate) namespaces: Option<Vec<String>>,
+    pub(crate) service_selectors: Option<Vec<String>>,
+}
+
+/// `[uplink]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawUplink {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) device: Option<String>,
+    pub(crate) address: Option<String>,
+    pub(crate) source_ports: Option<String>,
+    pub(crate) filtering: Option<String>,
+    pub(crate) not_translated: Option<Vec<String>>,
+    pub(crate) egress: Option<Vec<RawEgress>>,
+}
+
+/// One of `[[uplink.egress]]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawEgress {
+    pub(crate) namespaces: Option<Vec<String>>,
+    pub(crate) labels: Option<BTreeMap<String, String>>,
+    pub(crate) address: Option<String>,
 }
 
 /// `[tunnel]`.

@@ -1,11 +1,14 @@
 //! `[services]`: what services of this node may have.
 
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
 use ipnet::IpNet;
 use protocol::link::Scheduler;
 use store::services::allocate::NodePorts;
 use store::services::{SCHEDULERS, scheduler};
 
-use super::checked::{ConfigError, cidr, value};
+use super::checked::{ConfigError, cidr, parse, value};
 use super::raw::RawServices;
 
 /// Settings of services; the same on all nodes.
@@ -17,6 +20,8 @@ pub(crate) struct Services {
     pub(crate) node_ports: NodePorts,
     /// For services that name no other.
     pub(crate) scheduler: Scheduler,
+    /// Where a load balancer of somebody else asks whether this node serves, as it asks kube-proxy.
+    pub(crate) healthz: Option<SocketAddr>,
 }
 
 pub(super) fn check(raw: Option<RawServices>) -> Result<Services, ConfigError> {
@@ -30,17 +35,24 @@ pub(super) fn check(raw: Option<RawServices>) -> Result<Services, ConfigError> {
             value("services.scheduler", format!("\"{word}\" is none of {}", names.join(", ")))
         })?,
     };
-    let node_ports = raw.node_ports.map_or_else(|| Ok(NodePorts::default()), |text| node_ports(&text))?;
-    Ok(Services { external_ips: ranges.collect::<Result<_, _>>()?, node_ports, scheduler })
+    let node_ports = match raw.node_ports {
+        None => NodePorts::default(),
+        Some(text) => NodePorts(ports("services.node_ports", &text)?),
+    };
+    let healthz = match raw.healthz.as_deref() {
+        None => None,
+        Some(text) => Some(parse("services.healthz", text, "an address and port such as 0.0.0.0:10256")?),
+    };
+    Ok(Services { external_ips: ranges.collect::<Result<_, _>>()?, node_ports, scheduler, healthz })
 }
 
-fn node_ports(text: &str) -> Result<NodePorts, ConfigError> {
+/// A range of ports that is not empty.
+pub(super) fn ports(key: &str, text: &str) -> Result<RangeInclusive<u16>, ConfigError> {
     let range = text.split_once('-').and_then(|(first, last)| {
         let (first, last) = (first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?);
         (first > 0 && first <= last).then_some(first..=last)
     });
-    let problem = || value("services.node_ports", format!("\"{text}\" is not a range such as 30000-32767"));
-    range.map(NodePorts).ok_or_else(problem)
+    range.ok_or_else(|| value(key, format!("\"{text}\" is not a range such as 30000-32767")))
 }
 
 pub(super) fn raw(services: &Services) -> RawServices {
@@ -49,5 +61,6 @@ pub(super) fn raw(services: &Services) -> RawServices {
         external_ips: Some(services.external_ips.iter().map(ToString::to_string).collect()),
         node_ports: Some(format!("{}-{}", services.node_ports.0.start(), services.node_ports.0.end())),
         scheduler: word.map(str::to_owned),
+        healthz: services.healthz.map(|address| address.to_string()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use netdev::{Tap, UdpTunnel};
+use netdev::{PacketSocket, Tap, UdpTunnel};
 use protocol::link::{DeviceKind, PortConfig};
 
 /// A port's device.
@@ -12,6 +12,8 @@ pub(crate) enum Held {
     Tap(Tap),
     /// Sockets that carry VXLAN.
     Tunnel(UdpTunnel),
+    /// On the node's own interface.
+    Uplink(PacketSocket),
 }
 
 impl Held {
@@ -23,7 +25,10 @@ impl Held {
                 Some(Self::Tap(Tap::from_fd(config.device, fd, config.offloads)))
             }
             DeviceKind::UdpTunnel => UdpTunnel::from_fds(fds).map(Self::Tunnel),
-            DeviceKind::PacketSocket => None,
+            DeviceKind::PacketSocket => {
+                let fd = fds.pop().filter(|_| fds.is_empty())?;
+                Some(Self::Uplink(PacketSocket::from_fd(fd, config.offloads)))
+            }
         }
     }
 
@@ -32,19 +37,27 @@ impl Held {
         match self {
             Self::Tap(tap) => vec![tap.as_fd()],
             Self::Tunnel(tunnel) => tunnel.fds().collect(),
+            Self::Uplink(socket) => vec![socket.as_fd()],
         }
     }
 
     pub(crate) const fn tap(&self) -> Option<&Tap> {
         match self {
             Self::Tap(tap) => Some(tap),
-            Self::Tunnel(_) => None,
+            Self::Tunnel(_) | Self::Uplink(_) => None,
+        }
+    }
+
+    pub(crate) const fn uplink(&self) -> Option<&PacketSocket> {
+        match self {
+            Self::Uplink(socket) => Some(socket),
+            Self::Tap(_) | Self::Tunnel(_) => None,
         }
     }
 
     pub(crate) const fn tunnel(&self) -> Option<&UdpTunnel> {
         match self {
-            Self::Tap(_) => None,
+            Self::Tap(_) | Self::Uplink(_) => None,
             Self::Tunnel(tunnel) => Some(tunnel),
         }
     }
@@ -59,5 +72,11 @@ impl From<Tap> for Held {
 impl From<UdpTunnel> for Held {
     fn from(tunnel: UdpTunnel) -> Self {
         Self::Tunnel(tunnel)
+    }
+}
+
+impl From<PacketSocket> for Held {
+    fn from(socket: PacketSocket) -> Self {
+        Self::Uplink(socket)
     }
 }

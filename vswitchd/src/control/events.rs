@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use netdev::netlink::ChangeMonitor;
 use protocol::PortId;
 use protocol::message::PodRef;
-use store::desired::{FIRST_TUNNEL_PORT, GATEWAY_PORT};
+use store::desired::{FIRST_TUNNEL_PORT, GATEWAY_PORT, UPLINK_PORT};
 
 use super::datapath_link::LinkEvent;
 use super::error::chain;
@@ -18,7 +18,7 @@ use super::gateway;
 use super::inventory::Life;
 use super::node::Control;
 use super::pods::{containers, create};
-use super::{cluster, mtu, peers, tunnel};
+use super::{cluster, mtu, peers, tunnel, uplink};
 
 /// How often namespaces are looked at. Their deletion is not reported by the TAP, whose descriptor
 /// keeps the namespace itself alive.
@@ -50,6 +50,7 @@ fn on_link_event(control: &Control, event: LinkEvent) {
             control.workers.store(control.config.workers, Ordering::Relaxed);
             control.tell_log_filter();
             tunnel::follow(control);
+            uplink::refresh(control);
             control.sync();
             tracing::info!("datapath started; {} pods attached again", control.inventory.lock().len());
         }
@@ -69,6 +70,13 @@ fn on_link_event(control: &Control, event: LinkEvent) {
             }
         }
         LinkEvent::PortDetached { port: GATEWAY_PORT, cause } => on_gateway_lost(control, &cause),
+        LinkEvent::PortDetached { port: UPLINK_PORT, cause } => {
+            tracing::warn!("the uplink's interface is gone: {cause}");
+            drop(control.switch.take_device(UPLINK_PORT));
+            control.sync();
+            uplink::refresh(control);
+            control.sync();
+        }
         LinkEvent::PortDetached { port, cause } if port >= FIRST_TUNNEL_PORT => {
             tracing::error!(%port, "the tunnel's sockets failed ({cause}); making them again");
             drop(control.switch.take_device(port));
@@ -129,13 +137,13 @@ fn on_tick(control: &Control, ticks: u32) {
         fail(control, &pod, port, format!("its network namespace {netns} was deleted"));
     }
     create::forget_doomed(control);
-    if control.switch_problem.lock().is_some() {
+    if control.switch_problem.lock().is_some() || control.switch.edge().problem().is_some() {
         control.sync();
     }
     if !control.switch.has_device(GATEWAY_PORT) {
         restore_gateway(control);
     }
-    if control.tunnel.lock().problem.is_some() {
+    if control.tunnel.lock().problem.is_some() || control.uplink.lock().has_failed() {
         on_network_change(control);
     }
     cluster::publish(control);
@@ -195,5 +203,9 @@ fn on_network_change(control: &Control) {
         mtu::follow(control);
     } else if control.switch.tunnel().is_none() {
         mtu::follow(control);
+    }
+    // After the node's own addresses are known, which it must not appear as.
+    if uplink::refresh(control) || changed {
+        control.sync();
     }
 }

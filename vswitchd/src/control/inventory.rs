@@ -15,7 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use protocol::message::PodRef;
 use protocol::{Mac, PortId};
-use store::desired::{FIRST_TUNNEL_PORT, GATEWAY_PORT};
+use store::desired::{GATEWAY_PORT, UPLINK_PORT};
 use store::ipam::Ipam;
 use store::record::PodRecord;
 
@@ -72,9 +72,9 @@ impl Inventory {
         self.pods.len()
     }
 
-    /// The lowest free port number, if there is one. The tunnel's are never given to pods.
+    /// The lowest free port number, if there is one. The uplink's and the tunnel's are never given to pods.
     pub(crate) fn free_port(&self) -> Option<PortId> {
-        (0..FIRST_TUNNEL_PORT.0).map(PortId).find(|id| !self.ports.contains(id))
+        (0..UPLINK_PORT.0).map(PortId).find(|id| !self.ports.contains(id))
     }
 
     /// The pod that has this MAC.

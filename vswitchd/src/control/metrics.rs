@@ -1,5 +1,7 @@
 //! Prometheus text: counters are read from the datapath at each scrape, nothing is kept here.
 
+mod services;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -15,18 +17,25 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use protocol::link::Summary;
-use protocol::object::{Peer, PeerHealth, Port, PortCounters};
+use protocol::object::{Peer, PeerHealth, Port, PortCounters, Traffic};
 
 use super::node::Control;
-use super::services::Programmed;
+use super::services::{self as control_services, Readings};
 use super::{peers, tables};
 
-/// Why metrics are not served.
+/// Why something is not served over HTTP.
 #[derive(Debug, thiserror::Error)]
-#[error("metrics on {place}: {problem}")]
+#[error("{what} on {place}: {problem}")]
 pub(crate) struct MetricsError {
+    what: &'static str,
     place: String,
     problem: String,
+}
+
+impl MetricsError {
+    pub(crate) fn new(what: &'static str, place: &dyn std::fmt::Display, problem: String) -> Self {
+        Self { what, place: place.to_string(), problem }
+    }
 }
 
 /// All metrics, as text.
@@ -55,7 +64,9 @@ struct Snapshot {
     peers: Vec<Peer>,
     /// False in a cluster with a store that does not answer.
     store_up: bool,
-    programmed: Programmed,
+    /// By service.
+    traffic: Vec<Traffic>,
+    readings: Readings,
 }
 
 /// A counter per port: its name, meaning and where it is found.
@@ -122,7 +133,8 @@ impl Snapshot {
             problems: tables::status(control).problems.len() as u64,
             peers: peers::rows(control).unwrap_or_default(),
             store_up: control.cluster.as_ref().is_none_or(|cluster| cluster.status().connected),
-            programmed: control.services.programmed(),
+            traffic: control_services::traffic(control, None).unwrap_or_default(),
+            readings: control_services::readings(control),
         }
     }
 }
@@ -146,6 +158,8 @@ impl Collector for Snapshot {
             }
         }
         self.encode_peers(&mut encoder)?;
+        services::encode_traffic(&self.traffic, &mut encoder)?;
+        services::encode_readings(&self.readings, &mut encoder)?;
         let help = "Entries that left the flow table, by cause";
         let mut family =
             encoder.encode_descriptor("vswitch_flow_evictions", help, None, MetricType::Counter)?;
@@ -167,13 +181,6 @@ impl Collector for Snapshot {
         counter("vswitch_merged_frames", help, self.summary.merged)?;
         let help = "Session affinities that made room for others";
         counter("vswitch_affinity_evictions", help, self.summary.affinity_evictions)?;
-        let help = "Times that changes of services or endpoints became active";
-        counter("vswitch_service_programmings", help, self.programmed.times)?;
-        let help =
-            "How long that took, each from the first of the changes being heard of to the datapath's commit";
-        let spent = ConstCounter::new(self.programmed.time.as_secs_f64());
-        let name = "vswitch_service_programming_seconds";
-        spent.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         let mut gauge = |name: &str, help: &str, value: u64| {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
@@ -230,7 +237,7 @@ pub(crate) fn serve(control: &Arc<Control>) -> Result<(), MetricsError> {
 }
 
 fn serve_unix(control: &Arc<Control>, path: PathBuf) -> Result<(), MetricsError> {
-    let fail = |problem: String| MetricsError { place: path.display().to_string(), problem };
+    let fail = |problem: String| MetricsError::new("metrics", &path.display(), problem);
     match fs::remove_file(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e.to_string())),
         Ok(()) | Err(_) => {}
@@ -240,7 +247,7 @@ fn serve_unix(control: &Arc<Control>, path: PathBuf) -> Result<(), MetricsError>
 }
 
 fn serve_tcp(control: &Arc<Control>, address: SocketAddr) -> Result<(), MetricsError> {
-    let fail = |problem: String| MetricsError { place: address.to_string(), problem };
+    let fail = |problem: String| MetricsError::new("metrics", &address, problem);
     let server = tiny_http::Server::http(address).map_err(|e| fail(e.to_string()))?;
     answer_on_thread(control, server).map_err(|e| fail(e.to_string()))
 }

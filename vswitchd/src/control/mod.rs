@@ -32,8 +32,10 @@ mod services;
 mod switch;
 mod tables;
 mod throttle;
+mod trace;
 mod tunnel;
 mod underlay;
+mod uplink;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -61,6 +63,7 @@ use self::peers::Peers;
 use self::server::{Access, Gate};
 use self::switch::Switch;
 use self::tunnel::TunnelState;
+use self::uplink::UplinkState;
 use crate::config::{self, Config, ConfigError, LogFormat};
 use crate::log::Logs;
 
@@ -132,6 +135,7 @@ fn start(
         pod_mtu: AtomicU16::new(pod_mtu),
         workers: AtomicU8::new(config.workers),
         tunnel: Mutex::new(tunnel),
+        uplink: Mutex::new(UplinkState::of(config.uplink.clone())),
         peers: Mutex::new(peers),
         cluster,
         services,
@@ -230,11 +234,14 @@ fn connect(control: &Control) -> anyhow::Result<()> {
             fdb_ageing_seconds: config.fdb_ageing_seconds,
             gateway,
             tunnel: None,
+            uplink: None,
+            announced: Vec::new(),
             peers: BTreeMap::new(),
             services: None,
         });
         open_tunnel(control)?;
         peers::decide(control);
+        uplink::refresh(control);
         pods::recover::reconcile(control);
         services::prime(control)?;
         control.switch.sync(&control.inventory)?;
@@ -273,6 +280,7 @@ fn open_to_the_world(control: &Arc<Control>) -> anyhow::Result<()> {
     cluster::follow(control).context("following the cluster's store")?;
     services::follow(control).context("following services")?;
     metrics::serve(control)?;
+    services::serve_health(control)?;
     server::serve(control, &control.config.read_socket(), Access::ReadOnly)?;
     server::serve(control, &control.config.admin_socket(), Access::Admin)?;
     Ok(())
@@ -288,7 +296,7 @@ fn make_directory(path: &Path, mode: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The log filter, the tunnel and the peers are what can change while running.
+/// The log filter, the tunnel, the uplink and the peers are what can change while running.
 fn on_hangup(control: &Control, reload: &dyn Fn() -> Result<Config, ConfigError>) {
     let reloaded = reload().and_then(|new| {
         config::check_peers(&control.own(), &new.peers)?;
@@ -309,11 +317,16 @@ fn on_hangup(control: &Control, reload: &dyn Fn() -> Result<Config, ConfigError>
     tunnel::follow(control);
     tracing::info!(peers = new.peers.len(), "SIGHUP: peers reloaded");
     peers::replace_static(control, new.peers.clone());
+    control.uplink.lock().configured.clone_from(&new.uplink);
+    if uplink::refresh(control) {
+        control.sync();
+    }
     mtu::follow(control);
     let running = &control.config;
     let unchanged = Config {
         log_filter: running.log_filter.clone(),
         tunnel: running.tunnel.clone(),
+        uplink: running.uplink.clone(),
         peers: running.peers.clone(),
         // What the store gave is not in the file.
         pod_cidr: if new.etcd.is_some() { running.pod_cidr } else { new.pod_cidr },
@@ -339,5 +352,6 @@ fn stop(control: &Control) {
         cluster.leave();
     }
     control.switch.link().stop();
+    uplink::leave(control);
     tracing::info!("stopped");
 }

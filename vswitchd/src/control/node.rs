@@ -21,6 +21,7 @@ use super::server::Gate;
 use super::services::Services;
 use super::switch::Switch;
 use super::tunnel::TunnelState;
+use super::uplink::UplinkState;
 use crate::config::Config;
 use crate::log::{FilterError, Logs};
 
@@ -32,6 +33,7 @@ pub(crate) struct Control {
     /// Threads of the running datapath.
     pub(crate) workers: AtomicU8,
     pub(crate) tunnel: Mutex<TunnelState>,
+    pub(crate) uplink: Mutex<UplinkState>,
     pub(crate) peers: Mutex<Peers>,
     /// In a cluster with a store.
     pub(crate) cluster: Option<Cluster>,

@@ -18,6 +18,7 @@ use store::{Key, Kind, Store, StoreError, Transaction};
 
 use super::cluster::record_of;
 use super::node::Control;
+use super::services;
 use super::switch::{SwitchError, unexpected};
 
 /// Everything said about peers, and what came of it.
@@ -132,6 +133,7 @@ pub(crate) fn decide(control: &Control) {
 /// [`decide`], and makes it so.
 pub(crate) fn apply(control: &Control) {
     decide(control);
+    services::on_nodes_changed(control);
     control.sync();
 }
 

@@ -13,10 +13,11 @@ use store::record::PodRecord;
 use store::{Kind, Store};
 
 use super::cgroup::PodCgroup;
+use super::datapath_link::saved;
 use super::error::chain;
 use super::lock::InstanceLock;
 use super::pods::{containers, files, network};
-use super::{cluster, gateway, preflight};
+use super::{cluster, gateway, preflight, uplink};
 use crate::config::Config;
 
 /// Threads that remove pods.
@@ -47,14 +48,19 @@ pub(crate) fn purge(config: &Config) -> anyhow::Result<()> {
     if let Err(error) = remove_gateway(config) {
         errors.push(format!("{error:#}"));
     }
+    uplink::remove();
     PodCgroup::remove_parent();
     if !errors.is_empty() {
         bail!("not everything could be removed, the state is kept: {}", errors.join("; "));
     }
     remove_state(config)?;
-    for path in
-        [config.admin_socket(), config.read_socket(), config.metrics_socket(), config.datapath_socket()]
-    {
+    for path in [
+        config.admin_socket(),
+        config.read_socket(),
+        config.metrics_socket(),
+        config.datapath_socket(),
+        saved::path(&config.run_dir),
+    ] {
         remove_file(&path)?;
     }
     lock.remove(&config.lock_path()).with_context(|| format!("{}", config.lock_path().display()))?;

@@ -10,11 +10,11 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netdev::{Tap, UdpTunnel};
+use netdev::{PacketSocket, Tap, UdpTunnel};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use protocol::link::{ConfigDelta, Epoch, FromDatapath, PeerConfig, PortConfig, ToDatapath, TunnelConfig};
 use protocol::{PeerId, PortId};
-use store::desired::{Configuration, NodeFacts, TunnelFacts, desired, diff};
+use store::desired::{Configuration, NodeFacts, TunnelFacts, UPLINK_PORT, UplinkFacts, desired, diff};
 use store::record::PodRecord;
 use store::services::Services;
 
@@ -22,6 +22,7 @@ use super::datapath_link::{DatapathLink, LinkError};
 use super::device::Held;
 use super::inventory::{Inventory, Life};
 use super::quarantine::Quarantine;
+use super::uplink::Edge;
 
 /// How long a change waits for a datapath that is being started again.
 const RECONNECT_LIMIT: Duration = Duration::from_secs(4);
@@ -43,6 +44,7 @@ pub(crate) enum SwitchError {
 /// The datapath, as the control process sees it.
 pub(crate) struct Switch {
     link: DatapathLink,
+    edge: Edge,
     active: Mutex<Active>,
     reconnected: Condvar,
 }
@@ -64,11 +66,16 @@ struct Active {
 
 impl Switch {
     pub(crate) fn new(link: DatapathLink) -> Self {
-        Self { link, active: Mutex::default(), reconnected: Condvar::new() }
+        Self { link, edge: Edge::new(), active: Mutex::default(), reconnected: Condvar::new() }
     }
 
     pub(crate) const fn link(&self) -> &DatapathLink {
         &self.link
+    }
+
+    /// What the node's kernel has to know of the uplink.
+    pub(crate) const fn edge(&self) -> &Edge {
+        &self.edge
     }
 
     /// What is known about the node; nothing is sent before that.
@@ -108,11 +115,36 @@ impl Switch {
         self.active.lock().facts.as_ref().is_some_and(|facts| facts.services.is_some())
     }
 
+    /// The datapath can be talked to, and runs the services it should.
+    pub(crate) fn runs_wanted_services(&self) -> bool {
+        let active = self.active.lock();
+        let wanted = active.facts.as_ref().and_then(|facts| facts.services.as_ref());
+        let runs = active.configuration.services.as_ref();
+        active.connected && matches!((wanted, runs), (Some(wanted), Some(runs)) if Arc::ptr_eq(wanted, runs))
+    }
+
     /// The node's end of the tunnel, from the next sync on.
     pub(crate) fn set_tunnel(&self, tunnel: Option<TunnelFacts>) {
         if let Some(facts) = self.active.lock().facts.as_mut() {
             facts.tunnel = tunnel;
         }
+    }
+
+    /// Load balancers' addresses that this node stands for, from the next sync on.
+    pub(crate) fn set_announced(&self, addresses: Vec<std::net::Ipv4Addr>) {
+        if let Some(facts) = self.active.lock().facts.as_mut() {
+            facts.announced = addresses;
+        }
+    }
+
+    /// The way out, from the next sync on; true if it differs from before.
+    pub(crate) fn set_uplink(&self, uplink: Option<UplinkFacts>) -> bool {
+        let mut active = self.active.lock();
+        let is_replaced = active.replaced.contains(&UPLINK_PORT);
+        let Some(facts) = active.facts.as_mut() else { return false };
+        let changed = facts.uplink != uplink || is_replaced;
+        facts.uplink = uplink;
+        changed
     }
 
     /// The node's end of the tunnel.
@@ -135,6 +167,9 @@ impl Switch {
             active.replaced.insert(port);
         }
         active.devices.insert(port, device.into());
+        if port == UPLINK_PORT {
+            self.edge.on_other_socket();
+        }
     }
 
     /// Gives up the descriptors of `port`; the caller closes it, and syncs first if the datapath is
@@ -157,6 +192,11 @@ impl Switch {
     /// Calls `with` on the sockets of `port`, if it has some.
     pub(crate) fn with_tunnel<R>(&self, port: PortId, with: impl FnOnce(&UdpTunnel) -> R) -> Option<R> {
         self.active.lock().devices.get(&port).and_then(Held::tunnel).map(with)
+    }
+
+    /// Calls `with` on the uplink's socket, if there is one.
+    pub(crate) fn with_uplink<R>(&self, with: impl FnOnce(&PacketSocket) -> R) -> Option<R> {
+        self.active.lock().devices.get(&UPLINK_PORT).and_then(Held::uplink).map(with)
     }
 
     /// Ports that are not read because their frames crash the datapath.
@@ -300,13 +340,20 @@ impl Switch {
         if active.interrupted {
             self.learn(active)?;
         }
+        // What nobody knows yet stays as it is.
+        let services = wanted.services.clone().or_else(|| active.configuration.services.clone());
+        let socket = active.devices.get(&UPLINK_PORT).and_then(Held::uplink);
+        if socket.is_none() || !self.edge.prepare(&wanted, services.as_ref(), socket) {
+            wanted.close_uplink();
+        }
         for delta in diff(active.epoch, &active.configuration, &wanted, &active.replaced) {
             active.interrupted = true;
             self.send(active, delta)?;
             active.interrupted = false;
         }
-        // What nobody knows yet stays as it is.
-        wanted.services = wanted.services.or_else(|| active.configuration.services.take());
+        let socket = active.devices.get(&UPLINK_PORT).and_then(Held::uplink);
+        self.edge.finish(&wanted, services.as_ref(), socket);
+        wanted.services = services;
         active.configuration = wanted;
         active.replaced.clear();
         Ok(())

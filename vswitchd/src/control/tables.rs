@@ -6,7 +6,7 @@ use protocol::message::{DatapathStatus, ITEMS_PER_RESPONSE, Items, Kind, Status,
 use protocol::name::Namespace;
 use protocol::object::{Connection, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Port, PortCounters};
 
-use store::desired::{FIRST_TUNNEL_PORT, GATEWAY_PORT};
+use store::desired::{FIRST_TUNNEL_PORT, GATEWAY_PORT, UPLINK_PORT};
 
 use super::cluster::Cluster;
 use super::node::Control;
@@ -34,6 +34,7 @@ pub(crate) fn list(
         Kind::Endpoints => paged(services::list(control, kind, namespace), Items::Endpoints),
         Kind::EndpointSlices => paged(services::list(control, kind, namespace), Items::EndpointSlices),
         Kind::Namespaces => paged(services::list(control, kind, namespace), Items::Namespaces),
+        Kind::Traffic => paged(services::traffic(control, namespace)?, Items::Traffic),
     })
 }
 
@@ -67,7 +68,7 @@ fn paged<T>(rows: Vec<T>, page: fn(Vec<T>) -> Items) -> Vec<Items> {
 type Page<T> = Result<(Vec<T>, Option<u64>), Box<FromDatapath>>;
 
 /// Rows of a table of the datapath, page by page. Rows that appear meanwhile may be missed.
-fn pages<T>(
+pub(crate) fn pages<T>(
     control: &Control,
     request: fn(u64) -> ToDatapath,
     open: fn(FromDatapath) -> Page<T>,
@@ -298,6 +299,8 @@ fn problems(control: &Control) -> Vec<String> {
     problems.extend(control.store_problem.lock().clone());
     problems.extend(control.switch_problem.lock().clone());
     problems.extend(control.tunnel.lock().problem.as_ref().map(|problem| format!("no tunnel: {problem}")));
+    problems.extend(control.uplink.lock().problems().iter().cloned());
+    problems.extend(control.switch.edge().problem());
     problems.extend(control.services.problems());
     problems.extend(control.cluster.iter().flat_map(Cluster::problems));
     problems.extend(control.peers.lock().problems().iter().cloned());
@@ -305,6 +308,12 @@ fn problems(control: &Control) -> Vec<String> {
     if quarantined.range(FIRST_TUNNEL_PORT..).next().is_some() {
         problems.push(
             "the tunnel is quarantined: packets of other nodes crashed the datapath twice within a minute; restart vswitchd"
+                .to_owned(),
+        );
+    }
+    if quarantined.contains(&UPLINK_PORT) {
+        problems.push(
+            "the uplink is quarantined: frames from outside crashed the datapath twice within a minute; restart vswitchd"
                 .to_owned(),
         );
     }

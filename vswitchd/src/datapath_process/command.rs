@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
-use protocol::link::FromDatapath;
+use protocol::link::{FromDatapath, TracePacket};
 use protocol::{PeerId, PortId};
 
 use super::change::Change;
@@ -20,6 +20,8 @@ pub(super) enum Command {
     Neighbors { cursor: u64, max: usize },
     Flows { cursor: u64, max: usize },
     Connections { cursor: u64, max: usize },
+    Services { cursor: u64, max: usize },
+    Trace(TracePacket),
     Peers { after: Option<PeerId>, max: usize },
     Summary,
     StartCapture { port: PortId, snaplen: u32, stream: OwnedFd },

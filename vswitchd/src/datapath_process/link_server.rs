@@ -285,6 +285,8 @@ impl PageRequest {
             ToDatapath::Connections { cursor } => {
                 page(Box::new(move |max| Command::Connections { cursor, max }))
             }
+            ToDatapath::Services { cursor } => page(Box::new(move |max| Command::Services { cursor, max })),
+            ToDatapath::Trace(packet) => Self::Once(Command::Trace(packet)),
             ToDatapath::Peers { after } => page(Box::new(move |max| Command::Peers { after, max })),
             ToDatapath::Summary => Self::Once(Command::Summary),
             ToDatapath::StartCapture { port, snaplen } => match fds.into_iter().next() {

@@ -12,7 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use netdev::VNET_HDR_LEN;
 use netdev::udp_tunnel::{self, TunnelSent};
-use netdev::{Device, DeviceError, Sent};
+use netdev::{DeviceError, Sent};
 use protocol::PortId;
 
 use super::bearer::Bearer;
@@ -159,9 +159,8 @@ impl Egress for Ports {
     fn transmit(&mut self, port: PortId, frame: &[u8]) -> Transmit {
         let Some((bearer, captures)) = self.device_and_captures(port) else { return Transmit::Gone };
         // The switch sends nothing by a tunnel but trains.
-        let Bearer::Tap(tap) = bearer else { return Transmit::Unreachable };
-        let mut tap = tap;
-        match tap.send(frame) {
+        let Some(sent) = bearer.send(frame) else { return Transmit::Unreachable };
+        match sent {
             Ok(Sent::Sent) => {
                 captures.on_frame(port, frame, Direction::Outbound);
                 Transmit::Sent

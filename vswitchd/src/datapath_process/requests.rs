@@ -37,6 +37,14 @@ pub(super) fn answer(worker: &mut Worker, command: Command) -> Reply {
             let (rows, next) = worker.switch.connections_page(cursor, max, now);
             FromDatapath::Connections { rows, next }.into()
         }
+        Command::Services { cursor, max } => {
+            let (rows, next) = worker.switch.services_page(cursor, max);
+            FromDatapath::Services { rows, next }.into()
+        }
+        Command::Trace(packet) => match worker.switch.trace(&packet, now) {
+            Ok(trace) => FromDatapath::Trace(Box::new(trace)).into(),
+            Err(problem) => Reply::refused(problem),
+        },
         Command::Peers { after, max } => {
             FromDatapath::Peers(worker.switch.peers_page(after, max, now)).into()
         }

@@ -125,12 +125,12 @@ const TUNGETIFF: u64 = 0x8004_54d2;
 /// Every call is here because something below needs it; `mmap`, `mprotect` and `ioctl` come with a
 /// condition.
 const ALLOWED: &[i64] = &[
-    // Frames: TAPs are read and written one frame at a time.
+    // Frames: TAPs and the uplink are read and written one frame at a time.
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_readv,
     libc::SYS_writev,
-    // The tunnel: trains of datagrams, and, when its sockets come, what they are bound to.
+    // The tunnel: trains of datagrams, and, when its sockets and the uplink's come, what they are bound to.
     libc::SYS_recvmmsg,
     libc::SYS_sendmmsg,
     libc::SYS_getsockname,

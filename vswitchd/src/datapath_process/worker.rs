@@ -25,8 +25,8 @@ use crossbeam_channel::{Receiver, Sender};
 use datapath::time::Instant;
 use datapath::{Batch, Datagram, Pool, Switch};
 use mio::{Events, Poll, Token};
+use netdev::DeviceError;
 use netdev::udp_tunnel::Inbox;
-use netdev::{Device, DeviceError};
 use protocol::PortId;
 use protocol::link::{FromDatapath, PortConfig};
 use protocol::object::PortState;
@@ -278,12 +278,11 @@ impl Worker {
 
     /// Fills the batch from `port`; true when it was read empty, or cannot be read any more.
     fn read_batch(&mut self, port: PortId) -> bool {
-        let Some((Bearer::Tap(tap), captures)) = self.ports.device_and_captures(port) else { return true };
-        let mut tap = tap;
+        let Some((bearer, captures)) = self.ports.device_and_captures(port) else { return true };
         let captured = captures.wants(port);
         while !self.batch.is_full() && self.batch.bytes() < BATCH_BYTES {
             let Some(mut frame) = self.pool.take() else { return false };
-            let received = tap.recv(frame.receive_area());
+            let received = bearer.recv(frame.receive_area());
             let Ok(Some(len)) = received else {
                 self.pool.put(frame);
                 return self.on_nothing_read(port, received.err());
@@ -303,7 +302,7 @@ impl Worker {
     fn on_nothing_read(&mut self, port: PortId, error: Option<DeviceError>) -> bool {
         match error {
             Some(error @ DeviceError::Gone { .. }) => self.ports.on_gone(port, error),
-            // Nothing that a read of a TAP returns. Whatever it is, the next event tries again.
+            // An uplink says once that it is down. Whatever else it is, the next event tries again.
             None | Some(DeviceError::Down { .. } | DeviceError::Refused { .. } | DeviceError::Io { .. }) => {}
         }
         true

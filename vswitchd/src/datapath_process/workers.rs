@@ -8,7 +8,8 @@
 //! | FDB, neighbours, ports | the first | its own: configured entries are the same everywhere, learned ones are told to all; their ages may differ by a refresh |
 //! | peers | all | traffic as a sum, health as the first one knows it, which sends the keep-alives |
 //! | flows | one after the other | pages; the cursor says whose |
-//! | a capture | the worker that reads the port | its own |
+//! | services | all | traffic as a sum; a page of the first one says which rows |
+//! | a capture, a trace | the worker that reads the port | its own |
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,7 +19,7 @@ use datapath::{Limits, Shared, Switch, SwitchOptions};
 use mio::{Poll, Waker};
 use netdev::SharedMemory;
 use protocol::PortId;
-use protocol::link::{FromDatapath, Summary};
+use protocol::link::{FromDatapath, ServiceRow, Summary, TracePacket};
 use protocol::object::PortCounters;
 
 use super::Clock;
@@ -101,7 +102,12 @@ impl Workers {
             Command::Summary => Ok(sum_summaries(&self.ask_all(|| Command::Summary)?)),
             Command::Flows { cursor, max } => self.flows(cursor, max),
             Command::Peers { after, max } => Ok(join_peers(self.ask_all(|| Command::Peers { after, max })?)),
-            Command::StartCapture { port, .. } => self.handle(share::owner(port, self.count()))?.ask(command),
+            Command::Services { cursor, max } => {
+                Ok(sum_services(self.ask_all(|| Command::Services { cursor, max })?))
+            }
+            Command::StartCapture { port, .. } | Command::Trace(TracePacket { port, .. }) => {
+                self.handle(share::owner(port, self.count()))?.ask(command)
+            }
             Command::ExportPorts { .. }
             | Command::Fdb { .. }
             | Command::Neighbors { .. }
@@ -200,6 +206,24 @@ fn join_peers(replies: Vec<Reply>) -> Reply {
     first
 }
 
+/// Sums by service and backend. All workers have the same rows, but for the time a change takes.
+fn sum_services(replies: Vec<Reply>) -> Reply {
+    let mut replies = replies.into_iter();
+    let Some(mut first) = replies.next() else { return Reply::refused("there is no worker") };
+    let FromDatapath::Services { rows, .. } = &mut first.body else { return first };
+    let place = |row: &ServiceRow| (row.service, row.backend);
+    let places: BTreeMap<_, usize> = rows.iter().enumerate().map(|(at, row)| (place(row), at)).collect();
+    for reply in replies {
+        let FromDatapath::Services { rows: more, .. } = reply.body else { return reply };
+        for row in more {
+            if let Some(sum) = places.get(&place(&row)).and_then(|at| rows.get_mut(*at)) {
+                sum.counters.add(&row.counters);
+            }
+        }
+    }
+    first
+}
+
 /// Tables that are the same everywhere count once.
 fn sum_summaries(replies: &[Reply]) -> Reply {
     let summaries = replies.iter().filter_map(|reply| match &reply.body {
@@ -221,8 +245,8 @@ fn sum_summaries(replies: &[Reply]) -> Reply {
 
 #[cfg(test)]
 mod tests {
-    use protocol::PeerId;
-    use protocol::object::{DropCount, PeerHealth};
+    use protocol::object::{DropCount, PeerHealth, ServiceCounters};
+    use protocol::{PeerId, ServiceId};
 
     use super::*;
 
@@ -257,6 +281,22 @@ mod tests {
         let joined = join_peers(replies.map(|rows| FromDatapath::Peers(rows).into()).into());
         let wanted = PeerHealth { last_seen_ms: Some(4), tx_packets: 3, ..known };
         assert_eq!(joined.body, FromDatapath::Peers(vec![row(1, PeerHealth::default()), row(3, wanted)]));
+    }
+
+    #[test]
+    fn work_of_services_adds_up() {
+        let row = |service, backend, connections| ServiceRow {
+            service: ServiceId(service),
+            backend,
+            counters: ServiceCounters { connections, ..ServiceCounters::default() },
+        };
+        let backend = Some(("10.244.0.2".parse().unwrap(), 80));
+        let first = vec![row(1, None, 3), row(1, backend, 2), row(4, None, 1)];
+        let second = vec![row(1, None, 10), row(1, backend, 20), row(9, None, 5)];
+        let replies = [first, second].map(|rows| FromDatapath::Services { rows, next: Some(7) }.into());
+        let wanted = vec![row(1, None, 13), row(1, backend, 22), row(4, None, 1)];
+        let sum = sum_services(replies.into()).body;
+        assert_eq!(sum, FromDatapath::Services { rows: wanted, next: Some(7) });
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What the table promises; the parts have tests of their own.
 
+mod mappings;
+mod mappings_model;
 mod model;
 mod successor;
 mod tcp;

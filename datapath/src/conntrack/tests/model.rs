@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::create::NewConnection;
-use super::state::{Condition, Step};
+use super::state::{Condition, Outward, Step};
 use super::*;
 
 const SLOTS: u32 = 24;
@@ -129,7 +129,7 @@ fn run(operations: &[Operation]) -> Result<(), TestCaseError> {
     let table = Connections::new(memory(SLOTS), 3, &limits(SLOTS, SHARE, RESERVE), Arc::default());
     let mut model = Model::default();
     let mut now = START;
-    let idle = Limits::default().connection_idle;
+    let idle = table.idle;
     for operation in operations {
         match operation {
             Operation::Create { protocol, client, port, service, server } => {
@@ -156,6 +156,7 @@ fn run(operations: &[Operation]) -> Result<(), TestCaseError> {
                     }
                     Step::Reopen => Tracked::Reopen,
                     Step::Invalid(reason) => Tracked::Invalid(reason),
+                    Step::Filtered => Tracked::Filtered,
                 };
                 prop_assert_eq!(table.track(known.id, *direction, flags, now), wanted);
             }
@@ -214,7 +215,7 @@ fn create(
         original,
         reply: Key::new(new.protocol, &reply),
         owner: new.owner,
-        condition: Condition::first(&original),
+        condition: Condition::first(&original, Outward::NONE),
         created: now,
         seen: now,
     });

@@ -14,7 +14,7 @@ fn over(words: &'static [AtomicU64], seed: u64) -> Connections {
 }
 
 /// All that anybody can ask about.
-fn everything(table: &Connections) -> Vec<String> {
+pub(super) fn everything(table: &Connections) -> Vec<String> {
     let row = |(slot, row): (u32, Row)| {
         let id = table.occupant(slot).unwrap();
         let translations = [Direction::Original, Direction::Reply].map(|way| table.translation(id, way));

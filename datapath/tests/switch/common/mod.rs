@@ -10,6 +10,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of the harness")]
 
 mod nodes;
+mod outside;
 mod packets;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ use protocol::object::{PortCounters, PortKind, PortState};
 use protocol::{Mac, Offloads, PortId};
 
 pub(crate) use nodes::*;
+#[allow(unused_imports, reason = "each test binary uses its own part of the harness")]
+pub(crate) use outside::*;
 pub(crate) use packets::*;
 
 pub(crate) const GATEWAY: PortId = PortId(0);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use integration::frames::{Between, CANARY, EVIL, v4};
 use integration::raw::{Sniffer, contains};
-use integration::{Cluster, TestNode, TestPod, frames};
+use integration::{Cluster, TestNode, TestPod, frames, wait};
 use protocol::Mac;
 
 use super::{TUNNEL_PORT, address, tunnel_drops};
@@ -143,7 +143,13 @@ fn pods_cannot_reach_any_nodes_tunnel() {
         let node = scene.cluster.node(number);
         let before = scene.cluster.node(0).drops(&scene.victim, "tunnel_port_protected");
         scene.victim.sh(&send_command(node, &packet, COPIES)).ok();
-        let dropped = scene.cluster.node(0).drops(&scene.victim, "tunnel_port_protected") - before;
-        assert_eq!(dropped, COPIES, "to port {TUNNEL_PORT} of {}", node.address());
+        // They are sent when the program ends, but perhaps not read yet.
+        wait::until(
+            &format!("{COPIES} are dropped on their way to port {TUNNEL_PORT} of {}", node.address()),
+            || {
+                let dropped = scene.cluster.node(0).drops(&scene.victim, "tunnel_port_protected") - before;
+                (dropped == COPIES).then_some(())
+            },
+        );
     }
 }

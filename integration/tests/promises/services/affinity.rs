@@ -28,7 +28,7 @@ fn until_one_answers(from: Place<'_>, at: At) -> String {
 
 /// sig-network 39, and 44: None spreads, `ClientIP` sticks, and that can be changed while it is in use.
 #[test]
-fn affinity_of_a_cluster_ip_is_switched_on_and_off_in_use() {
+fn sig_network_39_44_affinity_of_a_cluster_ip_is_switched_on_and_off_in_use() {
     let node = TestNode::start();
     let client = node.create_pod("client");
     let from = Place::Pod(&client);
@@ -47,7 +47,7 @@ fn affinity_of_a_cluster_ip_is_switched_on_and_off_in_use() {
 
 /// sig-network 38, and 43: the same from pods at the NodePort.
 #[test]
-fn affinity_of_a_node_port_is_switched_on_and_off_in_use() {
+fn sig_network_38_43_affinity_of_a_node_port_is_switched_on_and_off_in_use() {
     let node = TestNode::start();
     let client = node.create_pod("client");
     let from = Place::Pod(&client);

@@ -28,9 +28,8 @@ fn pods<const N: usize>(node: &TestNode, names: [&str; N], ports: &str) -> [Back
     names.map(|name| Backend::serving(node.create_pod(name), ports))
 }
 
-/// sig-network 13.
 #[test]
-fn a_service_leads_to_the_endpoints_of_all_its_slices() {
+fn sig_network_13_a_service_leads_to_the_endpoints_of_all_its_slices() {
     let node = TestNode::start();
     let client = node.create_pod("client");
     let backends = pods(&node, ["a", "b", "c"], "tcp:8080");
@@ -50,9 +49,8 @@ fn a_service_leads_to_the_endpoints_of_all_its_slices() {
     until_answer(Place::Pod(&client), at, "error ECONNREFUSED");
 }
 
-/// sig-network 14.
 #[test]
-fn each_port_has_a_slice_of_its_own() {
+fn sig_network_14_each_port_has_a_slice_of_its_own() {
     let node = TestNode::start();
     let client = node.create_pod("client");
     let backends = pods(&node, ["a", "b"], "tcp:8080 tcp:9090");
@@ -190,7 +188,8 @@ fn endpoints_that_are_not_theirs_to_give_are_refused_and_nothing_is_kept() {
 /// A slice was right when it was given; then its address became a pod's of another namespace.
 #[test]
 fn an_endpoint_that_becomes_another_namespaces_pod_gets_no_traffic() {
-    let node = TestNode::start();
+    let mut node = TestNode::start();
+    node.allow_log("is left out: it is the address of pod other/secret");
     let client = node.create_pod("client");
     apply(&node, &format!("{BY_HAND}{}", slice("early", &["10.244.0.99"], "one", 80)));
     let mut request = integration::node::pod_request("secret", &[]);

@@ -4,8 +4,11 @@
 //! `[sig-network]` in `test/conformance/testdata/conformance.yaml` of Kubernetes 1.34.
 
 mod affinity;
+mod conformance;
 mod manifests;
 mod nodes;
+mod operations;
+mod outside;
 mod races;
 mod reach;
 mod readiness;

@@ -3,10 +3,8 @@
 use integration::{Cluster, ClusterOptions, wait};
 
 use super::{
-    Backend, Talk, cluster_ip, create_service, endpoints, node_port, tcp, udp, until_answer,
-    until_answered_by,
+    Backend, Talk, cluster_ip, create_service, endpoints, tcp, udp, until_answer, until_answered_by,
 };
-use crate::nodes::address;
 use crate::stream::Place;
 
 fn cluster() -> Cluster {
@@ -41,23 +39,6 @@ fn a_service_created_on_one_node_is_reached_from_everywhere() {
     cluster.node(1).vpodctl("delete-service web").ok();
     for client in &clients {
         until_answer(Place::Pod(client), tcp(service, 80), "error ECONNREFUSED");
-    }
-}
-
-/// sig-network 37, without the way from outside.
-#[test]
-fn a_node_port_is_reached_at_every_nodes_address_from_pods() {
-    let cluster = cluster();
-    let _backends = backends(&cluster, "tcp:80");
-    let clients = cluster.create_pods("client");
-    cluster.node(1).vpodctl("create-service nodeport web --tcp 80").ok();
-    let service = cluster_ip(cluster.node(1), "web");
-    let port = node_port(cluster.node(1), "web");
-    for client in &clients {
-        until_answered_by(Place::Pod(client), tcp(service, 80), &["a", "b"]);
-        for node in cluster.nodes() {
-            until_answered_by(Place::Pod(client), tcp(address(node), port), &["a", "b"]);
-        }
     }
 }
 

@@ -8,9 +8,8 @@ use super::{
 };
 use crate::stream::Place;
 
-/// sig-network 46.
 #[test]
-fn tcp_and_udp_share_a_number_and_one_goes_without_the_other() {
+fn sig_network_46_tcp_and_udp_share_a_number_and_one_goes_without_the_other() {
     let node = TestNode::start();
     let client = node.create_pod("client");
     let from = Place::Pod(&client);
@@ -38,9 +37,8 @@ fn tcp_and_udp_share_a_number_and_one_goes_without_the_other() {
     assert_eq!(cluster_ip(&node, "web"), address, "the address stays");
 }
 
-/// sig-network 47.
 #[test]
-fn ports_of_one_service_lead_to_their_own_ports_of_the_pods() {
+fn sig_network_47_ports_of_one_service_lead_to_their_own_ports_of_the_pods() {
     let node = TestNode::start();
     let client = node.create_pod("client");
     let from = Place::Pod(&client);
@@ -55,9 +53,8 @@ fn ports_of_one_service_lead_to_their_own_ports_of_the_pods() {
     }
 }
 
-/// sig-network 45.
 #[test]
-fn endpoints_and_traffic_follow_pods_that_come_and_go() {
+fn sig_network_45_endpoints_and_traffic_follow_pods_that_come_and_go() {
     let node = TestNode::start();
     let client = node.create_pod("client");
     let from = Place::Pod(&client);

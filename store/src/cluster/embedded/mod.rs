@@ -23,7 +23,7 @@ use self::state::State;
 use super::entry::{Batch, Entry, LeaseId, Listing, MAX_LISTED, Revision, check_key};
 use super::error::{ClusterError, WatchEnd};
 use super::txn::Txn;
-use super::{ClusterStore, Watch};
+use super::{ClusterStore, Prober, Watch};
 use crate::{Store, StoreError};
 
 /// How much of the past is kept for watches.
@@ -150,6 +150,7 @@ impl ClusterStore for Embedded {
             prefix: prefix.to_owned(),
             from: from.max(1),
             first: true,
+            asked: Arc::default(),
         }))
     }
 
@@ -183,6 +184,8 @@ struct EmbeddedWatch {
     from: Revision,
     /// Before the first call of `next`, when `from` is the caller's.
     first: bool,
+    /// Somebody wants to know how far it is.
+    asked: Arc<AtomicBool>,
 }
 
 impl Watch for EmbeddedWatch {
@@ -207,6 +210,9 @@ impl Watch for EmbeddedWatch {
                 Next::Compacted(oldest) => return Err(WatchEnd::Compacted { oldest }),
                 Next::None => self.from = self.from.max(last + 1),
             }
+            if self.asked.swap(false, Ordering::AcqRel) {
+                return Ok(Some(Batch { revision: last, events: Vec::new() }));
+            }
             let now = Instant::now();
             if now >= deadline {
                 return Ok(None);
@@ -215,5 +221,15 @@ impl Watch for EmbeddedWatch {
             let waited = self.core.changed.wait_timeout(state, wake.saturating_duration_since(now));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    fn prober(&self) -> Prober {
+        let (core, asked) = (Arc::clone(&self.core), Arc::clone(&self.asked));
+        Box::new(move || {
+            // With the lock held, so that the watch is not between its check and its wait.
+            let _state = core.lock();
+            asked.store(true, Ordering::Release);
+            core.changed.notify_all();
+        })
     }
 }

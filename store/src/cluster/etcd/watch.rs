@@ -6,20 +6,25 @@
 //!
 //! [`EtcdConfig::probe`]: super::EtcdConfig::probe
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use etcd_client::{EventType, WatchOptions, WatchResponse, WatchStream};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::connection::Connection;
 use super::failure::{EtcdFailure, Verdict};
 use super::{MAX_MESSAGE_BYTES, entry_of, revision_of};
-use crate::cluster::Watch;
 use crate::cluster::entry::{Batch, Event, Revision, end_of};
 use crate::cluster::error::{ClusterError, WatchEnd};
+use crate::cluster::{Prober, Watch};
 
 /// Batches between the task and its reader.
 const QUEUE: usize = 256;
@@ -32,6 +37,7 @@ type Message = Result<Batch, WatchEnd>;
 pub(super) struct EtcdWatch {
     messages: Receiver<Message>,
     task: AbortHandle,
+    asked: Arc<Notify>,
 }
 
 impl Watch for EtcdWatch {
@@ -41,6 +47,11 @@ impl Watch for EtcdWatch {
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(WatchEnd::Closed),
         }
+    }
+
+    fn prober(&self) -> Prober {
+        let asked = Arc::clone(&self.asked);
+        Box::new(move || asked.notify_one())
     }
 }
 
@@ -76,8 +87,16 @@ pub(super) async fn start(
         }
     };
     let (sender, messages) = crossbeam_channel::bounded(QUEUE);
-    let reader =
-        Reader { stream, sender, from, endpoint: session.endpoint, probe: connection.config().probe };
+    let asked = Arc::new(Notify::new());
+    let reader = Reader {
+        stream,
+        sender,
+        from,
+        endpoint: session.endpoint,
+        probe: connection.config().probe,
+        asked: Arc::clone(&asked),
+        owes: false,
+    };
     let generation = session.generation;
     let connection = Arc::clone(connection);
     let task = tokio::spawn(async move {
@@ -85,7 +104,7 @@ pub(super) async fn start(
             connection.failed(generation).await;
         }
     });
-    Ok(EtcdWatch { messages, task: task.abort_handle() })
+    Ok(EtcdWatch { messages, task: task.abort_handle(), asked })
 }
 
 /// The stream and the server's first answer.
@@ -111,7 +130,14 @@ struct Reader {
     from: Revision,
     endpoint: String,
     probe: Duration,
+    /// Somebody wants to know how far it is.
+    asked: Arc<Notify>,
+    /// The next report of progress is for them.
+    owes: bool,
 }
+
+/// A message of the stream, or its end, or none in time.
+type Heard = Result<Result<Option<WatchResponse>, etcd_client::Error>, Elapsed>;
 
 /// How the task ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,13 +188,15 @@ impl Reader {
     async fn receive(&mut self) -> Result<WatchResponse, EtcdFailure> {
         let mut asked = false;
         loop {
-            match timeout(self.probe, self.stream.message()).await {
-                Ok(Ok(Some(response))) => return Ok(response),
-                Ok(Ok(None)) => return Err(EtcdFailure::Ended("end of stream".to_owned())),
-                Ok(Err(error)) => return Err(error.into()),
-                Err(_) if asked => return Err(EtcdFailure::Silent(self.probe)),
-                Err(_) => {
-                    asked = true;
+            let heard = self.hear().await;
+            match heard {
+                Some(Ok(Ok(Some(response)))) => return Ok(response),
+                Some(Ok(Ok(None))) => return Err(EtcdFailure::Ended("end of stream".to_owned())),
+                Some(Ok(Err(error))) => return Err(error.into()),
+                Some(Err(_)) if asked => return Err(EtcdFailure::Silent(self.probe)),
+                Some(Err(_)) | None => {
+                    asked |= heard.is_some();
+                    self.owes |= heard.is_none();
                     // Its queue is empty unless the connection takes nothing, which is silence too.
                     if let Ok(Err(error)) = timeout(self.probe, self.stream.request_progress()).await {
                         return Err(error.into());
@@ -178,7 +206,19 @@ impl Reader {
         }
     }
 
-    async fn deliver(&self, response: &WatchResponse) -> Option<WatchEnd> {
+    /// The next message, or silence for as long as that may be; `None`: somebody wants to know how far the watch is.
+    async fn hear(&mut self) -> Option<Heard> {
+        // Dropped unfinished, it loses nothing: what is half read stays in the stream.
+        let mut message = pin!(timeout(self.probe, self.stream.message()));
+        let mut asked = pin!(self.asked.notified());
+        poll_fn(|context| match message.as_mut().poll(context) {
+            Poll::Ready(heard) => Poll::Ready(Some(heard)),
+            Poll::Pending => asked.as_mut().poll(context).map(|()| None),
+        })
+        .await
+    }
+
+    async fn deliver(&mut self, response: &WatchResponse) -> Option<WatchEnd> {
         if response.compact_revision() != 0 {
             return Some(WatchEnd::Compacted { oldest: revision_of(response.compact_revision()) });
         }
@@ -188,6 +228,11 @@ impl Reader {
         }
         for batch in batches(response) {
             self.send(Ok(batch)).await;
+        }
+        // A report of progress: what has happened up to its revision was sent before it.
+        if response.events().is_empty() && !response.created() && std::mem::take(&mut self.owes) {
+            let revision = response.header().map_or(0, |header| revision_of(header.revision()));
+            self.send(Ok(Batch { revision, events: Vec::new() })).await;
         }
         None
     }

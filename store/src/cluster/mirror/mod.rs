@@ -18,7 +18,7 @@ mod replica;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 pub use self::replica::{Change, HoldPolicy, Replica};
 use super::entry::{Entry, Revision};
 use super::error::ClusterError;
-use super::{ClusterStore, Watch};
+use super::{ClusterStore, Prober, Watch};
 
 /// How often the thread looks for a confirmation and for its end.
 const TICK: Duration = Duration::from_millis(100);
@@ -97,6 +97,9 @@ pub struct Mirror {
 
 struct Shared {
     inner: Mutex<Inner>,
+    /// All changes up to this revision are in the channel.
+    told: AtomicU64,
+    prober: Mutex<Option<Prober>>,
     stop: AtomicBool,
 }
 
@@ -128,6 +131,8 @@ impl Mirror {
                 confirmed: BTreeSet::new(),
                 problem: None,
             }),
+            told: AtomicU64::new(0),
+            prober: Mutex::default(),
             stop: AtomicBool::new(false),
         });
         let (sender, changes) = crossbeam_channel::bounded(queue.max(1));
@@ -159,6 +164,20 @@ impl Mirror {
     pub fn known(&self) -> (BTreeMap<String, Entry>, Revision) {
         let inner = self.shared.lock();
         (inner.replica.known().clone(), inner.replica.revision())
+    }
+
+    /// All changes up to this revision of the store are in [`Mirror::changes`], or were taken from there. It grows with the changes
+    /// under the prefix, and when [`Mirror::probe`] is answered; while something is held, it does not.
+    #[must_use]
+    pub fn told(&self) -> Revision {
+        self.shared.told.load(Ordering::Acquire)
+    }
+
+    /// Finds out how far it is, soon, unless the store is away.
+    pub fn probe(&self) {
+        if let Some(probe) = &*self.shared.prober.lock().unwrap_or_else(PoisonError::into_inner) {
+            probe();
+        }
     }
 
     /// What is held at this moment is really gone. Returns its keys; they are published as deleted soon.
@@ -256,6 +275,7 @@ impl Worker {
             inner.problem = None;
             inner.replica.on_list(listing)
         });
+        *self.shared.prober.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch.prober());
         Ok(watch)
     }
 
@@ -306,19 +326,23 @@ impl Worker {
 
     /// Changes what is known and says so.
     fn update(&self, change: impl FnOnce(&mut Inner) -> Vec<Change>) -> Result<(), Stopped> {
-        let (changes, restated) = {
+        let (changes, restated, revision) = {
             let mut inner = self.shared.lock();
             let before = inner.state();
             let changes = change(&mut inner);
             inner.settle();
-            (changes, inner.state() != before)
+            let is_whole = inner.replica.held().is_empty();
+            (changes, inner.state() != before, is_whole.then(|| inner.replica.revision()))
         };
         let changed = !changes.is_empty();
         for change in changes {
             self.publish(change)?;
         }
+        let before = self.shared.told.load(Ordering::Relaxed);
+        let told = revision.unwrap_or(before);
+        self.shared.told.store(told, Ordering::Release);
         if let Some(wake) = &self.wake
-            && (changed || restated)
+            && (changed || restated || told != before)
         {
             wake();
         }

@@ -3,8 +3,11 @@
 //! A change marks the services that it can concern; [`Table::settle`] derives those again, however many changes came
 //! in between. The result does not depend on the order of changes, except for the numbers.
 
+mod balanced;
 mod claims;
 mod index;
+mod room;
+mod sound;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,8 +17,10 @@ use ipnet::{IpNet, Ipv4Net};
 use protocol::Namespace;
 use protocol::link::{Frontend, FrontendKind, Scheduler, ServiceConfig};
 
+pub use self::balanced::Health;
 use self::claims::Claims;
 use self::index::Index;
+use self::room::Room;
 use super::change::ServiceState;
 use super::endpoints::{Endpoint, Place, backends, of_pod, of_slice};
 use super::ids::ServiceIds;
@@ -24,7 +29,7 @@ use super::names::{ObjectRef, PortKey};
 use super::pods::PodFacts;
 use super::problem::Problem;
 use super::slice::SliceSpec;
-use super::spec::{PortSpec, Spec};
+use super::spec::{PortSpec, Reach, Spec};
 
 /// What the configuration says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,20 +46,31 @@ pub struct Settings {
     pub scheduler: Scheduler,
 }
 
+impl Settings {
+    fn service_cidr_has(&self, ip: IpAddr) -> bool {
+        matches!(ip, IpAddr::V4(v4) if self.service_cidr.contains(&v4))
+    }
+}
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct Table {
     settings: Settings,
     node_addresses: BTreeSet<IpAddr>,
     specs: BTreeMap<ObjectRef, Spec>,
+    /// Those of load balancers.
+    balanced: BTreeSet<ObjectRef>,
     slices: BTreeMap<ObjectRef, SliceSpec>,
     pods: BTreeMap<ObjectRef, PodFacts>,
     index: Index,
     claims: Claims,
     ids: ServiceIds,
+    room: Room,
     derived: BTreeMap<ObjectRef, Derived>,
     states: Arc<Services>,
     marked: BTreeSet<ObjectRef>,
+    /// Not yet told to anybody.
+    new_problems: Vec<String>,
 }
 
 /// What came of a service.
@@ -73,14 +89,17 @@ impl Table {
             settings,
             node_addresses: BTreeSet::new(),
             specs: BTreeMap::new(),
+            balanced: BTreeSet::new(),
             slices: BTreeMap::new(),
             pods: BTreeMap::new(),
             index: Index::default(),
             claims: Claims::default(),
             ids: ServiceIds::default(),
+            room: Room::default(),
             derived: BTreeMap::new(),
             states: Arc::default(),
             marked: BTreeSet::new(),
+            new_problems: Vec::new(),
         }
     }
 
@@ -91,6 +110,9 @@ impl Table {
         }
         self.remove_service(&spec.object.clone());
         self.index.add_service(&spec);
+        if spec.reach == Reach::LoadBalancer {
+            self.balanced.insert(spec.object.clone());
+        }
         self.specs.insert(spec.object.clone(), spec);
     }
 
@@ -98,6 +120,7 @@ impl Table {
     pub fn remove_service(&mut self, object: &ObjectRef) {
         if let Some(old) = self.specs.remove(object) {
             self.index.remove_service(&old);
+            self.balanced.remove(object);
         }
         self.marked.insert(object.clone());
     }
@@ -140,11 +163,16 @@ impl Table {
         }
     }
 
-    /// Addresses of all nodes, which endpoints given by hand may not have.
+    /// Addresses of all nodes, which neither services nor endpoints given by hand may have.
     pub fn set_node_addresses(&mut self, addresses: BTreeSet<IpAddr>) {
         if self.node_addresses != addresses {
+            let changed: BTreeSet<IpAddr> =
+                self.node_addresses.symmetric_difference(&addresses).copied().collect();
             self.node_addresses = addresses;
             self.marked.extend(self.slices.values().filter_map(|slice| slice.service.clone()));
+            let concerned =
+                self.specs.values().filter(|spec| spec.addresses().any(|ip| changed.contains(&ip)));
+            self.marked.extend(concerned.map(|spec| spec.object.clone()));
         }
     }
 
@@ -170,8 +198,10 @@ impl Table {
     /// Derives what was marked. True if the datapath is to be told something.
     pub fn settle(&mut self) -> bool {
         let mut concerned = std::mem::take(&mut self.marked);
+        concerned.extend(self.room.retry());
         for object in concerned.clone() {
-            let wanted = self.specs.get(&object).map(|spec| self.frontends(spec)).unwrap_or_default();
+            let wanted = self.specs.get(&object).map(|spec| self.frontends(spec, &mut Vec::new()));
+            let wanted = wanted.unwrap_or_default();
             let wanted = wanted.iter().flat_map(|(key, all)| all.iter().map(move |one| (key, one)));
             concerned.extend(self.claims.set(&object, wanted));
         }
@@ -180,6 +210,11 @@ impl Table {
         for object in concerned {
             let derived = self.derive(&object, &mut new);
             let kept: BTreeSet<PortKey> = derived.iter().flat_map(|derived| derived.ports.clone()).collect();
+            let said = self.problems_of(&object);
+            let problems = derived.iter().flat_map(|derived| &derived.problems);
+            let new_problems: Vec<String> =
+                problems.filter(|problem| !said.contains(problem)).cloned().collect();
+            self.new_problems.extend(new_problems);
             let before = match derived {
                 Some(derived) => self.derived.insert(object, derived),
                 None => self.derived.remove(&object),
@@ -194,33 +229,55 @@ impl Table {
     fn apply(&mut self, gone: &[PortKey], new: Vec<(PortKey, ServiceState)>) -> bool {
         let mut changed = false;
         for key in gone {
-            if let Some(id) = self.ids.release(key) {
-                Arc::make_mut(&mut self.states).remove(id);
-                changed = true;
-            }
+            changed |= self.drop_port(key);
         }
         for (key, mut state) in new {
             let Some(id) = self.ids.assign(&key) else {
-                let text = format!("port {key} is not served: all numbers of service ports are taken");
-                if let Some(derived) = self.derived.get_mut(&key.service) {
-                    derived.problems.push(text);
-                }
+                self.leave_out(&key, "all numbers of service ports are taken");
                 continue;
             };
             state.config.id = id;
-            if self.states.get(id).is_none_or(|old| **old != state) {
+            let old = self.states.get(id).cloned();
+            if !self.room.take(old.as_deref(), &state) {
+                // What it had is given back already.
+                self.ids.release(&key);
+                changed |= Arc::make_mut(&mut self.states).remove(id).is_some();
+                self.leave_out(&key, "there are too many addresses or endpoints in all");
+            } else if old.is_none_or(|old| *old != state) {
                 Arc::make_mut(&mut self.states).insert(id, Arc::new(state));
+                self.room.is_served(&key);
                 changed = true;
             }
         }
         changed
     }
 
+    fn drop_port(&mut self, key: &PortKey) -> bool {
+        self.room.is_served(key);
+        let Some(id) = self.ids.release(key) else { return false };
+        if let Some(old) = Arc::make_mut(&mut self.states).remove(id) {
+            self.room.give_back(&old);
+        }
+        true
+    }
+
+    fn leave_out(&mut self, key: &PortKey, why: &str) {
+        let text = format!("service port {key} is not served: {why}");
+        if self.room.wait(key) {
+            self.new_problems.push(text.clone());
+        }
+        if let Some(derived) = self.derived.get_mut(&key.service) {
+            derived.problems.push(text);
+            derived.ports.retain(|port| port != key);
+        }
+    }
+
     fn derive(&self, object: &ObjectRef, new: &mut Vec<(PortKey, ServiceState)>) -> Option<Derived> {
         let spec = self.specs.get(object)?;
         let mut derived = Derived::default();
         derived.endpoints = self.endpoints(spec, &mut derived.problems);
-        for (index, (key, mut frontends)) in self.frontends(spec).into_iter().enumerate() {
+        let wanted = self.frontends(spec, &mut derived.problems);
+        for (index, (key, mut frontends)) in wanted.into_iter().enumerate() {
             frontends.retain(|frontend| match self.claims.owner(&key, frontend) {
                 Some(owner) if *owner != key => {
                     let Frontend { address, port, .. } = frontend;
@@ -236,6 +293,7 @@ impl Table {
                 continue;
             }
             let backends = backends(&derived.endpoints, index, &self.settings.place);
+            let backends = Self::sound_backends(spec, backends, &mut derived.problems);
             let config = self.config(spec, &key, frontends);
             new.push((key.clone(), ServiceState { config, backends }));
             derived.ports.push(key);
@@ -259,14 +317,14 @@ impl Table {
     }
 
     /// What each port wants to be found at; nothing if the switch does not serve it.
-    fn frontends(&self, spec: &Spec) -> Vec<(PortKey, Vec<Frontend>)> {
+    fn frontends(&self, spec: &Spec, problems: &mut Vec<String>) -> Vec<(PortKey, Vec<Frontend>)> {
         if spec.is_foreign || !spec.reach.is_virtual() {
             return Vec::new();
         }
         let allowed = |ip: &IpAddr| self.is_allowed(*ip);
         let external: BTreeSet<IpAddr> = spec.external_ips.iter().copied().filter(allowed).collect();
         let ingress: BTreeSet<IpAddr> = spec.ingress.iter().copied().collect();
-        let of_port = |port: &PortSpec| {
+        let mut of_port = |port: &PortSpec| {
             let at = |kind, address, port| Frontend { kind, address, port };
             let number = port.number;
             let mut all = Vec::new();
@@ -278,7 +336,7 @@ impl Table {
             all.extend(ingress.iter().map(|ip| at(FrontendKind::LoadBalancer, *ip, number)));
             let external = external.iter().filter(|ip| !ingress.contains(ip));
             all.extend(external.map(|ip| at(FrontendKind::ExternalIp, *ip, number)));
-            all
+            self.sound_frontends(spec, all, problems)
         };
         spec.ports.iter().map(|port| (spec.key(port), of_port(port))).collect()
     }
@@ -331,16 +389,10 @@ impl Table {
     pub fn check_service(&self, spec: &Spec) -> Vec<Problem> {
         let mut problems = Vec::new();
         for (index, ip) in spec.external_ips.iter().enumerate() {
-            let why = if self.node_addresses.contains(ip) {
-                "is an address of a node".to_owned()
-            } else if self.settings.cluster_cidr.contains(ip) {
-                format!("is in the range of pods, {}", self.settings.cluster_cidr)
-            } else if matches!(ip, IpAddr::V4(v4) if self.settings.service_cidr.contains(v4)) {
-                format!("is in the range of services, {}", self.settings.service_cidr)
-            } else if !self.is_allowed(*ip) {
-                "is not in services.external_ips of vswitchd's configuration".to_owned()
-            } else {
-                continue;
+            let why = match self.owner(*ip) {
+                Some(owner) => format!("is {owner}"),
+                None if self.is_allowed(*ip) => continue,
+                None => "is not in services.external_ips of vswitchd's configuration".to_owned(),
             };
             problems.push(Problem::invalid(format!("spec.externalIPs[{index}]"), ip, why));
         }
@@ -369,6 +421,12 @@ impl Table {
         self.pods.get(pod).map(|pod| pod.node.as_str())
     }
 
+    /// The first address of a pod.
+    #[must_use]
+    pub fn address_of(&self, pod: &ObjectRef) -> Option<IpAddr> {
+        self.pods.get(pod)?.addresses.first().copied()
+    }
+
     /// Pods of a node.
     pub fn pods_of(&self, node: &str) -> impl Iterator<Item = &ObjectRef> {
         self.pods.iter().filter(move |(_, pod)| pod.node == node).map(|(object, _)| object)
@@ -389,6 +447,17 @@ impl Table {
     #[must_use]
     pub fn endpoints_of(&self, object: &ObjectRef) -> &[Endpoint] {
         self.derived.get(object).map_or(&[], |derived| &derived.endpoints)
+    }
+
+    /// What could not be done for one service, one sentence each.
+    #[must_use]
+    pub fn problems_of(&self, object: &ObjectRef) -> &[String] {
+        self.derived.get(object).map_or(&[], |derived| &derived.problems)
+    }
+
+    /// What could not be done and could be before, or was not asked for; each is told once.
+    pub fn take_new_problems(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.new_problems)
     }
 
     /// What could not be done, one sentence each.

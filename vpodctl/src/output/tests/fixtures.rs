@@ -238,6 +238,7 @@ pub(super) fn flows() -> Vec<Flow> {
         frames: 12,
         bytes: 345_678,
         idle_ms: 1999,
+        becomes: None,
     };
     vec![
         flow(6, 40_000, "10.244.0.3", 80),

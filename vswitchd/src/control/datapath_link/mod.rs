@@ -22,6 +22,7 @@ mod backoff;
 mod child;
 mod connection;
 pub(crate) mod crash_report;
+pub(crate) mod saved;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -174,7 +175,7 @@ impl DatapathLink {
     pub(crate) fn start(options: LinkOptions, events: Sender<LinkEvent>) -> Result<Self, LinkError> {
         let (datapath, taken_over) = match child::take_over(&options) {
             Some(datapath) => (datapath, true),
-            None => (child::spawn(&options, None)?, false),
+            None => (child::spawn(&options, saved::take(&options.run_dir).as_ref())?, false),
         };
         let state = State { connection: None, status: LinkStatus::default(), ending: None };
         let shared = Arc::new(Shared { options, state: Mutex::new(state) });
@@ -273,6 +274,9 @@ fn supervise(shared: &Shared, mut datapath: Datapath, mut taken_over: bool, even
             Some(End::LeaveRunning) => return,
             Some(End::Stop) => {
                 datapath.reap(SHUTDOWN_LIMIT);
+                if let Some(memory) = datapath.take_connections() {
+                    saved::save(&shared.options.run_dir, memory);
+                }
                 return;
             }
         }

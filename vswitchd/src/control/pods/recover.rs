@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use protocol::message::PodRef;
 use protocol::object::Timestamp;
-use store::desired::FIRST_TUNNEL_PORT;
+use store::desired::UPLINK_PORT;
 use store::ipam::Ipam;
 use store::record::{CoolingRecord, PodRecord, Provisioning};
 use store::{Key, Kind, Store, StoreError, Transaction};
@@ -30,7 +30,7 @@ pub(crate) fn load(config: &Config, store: &Store) -> Result<(Inventory, Vec<Str
                 let mut record = versioned.value;
                 record.metadata.resource_version = versioned.revision;
                 match record.provisioning {
-                    Provisioning::Ready if record.port >= FIRST_TUNNEL_PORT => displaced.push(record),
+                    Provisioning::Ready if record.port >= UPLINK_PORT => displaced.push(record),
                     Provisioning::Ready => adopt(&mut inventory, record, &mut problems),
                     Provisioning::Pending => half_made.push(record),
                 }

@@ -74,6 +74,7 @@ fn halves(items: Items) -> Option<(Items, Items)> {
         Items::Endpoints(rows) => split(rows, Items::Endpoints),
         Items::EndpointSlices(rows) => split(rows, Items::EndpointSlices),
         Items::Namespaces(rows) => split(rows, Items::Namespaces),
+        Items::Traffic(rows) => split(rows, Items::Traffic),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What each request does. Changes pass the gate and leave one line in the audit log.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use protocol::codec::CodecError;
 use store::services::write::Run;
@@ -10,7 +11,7 @@ use protocol::message::{AdminRequest, ApiError, ErrorCode, ReadRequest, Response
 use super::super::error::chain;
 use super::super::node::Control;
 use super::super::pods::{self, containers, create, delete};
-use super::super::{capture, cluster, container_logs, metrics, services, tables};
+use super::super::{capture, cluster, container_logs, metrics, services, tables, trace};
 use super::connection::Client;
 
 /// Answers one request.
@@ -114,6 +115,16 @@ fn read(control: &Control, client: &mut Client, request: ReadRequest) -> Result<
             client.send(&Response::Bytes(metrics::text(control).into_bytes()))?;
             Response::Done
         }
+        ReadRequest::Programming { revision, patience_ms } => {
+            match services::report(control, revision, Duration::from_millis(patience_ms.into())) {
+                Ok(programming) => Response::Programming(programming),
+                Err(error) => unavailable(&error),
+            }
+        }
+        ReadRequest::Trace(request) => match trace::trace(control, &request) {
+            Ok(trace) => Response::Trace(Box::new(trace)),
+            Err(error) => Response::Error(error),
+        },
     };
     client.send(&response)
 }

@@ -5,13 +5,19 @@
 //! next sync. On one machine the store is the node's own file; in a cluster it is etcd, and this node's pods are told there
 //! ([`publish`]). Nothing here is on a packet's way: a store that is away leaves the datapath as it is.
 
+mod announce;
 mod exits;
+mod health;
+mod healthz;
 mod local;
+mod meters;
+mod named;
 mod objects;
 mod probes;
 mod programming;
 mod publish;
 mod rows;
+mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -32,16 +38,22 @@ use store::services::write::{PODS, Pools, SERVICES, SLICES};
 use store::services::{ObjectRef, Place, PodFacts, Settings, SliceSpec, Spec, Table};
 use store::{Store, StoreError};
 
+use self::announce::Announcing;
 use self::exits::Exits;
+use self::health::HealthChecks;
+use self::meters::Meters;
 use self::probes::Probes;
-pub(crate) use self::programming::Programmed;
-use self::programming::Programming;
+use self::programming::Progress;
 use self::publish::Publisher;
 use super::node::Control;
 use crate::config::Config;
 
+pub(crate) use meters::{Readings, readings};
+pub(crate) use named::{place_of, pod_address};
 pub(crate) use objects::{apply, delete};
+pub(crate) use programming::report;
 pub(crate) use rows::{document, list};
+pub(crate) use traffic::traffic;
 
 /// A change after quiet is applied at once. While changes keep coming, those of this time are applied together.
 const SETTLE: Duration = Duration::from_millis(5);
@@ -65,6 +77,10 @@ pub(crate) struct Services {
     probes: Probes,
     exits: Option<Exits>,
     publisher: Mutex<Option<Publisher>>,
+    announcing: Announcing,
+    health: HealthChecks,
+    progress: Progress,
+    meters: Meters,
     /// The store has been read at least once.
     is_known: AtomicBool,
     /// What was read at once, and comes from the mirrors once more.
@@ -89,13 +105,14 @@ pub(super) struct Wake {
     sender: Sender<()>,
     pods: Arc<AtomicBool>,
     nodes: Arc<AtomicBool>,
-    programming: Arc<Programming>,
+    /// When the first change was heard of that nobody has begun to apply.
+    heard: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Wake {
     /// Something in the store has changed.
     fn objects(&self) {
-        self.programming.begin();
+        self.heard.lock().get_or_insert_with(Instant::now);
         match self.sender.try_send(()) {
             // It is about to look.
             Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
@@ -113,6 +130,11 @@ impl Wake {
         self.nodes.store(true, Ordering::Release);
         self.objects();
     }
+
+    /// What waits is applied from now on.
+    fn take_heard(&self) -> Option<Instant> {
+        self.heard.lock().take()
+    }
 }
 
 impl Services {
@@ -129,7 +151,7 @@ impl Services {
         };
         let (sender, woken) = bounded(1);
         let first = || Arc::new(AtomicBool::new(true));
-        let wake = Wake { sender, pods: first(), nodes: first(), programming: Arc::default() };
+        let wake = Wake { sender, pods: first(), nodes: first(), heard: Arc::default() };
         let mirror = |prefix: &str, confirm_after| {
             let wake = wake.clone();
             let wake: Box<dyn Fn() + Send> = Box::new(move || wake.objects());
@@ -142,6 +164,8 @@ impl Services {
             slices: mirror(SLICES, None)?,
             pods: mirror(PODS, Some(PODS_GONE_AFTER))?,
         };
+        let progress = Progress::start(is_shared.then_some(&store), &wake)
+            .context("following who waits for services")?;
         let exits = Exits::start(wake.clone())
             .map_err(|error| tracing::warn!("exits of containers are seen once a second: {error}"))
             .ok();
@@ -153,6 +177,10 @@ impl Services {
             probes: Probes::new(wake.clone()),
             exits,
             publisher: Mutex::default(),
+            announcing: Announcing::new(&store, is_shared)?,
+            health: HealthChecks::default(),
+            progress,
+            meters: Meters::new(),
             is_known: AtomicBool::new(false),
             primed: Mutex::default(),
             store,
@@ -171,14 +199,14 @@ impl Services {
         self.wake.nodes();
     }
 
-    /// How long changes took to become active.
-    pub(crate) fn programmed(&self) -> Programmed {
-        self.wake.programming.so_far()
-    }
-
     /// Whether a pod's probe succeeds; true without one.
     pub(crate) fn is_probed_ready(&self, pod: &protocol::message::PodRef, has_probe: bool) -> bool {
         self.probes.is_ready(pod, has_probe)
+    }
+
+    /// The store has been read at least once.
+    fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Acquire)
     }
 
     /// What is wrong, for `status`.
@@ -192,6 +220,8 @@ impl Services {
                 ));
             }
         }
+        problems.extend(self.announcing.problems());
+        problems.extend(self.health.problems());
         problems
     }
 
@@ -206,8 +236,9 @@ impl Services {
         }
     }
 
-    /// The last word to the store: nobody is to be sent to pods of a node that stops.
+    /// The last word to the store: nobody is to be sent to this node's addresses, and to pods of a node that stops.
     pub(crate) fn leave(&self) {
+        self.announcing.leave();
         drop(self.publisher.lock().take());
     }
 }
@@ -222,7 +253,11 @@ fn service_cidr(config: &Config) -> anyhow::Result<ipnet::Ipv4Net> {
 fn pools(config: &Config) -> anyhow::Result<Pools> {
     let dns = if let IpAddr::V4(dns) = config.cluster_dns { Some(dns) } else { None };
     let cluster_ips = ClusterIps { cidr: service_cidr(config)?, dns };
-    Ok(Pools { cluster_ips, node_ports: config.services.node_ports.clone() })
+    Ok(Pools {
+        cluster_ips,
+        node_ports: config.services.node_ports.clone(),
+        load_balancer: config.load_balancer.pools.clone(),
+    })
 }
 
 fn settings(config: &Config) -> anyhow::Result<Settings> {
@@ -262,6 +297,8 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
         let publisher = Publisher::start(control)?;
         *control.services.publisher.lock() = Some(publisher);
     }
+    announce::follow(control)?;
+    health::serve(control)?;
     let control = Arc::clone(control);
     std::thread::Builder::new().name("services".to_owned()).spawn(move || {
         let mut last: Option<Instant> = None;
@@ -278,15 +315,30 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
             while control.services.woken.try_recv().is_ok() {}
             // A daemon that stops takes its datapath along, so there is nobody to tell.
             let Some(_inside) = control.gate.enter() else { return };
-            let begun = control.services.wake.programming.take();
+            let heard = control.services.wake.take_heard();
+            let told = programming::told(&control.services);
+            let began = Instant::now();
             if refresh(&control) {
                 control.sync();
-                control.services.wake.programming.end(begun);
+                let since = heard.unwrap_or(began).elapsed();
+                control.services.meters.on_sync(began.elapsed(), since);
                 last = Some(Instant::now());
             }
+            programming::settle(&control, told);
         }
     })?;
     Ok(())
+}
+
+/// Nodes have other addresses: what of services cannot be beside them is left out before the datapath hears of them, which
+/// would refuse both.
+pub(crate) fn on_nodes_changed(control: &Control) {
+    refresh(control);
+}
+
+/// Serves `/healthz`, if that is configured.
+pub(crate) fn serve_health(control: &Arc<Control>) -> Result<(), super::metrics::MetricsError> {
+    healthz::serve(control)
 }
 
 /// Brings the table up to date. True if the datapath is to be told something.
@@ -303,6 +355,7 @@ fn refresh(control: &Control) -> bool {
         }
         for change in mirror.changes().try_iter() {
             if !services.is_primed(&change) {
+                services.meters.on_change(&change);
                 take(&mut table, &change, control);
             }
         }
@@ -317,6 +370,10 @@ fn refresh(control: &Control) -> bool {
         table.set_node_addresses(node_addresses(control));
     }
     let changed = table.settle();
+    for problem in table.take_new_problems() {
+        tracing::warn!("{problem}");
+    }
+    services.health.set(table.health());
     let states = Arc::clone(table.states());
     // The switch may be waiting for a datapath; who asks for services does not wait with it.
     drop(table);
@@ -327,6 +384,7 @@ fn refresh(control: &Control) -> bool {
     if let (Some(facts), Some(publisher)) = (facts, &*services.publisher.lock()) {
         publisher.tell(facts);
     }
+    services.announcing.wake();
     known && (changed || first)
 }
 

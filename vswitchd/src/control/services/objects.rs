@@ -1,5 +1,7 @@
 //! `apply` and `delete`: manifests in, objects of the store out.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use protocol::ObjectName;
@@ -8,12 +10,15 @@ use protocol::object::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use store::cluster::ClusterError;
-use store::services::write::{self, NAMESPACES, Run, SERVICES, SLICES, Stamp, WriteError, Written};
+use store::services::write::{
+    self, NAMESPACES, Run, SERVICES, SLICES, Stamp, Surroundings, WriteError, Written,
+};
 use store::services::{Invalid, ObjectRef, Problem, SliceSpec, Spec};
 
 use super::super::error::chain;
 use super::super::node::Control;
 use super::super::pods::create::new_uid;
+use super::Services;
 
 /// Makes objects be as manifests say, one by one.
 pub(crate) fn apply(control: &Control, manifests: &[String], run: Run) -> Vec<Applied> {
@@ -27,15 +32,15 @@ fn apply_one(control: &Control, text: &str, run: Run) -> Applied {
         Ok(value) => value,
         Err(error) => {
             let error = ApiError::new(ErrorCode::Invalid, format!("this is not a JSON object: {error}"));
-            return Applied { object: String::new(), outcome: Outcome::Failed(error) };
+            return Applied { object: String::new(), outcome: Outcome::Failed(error), revision: None };
         }
     };
     let word = |path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (kind, version, name) = (word("/kind"), word("/apiVersion"), word("/metadata/name"));
     let result = match (version.as_str(), kind.as_str()) {
-        ("v1", "Service") => service(control, value, run),
-        ("discovery.k8s.io/v1", "EndpointSlice") => slice(control, value, run),
-        ("v1", "Namespace") => namespace(control, value, run),
+        ("v1", "Service") => service(control, value.clone(), run),
+        ("discovery.k8s.io/v1", "EndpointSlice") => slice(control, value.clone(), run),
+        ("v1", "Namespace") => namespace(control, value.clone(), run),
         _ => Err(ApiError::new(
             ErrorCode::Invalid,
             format!("no matches for kind \"{kind}\" in version \"{version}\""),
@@ -47,7 +52,22 @@ fn apply_one(control: &Control, text: &str, run: Run) -> Applied {
         Ok(Written::Unchanged) => Outcome::Unchanged,
         Err(error) => Outcome::Failed(error),
     };
-    Applied { object: format!("{}/{name}", kind.to_ascii_lowercase()), outcome }
+    let is_there = run == Run::Real && !matches!(outcome, Outcome::Failed(_));
+    let revision = is_there.then(|| revision_of(control, &value)).flatten();
+    Applied { object: format!("{}/{name}", kind.to_ascii_lowercase()), outcome, revision }
+}
+
+/// The revision of an object as the store has it now: that of its last change, or a later one.
+fn revision_of(control: &Control, value: &Value) -> Option<u64> {
+    let word = |path: &str| value.pointer(path).and_then(Value::as_str);
+    let name = word("/metadata/name")?;
+    let namespace = word("/metadata/namespace").unwrap_or("default");
+    let key = match word("/kind")? {
+        "Service" => format!("{SERVICES}{namespace}/{name}"),
+        "EndpointSlice" => format!("{SLICES}{namespace}/{name}"),
+        _ => format!("{NAMESPACES}{name}"),
+    };
+    Some(control.services.store.get(&key).ok()??.revision)
 }
 
 fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
@@ -62,11 +82,36 @@ fn stamp() -> Result<Stamp, ApiError> {
     Ok(Stamp { uid, now: Timestamp::now().0, seed })
 }
 
+/// What is known of the cluster when a service is written.
+impl Surroundings for Services {
+    fn check(&self, spec: &Spec) -> Vec<Problem> {
+        self.table.lock().check_service(spec)
+    }
+
+    fn owner(&self, ip: Ipv4Addr) -> Option<String> {
+        self.table.lock().owner(IpAddr::V4(ip))
+    }
+}
+
 fn service(control: &Control, value: Value, run: Run) -> Result<Written, ApiError> {
     let services = &control.services;
     let object: Service = typed(value)?;
-    let extra = |spec: &Spec| services.table.lock().check_service(spec);
-    write::put_service(&*services.store, &services.pools, &object, &stamp()?, &extra, run)
+    write::put_service(&*services.store, &services.pools, &object, &stamp()?, services, run)
+        .map(|(written, _)| written)
+        .map_err(|error| refused(&error))
+}
+
+/// Writes a service as it is, so that it gets what there was too little of before.
+pub(super) fn assign_again(control: &Control, object: &ObjectRef) -> Result<Written, ApiError> {
+    let services = &control.services;
+    let key = format!("{SERVICES}{object}");
+    let missing = || WriteError::NotFound { kind: "services", name: object.to_string() };
+    let entry =
+        services.store.get(&key).map_err(WriteError::from).and_then(|found| found.ok_or_else(missing));
+    let entry = entry.map_err(|error| refused(&error))?;
+    let known: Service = serde_json::from_slice(&entry.value)
+        .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+    write::put_service(&*services.store, &services.pools, &known, &stamp()?, services, Run::Real)
         .map(|(written, _)| written)
         .map_err(|error| refused(&error))
 }

@@ -1,72 +1,184 @@
-//! How long it takes until a change is active: from the moment this process hears of it to the datapath's commit.
+//! Which revision of the store this node's datapath runs, and which the others' do.
 //!
-//! Changes that come while another is being applied count from their own arrival; those that are applied together count as
-//! one, from the arrival of the first.
+//! A revision is active here when all changes of services, slices and pods up to it have come from the mirrors, were
+//! derived, and the datapath has committed them. Mirrors say how far they have come with the changes of their own
+//! prefix only, so they are asked where somebody wants to know more ([`Mirror::probe`]).
+//!
+//! In a cluster nobody is told anything unless somebody asks. Who asks writes the revision to `/vpod/v1/waits/<node>`; whoever
+//! sees it there writes once, as soon as it has come so far, to `/vpod/v1/active/<node>`. Both are under the lease of their
+//! node ([`super::publish`]). So a question costs one small write a node, at most a few a second, and no question costs nothing.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
+use protocol::object::{NodeProgramming, Programming};
+use store::cluster::mirror::Mirror;
+use store::cluster::registration::ALIVE;
+use store::cluster::{ClusterError, ClusterStore, Entry, MirrorOptions, Revision};
+
+use super::super::node::Control;
+use super::{Services, Wake};
+
+/// Where who waits says for what.
+const WAITS: &str = "/vpod/v1/waits/";
+/// Where nodes say what they run.
+const ACTIVE: &str = "/vpod/v1/active/";
+/// An answer is held back for so long at most; who wants to wait longer asks again.
+const MOST_PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks at what other nodes say.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Key of what `node` waits for.
+pub(super) fn wait_key(node: &str) -> String {
+    format!("{WAITS}{node}")
+}
+
+/// Key of what `node` runs.
+pub(super) fn active_key(node: &str) -> String {
+    format!("{ACTIVE}{node}")
+}
 
 /// See the module's text.
+pub(super) struct Progress {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// What others wait for, in a cluster.
+    waits: Option<Mirror>,
+}
+
 #[derive(Debug, Default)]
-pub(super) struct Programming {
-    /// The first change that nobody has begun to apply.
-    waiting: Mutex<Option<Instant>>,
-    times: AtomicU64,
-    nanoseconds: AtomicU64,
+struct State {
+    /// The datapath runs it; `None` until it runs anything, and while it is away.
+    active: Option<Revision>,
+    /// Somebody here waits for it.
+    wanted: Revision,
 }
 
-/// Sums since the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Programmed {
-    /// How often something was applied.
-    pub(crate) times: u64,
-    /// How long that took altogether.
-    pub(crate) time: Duration,
+impl Progress {
+    /// `shared`: the cluster's store, if there is one.
+    pub(super) fn start(shared: Option<&Arc<dyn ClusterStore>>, wake: &Wake) -> io::Result<Self> {
+        let follow = |store: &Arc<dyn ClusterStore>| {
+            let wake = wake.clone();
+            let wake: Box<dyn Fn() + Send> = Box::new(move || wake.objects());
+            let options = MirrorOptions {
+                wake: Some(wake),
+                confirm_after: Some(super::PODS_GONE_AFTER),
+                ..MirrorOptions::new(WAITS)
+            };
+            Mirror::start(Arc::clone(store), options)
+        };
+        let waits = shared.map(follow).transpose()?;
+        Ok(Self { state: Mutex::default(), changed: Condvar::new(), waits })
+    }
+
+    /// The highest revision that somebody waits for, here or elsewhere.
+    fn wanted(&self) -> Revision {
+        let others = self.waits.iter().flat_map(|waits| {
+            while waits.changes().try_recv().is_ok() {}
+            waits.known().0.into_values()
+        });
+        let own = self.state.lock().wanted;
+        others.filter_map(|entry| revision_in(&entry)).max().map_or(own, |most| most.max(own))
+    }
+
+    fn want(&self, revision: Revision) {
+        let mut state = self.state.lock();
+        state.wanted = state.wanted.max(revision);
+    }
+
+    fn active(&self) -> Option<Revision> {
+        self.state.lock().active
+    }
+
+    fn set_active(&self, active: Option<Revision>) {
+        self.state.lock().active = active;
+        self.changed.notify_all();
+    }
+
+    /// Waits for another state, until `until`.
+    fn wait(&self, until: Instant) {
+        let mut state = self.state.lock();
+        self.changed.wait_until(&mut state, until);
+    }
 }
 
-impl Programming {
-    /// A change is heard of.
-    pub(super) fn begin(&self) {
-        self.waiting.lock().get_or_insert_with(Instant::now);
-    }
+/// Up to where all changes have come from the mirrors, or are on their way from them.
+pub(super) fn told(services: &Services) -> Revision {
+    services.mirrors.all().iter().map(|mirror| mirror.told()).min().unwrap_or_default()
+}
 
-    /// What waits is applied from now on.
-    pub(super) fn take(&self) -> Option<Instant> {
-        self.waiting.lock().take()
+/// The datapath was given what was known when the mirrors had come to `told`.
+pub(super) fn settle(control: &Control, told: Revision) {
+    let services = &control.services;
+    let progress = &services.progress;
+    let is_active = services.is_known() && control.switch.runs_wanted_services();
+    progress.set_active(is_active.then_some(told));
+    let wanted = progress.wanted();
+    if wanted == 0 {
+        return;
     }
-
-    /// What began to wait then is active.
-    pub(super) fn end(&self, begun: Option<Instant>) {
-        let Some(begun) = begun else { return };
-        let spent = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.times.fetch_add(1, Ordering::Relaxed);
-        self.nanoseconds.fetch_add(spent, Ordering::Relaxed);
+    for mirror in services.mirrors.all().iter().filter(|mirror| mirror.told() < wanted) {
+        mirror.probe();
     }
-
-    pub(super) fn so_far(&self) -> Programmed {
-        let time = Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed));
-        Programmed { times: self.times.load(Ordering::Relaxed), time }
+    if let Some(active) = progress.active().filter(|active| *active >= wanted)
+        && let Some(publisher) = &*services.publisher.lock()
+    {
+        publisher.say_active(active);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn changes_that_are_applied_together_count_once_from_the_first() {
-        let programming = Programming::default();
-        programming.end(programming.take());
-        assert_eq!(programming.so_far(), Programmed::default(), "nothing was waiting");
-        programming.begin();
-        std::thread::sleep(Duration::from_millis(2));
-        programming.begin();
-        let begun = programming.take();
-        assert!(programming.take().is_none());
-        programming.end(begun);
-        let Programmed { times, time } = programming.so_far();
-        assert!(times == 1 && time >= Duration::from_millis(2), "{time:?}");
+/// Which nodes run `revision`, or what the store has come to; waits for it for `patience` at most.
+pub(crate) fn report(
+    control: &Control,
+    revision: Option<Revision>,
+    patience: Duration,
+) -> Result<Programming, ClusterError> {
+    let until = Instant::now() + patience.min(MOST_PATIENCE);
+    let services = &control.services;
+    let store_revision = services.store.list(ACTIVE)?.revision;
+    let revision = revision.unwrap_or(store_revision);
+    // What the store has not come to, nobody can run.
+    let wanted = revision.min(store_revision);
+    services.progress.want(wanted);
+    if let Some(publisher) = &*services.publisher.lock() {
+        publisher.say_wanted(wanted);
     }
+    services.wake.objects();
+    loop {
+        let here = services.progress.active().is_some_and(|active| active >= revision);
+        // Others are asked about only when it can be complete.
+        if here || Instant::now() >= until {
+            let found = Programming { revision, store_revision, nodes: nodes(control)? };
+            if found.is_complete() || Instant::now() >= until {
+                return Ok(found);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        } else {
+            services.progress.wait(until);
+        }
+    }
+}
+
+/// This node, and those that are alive.
+fn nodes(control: &Control) -> Result<Vec<NodeProgramming>, ClusterError> {
+    let services = &control.services;
+    let mut nodes = BTreeMap::new();
+    if services.is_shared {
+        let said = services.store.list(ACTIVE)?.entries;
+        let said: BTreeMap<&str, &Entry> =
+            said.iter().filter_map(|entry| Some((entry.key.strip_prefix(ACTIVE)?, entry))).collect();
+        for entry in services.store.list(ALIVE)?.entries {
+            let Some(name) = entry.key.strip_prefix(ALIVE) else { continue };
+            nodes.insert(name.to_owned(), said.get(name).and_then(|entry| revision_in(entry)));
+        }
+    }
+    nodes.insert(control.config.node.clone(), services.progress.active());
+    Ok(nodes.into_iter().map(|(name, active)| NodeProgramming { name, active }).collect())
+}
+
+fn revision_in(entry: &Entry) -> Option<Revision> {
+    serde_json::from_slice(&entry.value).ok()
 }

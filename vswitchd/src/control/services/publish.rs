@@ -10,12 +10,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use store::cluster::{ClusterError, ClusterStore, LeaseId, Txn};
+use store::cluster::{ClusterError, ClusterStore, LeaseId, Revision, Txn};
 use store::services::write::PODS;
 use store::services::{ObjectRef, PodFacts};
 
 use super::super::error::chain;
 use super::super::node::Control;
+use super::programming;
 
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(1);
@@ -24,15 +25,43 @@ const PODS_PER_TXN: usize = 100;
 
 type Facts = BTreeMap<ObjectRef, PodFacts>;
 
+/// What the thread is told.
+enum Told {
+    /// The pods are these from now on.
+    Pods(Facts),
+    /// The datapath runs this revision, and somebody wants to know.
+    Active(Revision),
+    /// Somebody here waits for this revision.
+    Wanted(Revision),
+}
+
+/// What the store is to have.
+#[derive(Default)]
+struct Wanted {
+    pods: Option<Facts>,
+    active: Revision,
+    wanted: Revision,
+}
+
+impl Wanted {
+    fn take(&mut self, told: Told) {
+        match told {
+            Told::Pods(facts) => self.pods = Some(facts),
+            Told::Active(revision) => self.active = self.active.max(revision),
+            Told::Wanted(revision) => self.wanted = self.wanted.max(revision),
+        }
+    }
+}
+
 /// Dropping it ends the lease and the thread.
 pub(super) struct Publisher {
-    facts: Option<Sender<Facts>>,
+    told: Option<Sender<Told>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Publisher {
     pub(super) fn start(control: &Control) -> io::Result<Self> {
-        let (sender, facts) = unbounded();
+        let (sender, told) = unbounded();
         let ttl = control.config.etcd.as_ref().map_or(10, |etcd| etcd.lease_seconds);
         let worker = Worker {
             store: Arc::clone(&control.services.store),
@@ -40,24 +69,40 @@ impl Publisher {
             ttl: Duration::from_secs(ttl.into()),
             lease: None,
             published: Facts::new(),
+            active: 0,
+            wanted: 0,
         };
         let thread =
-            std::thread::Builder::new().name("publish".to_owned()).spawn(move || worker.run(&facts))?;
-        Ok(Self { facts: Some(sender), thread: Some(thread) })
+            std::thread::Builder::new().name("publish".to_owned()).spawn(move || worker.run(&told))?;
+        Ok(Self { told: Some(sender), thread: Some(thread) })
     }
 
     /// The pods are these from now on.
     pub(super) fn tell(&self, facts: Facts) {
-        if let Some(sender) = &self.facts {
+        self.send(Told::Pods(facts));
+    }
+
+    /// The datapath runs this revision, and somebody wants to know.
+    pub(super) fn say_active(&self, revision: Revision) {
+        self.send(Told::Active(revision));
+    }
+
+    /// Somebody here wants to know when all nodes run this revision.
+    pub(super) fn say_wanted(&self, revision: Revision) {
+        self.send(Told::Wanted(revision));
+    }
+
+    fn send(&self, told: Told) {
+        if let Some(sender) = &self.told {
             // The thread ends only with us.
-            let _ = sender.send(facts);
+            let _ = sender.send(told);
         }
     }
 }
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        drop(self.facts.take());
+        drop(self.told.take());
         // It may wait for a store that is away: nobody waits for it then.
         let deadline = Instant::now() + Duration::from_secs(1);
         while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < deadline {
@@ -74,14 +119,17 @@ struct Worker {
     lease: Option<LeaseId>,
     /// What the store has under the lease.
     published: Facts,
+    /// What the store has of what the datapath runs, and of what is waited for.
+    active: Revision,
+    wanted: Revision,
 }
 
 impl Worker {
-    fn run(mut self, told: &Receiver<Facts>) {
-        let mut wanted: Option<Facts> = None;
+    fn run(mut self, told: &Receiver<Told>) {
+        let mut wanted = Wanted::default();
         let mut said = false;
         loop {
-            match self.step(wanted.as_ref()) {
+            match self.step(&wanted) {
                 Ok(()) => said = false,
                 Err(error) if !said => {
                     said = true;
@@ -91,7 +139,7 @@ impl Worker {
             }
             let pause = if said { RETRY } else { self.ttl / 3 };
             match told.recv_timeout(pause) {
-                Ok(facts) => wanted = Some(told.try_iter().last().unwrap_or(facts)),
+                Ok(first) => std::iter::once(first).chain(told.try_iter()).for_each(|told| wanted.take(told)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -101,8 +149,8 @@ impl Worker {
         }
     }
 
-    fn step(&mut self, wanted: Option<&Facts>) -> Result<(), ClusterError> {
-        let Some(wanted) = wanted else { return Ok(()) };
+    fn step(&mut self, told: &Wanted) -> Result<(), ClusterError> {
+        let Some(wanted) = &told.pods else { return Ok(()) };
         let lease = match self.lease {
             Some(lease) => match self.store.keep_alive(lease) {
                 Err(ClusterError::LeaseLost { .. }) => {
@@ -138,6 +186,24 @@ impl Worker {
                 }
             }
         }
+        self.tell_progress(told, lease)
+    }
+
+    /// Only what others do not know yet.
+    fn tell_progress(&mut self, told: &Wanted, lease: LeaseId) -> Result<(), ClusterError> {
+        let mut txn = Txn::new();
+        for (key, has, is) in [
+            (programming::active_key(&self.node), self.active, told.active),
+            (programming::wait_key(&self.node), self.wanted, told.wanted),
+        ] {
+            if has != is {
+                txn = txn.put_leased(&key, is.to_string().as_bytes(), lease);
+            }
+        }
+        if (self.active, self.wanted) != (told.active, told.wanted) {
+            self.store.commit(&txn)?;
+            (self.active, self.wanted) = (told.active, told.wanted);
+        }
         Ok(())
     }
 
@@ -151,6 +217,7 @@ impl Worker {
         self.published = left.filter(|pod| pod.node == self.node).map(stale).collect();
         let lease = self.store.grant(self.ttl)?;
         self.lease = Some(lease);
+        (self.active, self.wanted) = (0, 0);
         Ok(lease)
     }
 }

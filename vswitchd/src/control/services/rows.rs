@@ -12,6 +12,7 @@ use store::services::write::{NAMESPACES, SERVICES, SLICES};
 use store::services::{Endpoint, ObjectRef, Spec, Table, slices, transport_word};
 
 use super::super::node::Control;
+use super::announce::conditions;
 
 /// Namespaces that Kubernetes always has.
 const ALWAYS: [&str; 2] = ["default", "kube-system"];
@@ -59,22 +60,29 @@ fn created(value: &Value) -> Timestamp {
     serde_json::from_value(stamp).unwrap_or_default()
 }
 
-type Make = fn(&Table, &Entry, ObjectRef) -> Option<Document>;
+type Make = fn(&Control, &Table, &Entry, ObjectRef) -> Option<Document>;
 
 fn services(control: &Control, namespace: Option<&Namespace>, make: Make) -> Vec<Document> {
     let entries = entries(control, &control.services.mirrors.services, SERVICES);
     let table = control.services.table.lock();
     let named = entries.iter().filter_map(|entry| Some((entry, object(entry, SERVICES)?)));
     let wanted = named.filter(|(_, object)| namespace.is_none_or(|wanted| object.namespace == *wanted));
-    wanted.filter_map(|(entry, object)| make(&table, entry, object)).collect()
+    wanted.filter_map(|(entry, object)| make(control, &table, entry, object)).collect()
 }
 
 fn object(entry: &Entry, prefix: &str) -> Option<ObjectRef> {
     ObjectRef::parse(entry.key.strip_prefix(prefix)?)
 }
 
-fn service(table: &Table, entry: &Entry, object: ObjectRef) -> Option<Document> {
-    let value = whole(entry, "v1", "Service")?;
+fn service(control: &Control, table: &Table, entry: &Entry, object: ObjectRef) -> Option<Document> {
+    let mut value = whole(entry, "v1", "Service")?;
+    let found = conditions(control, table, &object);
+    if !found.is_empty() {
+        match value.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
+            Some(all) => all.extend(found),
+            None => value["status"]["conditions"] = found.into(),
+        }
+    }
     Some(of_service(table, object, &value))
 }
 
@@ -102,7 +110,7 @@ struct Subset {
 }
 
 /// The older form, of all endpoints of a service together.
-fn endpoints(table: &Table, entry: &Entry, object: ObjectRef) -> Option<Document> {
+fn endpoints(_: &Control, table: &Table, entry: &Entry, object: ObjectRef) -> Option<Document> {
     let service = whole(entry, "v1", "Service")?;
     let spec = table.spec(&object)?;
     let mut groups: BTreeMap<&[Option<u16>], Subset> = BTreeMap::new();

@@ -1,0 +1,48 @@
+//! What people are told about a service beyond what the store has: who announces it, and what of it is not served.
+
+use std::net::Ipv4Addr;
+
+use protocol::object::Timestamp;
+use serde_json::{Value, json};
+use store::services::{ObjectRef, Table};
+
+use super::super::super::node::Control;
+
+/// Conditions of a service (`status.conditions`), as they are at this moment.
+pub(in super::super) fn conditions(control: &Control, table: &Table, service: &ObjectRef) -> Vec<Value> {
+    let mut all = Vec::new();
+    let known = control.services.announcing.known.lock();
+    let balanced = table.spec(service).filter(|spec| !spec.has_foreign_class && !spec.is_foreign);
+    for ip in balanced.iter().flat_map(|spec| &spec.ingress) {
+        let address = match ip {
+            std::net::IpAddr::V4(v4) => *v4,
+            std::net::IpAddr::V6(_) => continue,
+        };
+        all.push(announced(address, known.owners.get(&address)));
+    }
+    let left_out = table.problems_of(service).iter();
+    all.extend(left_out.map(|text| condition("vpod.io/Served", "False", "LeftOut", text, control.started)));
+    all
+}
+
+fn announced(address: Ipv4Addr, owner: Option<&(String, Timestamp)>) -> Value {
+    let name = "vpod.io/Announced";
+    match owner {
+        Some((node, since)) => {
+            condition(name, "True", "Owner", &format!("{address} is announced by {node}"), *since)
+        }
+        None => {
+            let text = format!(
+                "nobody announces {address}: no node has an uplink, or a ready endpoint if only such may"
+            );
+            condition(name, "False", "NoNode", &text, Timestamp::now())
+        }
+    }
+}
+
+fn condition(name: &str, status: &str, reason: &str, message: &str, since: Timestamp) -> Value {
+    json!({
+        "type": name, "status": status, "reason": reason, "message": message,
+        "lastTransitionTime": since.to_string(),
+    })
+}

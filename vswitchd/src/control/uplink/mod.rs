@@ -1,0 +1,185 @@
+//! The uplink: the socket on the node's own interface, and all that the node's kernel has to know of it.
+//!
+//! [`refresh`] makes it be what configuration and network ask for, whatever there was before, as `tunnel` does: at the
+//! start, after each change of the node's network, after SIGHUP. What changes with services, and must change together with the datapath,
+//! is [`edge`]'s.
+
+mod edge;
+mod find;
+mod hidden;
+mod nft;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
+
+use ipnet::IpNet;
+use netdev::netlink::NetlinkError;
+use netdev::sysctl::SysctlError;
+use netdev::{Device, PacketFilter, PacketSocket, PacketSocketError};
+use protocol::link::UplinkConfig;
+use store::desired::{EgressSelector, UPLINK_PORT, UplinkFacts};
+
+use self::find::Found;
+use self::hidden::Interface;
+use super::error::chain;
+use super::node::Control;
+use crate::config::Uplink;
+
+pub(crate) use edge::Edge;
+
+/// Why the node has no way out, though it is to have one.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UplinkError {
+    #[error("uplink.device: interface {0} does not exist")]
+    NoDevice(String),
+    #[error("uplink.address: no interface has the address {0}")]
+    NoAddress(Ipv4Addr),
+    #[error("uplink.address: interface {device} does not have the address {address}")]
+    NotThere { device: String, address: Ipv4Addr },
+    #[error("interface {0} has no IPv4 address that means something beyond its link")]
+    NoAddressOf(String),
+    #[error("interface {0} is not an Ethernet; set uplink.device to another one, or uplink.enabled = false")]
+    NotEthernet(String),
+    #[error("{address} lies in {key} {range}")]
+    InsideCluster { address: Ipv4Addr, key: &'static str, range: IpNet },
+    #[error(
+        "uplink.source_ports {}-{} overlap net.ipv4.ip_local_port_range {first}-{last}, from which the node makes its own connections; change one of them",
+        ours.start(), ours.end()
+    )]
+    LocalPorts { first: u16, last: u16, ours: RangeInclusive<u16> },
+    #[error(transparent)]
+    Netlink(NetlinkError),
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
+    #[error(transparent)]
+    Socket(#[from] PacketSocketError),
+}
+
+/// What is configured, and what is wrong with it just now.
+#[derive(Debug, Default)]
+pub(crate) struct UplinkState {
+    pub(crate) configured: Option<Uplink>,
+    problems: Vec<String>,
+    failed: bool,
+}
+
+impl UplinkState {
+    pub(crate) fn of(configured: Option<Uplink>) -> Self {
+        Self { configured, ..Self::default() }
+    }
+
+    /// It is to be looked at again.
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// For `status`.
+    pub(crate) fn problems(&self) -> &[String] {
+        &self.problems
+    }
+}
+
+/// Makes the uplink as it should be, for the datapath's next sync; true if that has something to do. Without a way out it is
+/// closed, and why is shown by `status`.
+pub(crate) fn refresh(control: &Control) -> bool {
+    let mut state = control.uplink.lock();
+    let mut problems = Vec::new();
+    let wanted = match &state.configured {
+        Some(uplink) => find::find(&control.config, uplink)
+            .and_then(|found| found.map(|found| open(control, uplink, &found, &mut problems)).transpose()),
+        None => Ok(None),
+    };
+    state.failed = wanted.is_err();
+    let facts = wanted.unwrap_or_else(|error| {
+        problems.push(format!("no uplink: {}", chain(&error)));
+        None
+    });
+    for problem in problems.iter().filter(|problem| !state.problems.contains(problem)) {
+        tracing::error!("{problem}");
+    }
+    state.problems = problems;
+    let is_open = facts.is_some();
+    if !is_open {
+        control.switch.edge().set_device(None);
+        drop(control.switch.take_device(UPLINK_PORT));
+    }
+    control.switch.set_uplink(facts)
+}
+
+fn open(
+    control: &Control,
+    uplink: &Uplink,
+    found: &Found,
+    problems: &mut Vec<String>,
+) -> Result<UplinkFacts, UplinkError> {
+    let held = control.switch.with_uplink(|socket| (socket.ifindex(), socket.offloads()));
+    let offloads = match held {
+        Some((Some(ifindex), offloads)) if ifindex == found.ifindex => offloads,
+        Some(_) | None => {
+            // Until its filter is there it gets nothing but ARP.
+            let socket = PacketSocket::open(&found.device, found.ifindex, &PacketFilter::default())?;
+            let offloads = socket.offloads();
+            drop(control.switch.take_device(UPLINK_PORT));
+            control.switch.add_device(UPLINK_PORT, socket);
+            tracing::info!(device = found.device, address = %found.address, "uplink opened");
+            offloads
+        }
+    };
+    let interface = Interface { name: found.device.clone(), index: found.ifindex };
+    control.switch.edge().set_device(Some(interface));
+    Ok(UplinkFacts {
+        config: UplinkConfig {
+            address: found.address,
+            subnet: found.subnet,
+            gateway: found.gateway,
+            source_ports: uplink.source_ports.clone(),
+            node_ports: control.config.services.node_ports.0.clone(),
+            filtering: uplink.filtering,
+            not_translated: uplink.not_translated.clone(),
+            egress: Vec::new(),
+            announced: Vec::new(),
+        },
+        egress: usable(control, uplink, found, problems),
+        mac: found.mac,
+        ip_mtu: found.ip_mtu,
+        offloads,
+    })
+}
+
+/// Egress addresses that are somebody's would make the datapath refuse everything.
+fn usable(
+    control: &Control,
+    uplink: &Uplink,
+    found: &Found,
+    problems: &mut Vec<String>,
+) -> Vec<EgressSelector> {
+    let mut taken: BTreeSet<IpAddr> = control.switch.node_addresses().into_iter().collect();
+    taken.extend([Some(found.address), found.gateway].into_iter().flatten().map(IpAddr::V4));
+    for peer in control.peers.lock().known() {
+        taken.insert(peer.spec.address.into());
+        taken.extend(peer.spec.node_addresses.iter().copied());
+    }
+    let (usable, not): (Vec<_>, Vec<_>) =
+        uplink.egress.iter().cloned().partition(|rule| !taken.contains(&IpAddr::V4(rule.address)));
+    problems.extend(not.into_iter().map(|rule| {
+        format!(
+            "uplink.egress: {} is an address of a node or of the gateway; its pods appear as the node",
+            rule.address
+        )
+    }));
+    usable
+}
+
+/// The daemon ends in order, and the datapath has ended. What is hidden stays hidden for the pods that stay, whose
+/// connections the next start finds again; without pods there is nothing to wait for.
+pub(crate) fn leave(control: &Control) {
+    if control.inventory.lock().len() == 0 {
+        control.switch.edge().clear();
+    }
+}
+
+/// Removes what any run of the daemon has left.
+pub(crate) fn remove() {
+    Edge::new().clear();
+}
