@@ -17,7 +17,8 @@
 //!
 //! Itself, whatever its way: a pod's connection to a service address is translated where it leaves the pod, also for a
 //! `NodePort` of another node, so the answer passes the same switch. Only a pod that is its own backend would answer
-//! itself; it sees the gateway's address (hairpin).
+//! itself; it sees the gateway's address (hairpin). The node as its own backend would not even look at what comes
+//! from its own address: it sees the one that clients outside appear as to it (`outside`).
 //!
 //! # Fragments
 //!
@@ -184,10 +185,7 @@ impl SlowPath {
         let may_leave = !key.is_tcp()
             && hit.direction == Direction::Original
             && connections.kind(hit.id).is_some_and(|kind| kind.is_service);
-        let appears_as = connections.outsides(hit.id);
-        if may_leave && self.lost_its_backend(hit, key)
-            || appears_as.into_iter().flatten().any(|outside| self.has_lost(outside))
-        {
+        if may_leave && self.lost_its_backend(hit, key) || self.has_lost_an_end(hit.id) {
             connections.remove(hit.id);
             return Ok(None);
         }
@@ -258,14 +256,18 @@ impl SlowPath {
         Ok(Some(created.hit()))
     }
 
-    /// Whom a client inside seems to be: itself, but to a backend outside the cluster.
+    /// Whom a client inside seems to be: itself, but to a backend outside the cluster, and the node to itself.
     fn client_of_backend(&self, node: &Node, key: &Key, backend: Ipv4Addr, now: Instant) -> Client {
-        match (self.routes.lookup(backend), &node.uplink) {
-            (Some(Target::Uplink), Some(uplink)) => {
-                let Tuple { source, source_port, .. } = key.tuple();
+        let Tuple { source, source_port, .. } = key.tuple();
+        let is_nodes = |address| matches!(self.routes.lookup(address), Some(Target::Router | Target::Node));
+        match (self.routes.lookup(backend), &node.uplink, node.service_cidr) {
+            (Some(Target::Uplink), Some(uplink), _) => {
                 Client::Mapped(self.egress_address(uplink, key.protocol(), (source, source_port), now))
             }
-            (_, _) => Client::Kept,
+            (Some(Target::Router | Target::Node), _, Some(range)) if is_nodes(source) => {
+                Client::Masqueraded(range.network())
+            }
+            (_, _, _) => Client::Kept,
         }
     }
 
