@@ -175,6 +175,11 @@ impl Services {
         self.wake.pods();
     }
 
+    /// The uplink's interface has come up or gone down.
+    pub(crate) fn on_uplink(&self) {
+        self.announcing.wake();
+    }
+
     /// Whether a pod's probe succeeds; true without one.
     pub(crate) fn is_probed_ready(&self, pod: &protocol::message::PodRef, has_probe: bool) -> bool {
         self.probes.is_ready(pod, has_probe)

@@ -30,6 +30,8 @@ struct State {
     /// What the socket passes, if that is known.
     filter: Option<PacketFilter>,
     problem: Option<String>,
+    /// The datapath was told to serve no uplink.
+    is_closed: bool,
     /// What was last made of it, so that a change elsewhere costs nothing.
     last: Option<Seen>,
 }
@@ -78,6 +80,11 @@ impl Edge {
         self.state.lock().problem.clone()
     }
 
+    /// The kernel could not be told, so the datapath serves no uplink.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().is_closed
+    }
+
     /// The datapath is about to serve `wanted` as well as what it serves now. False if it must not serve an uplink.
     pub(crate) fn prepare(
         &self,
@@ -97,6 +104,7 @@ impl Edge {
         });
         let may_serve = result.is_ok() || state.hides_like(&target);
         state.problem = result.err();
+        state.is_closed = !may_serve;
         may_serve
     }
 

@@ -62,6 +62,8 @@ pub(crate) struct UplinkState {
     pub(crate) configured: Option<Uplink>,
     problems: Vec<String>,
     failed: bool,
+    /// The interface is up. One that is not keeps its connections, for it may come back.
+    is_up: bool,
 }
 
 impl UplinkState {
@@ -72,6 +74,11 @@ impl UplinkState {
     /// It is to be looked at again.
     pub(crate) const fn has_failed(&self) -> bool {
         self.failed
+    }
+
+    /// What is sent there may arrive.
+    pub(crate) const fn is_up(&self) -> bool {
+        self.is_up
     }
 
     /// For `status`.
@@ -85,11 +92,15 @@ impl UplinkState {
 pub(crate) fn refresh(control: &Control) -> bool {
     let mut state = control.uplink.lock();
     let mut problems = Vec::new();
-    let wanted = match &state.configured {
-        Some(uplink) => find::find(&control.config, uplink)
-            .and_then(|found| found.map(|found| open(control, uplink, &found, &mut problems)).transpose()),
+    let found = match &state.configured {
+        Some(uplink) => find::find(&control.config, uplink).map(|found| found.map(|found| (uplink, found))),
         None => Ok(None),
     };
+    let is_up = matches!(&found, Ok(Some((_, found))) if found.is_up);
+    let wanted = found.and_then(|found| {
+        found.map(|(uplink, found)| open(control, uplink, &found, &mut problems)).transpose()
+    });
+    let is_up = is_up && wanted.is_ok();
     state.failed = wanted.is_err();
     let facts = wanted.unwrap_or_else(|error| {
         problems.push(format!("no uplink: {}", chain(&error)));
@@ -99,12 +110,18 @@ pub(crate) fn refresh(control: &Control) -> bool {
         tracing::error!("{problem}");
     }
     state.problems = problems;
+    let was_up = std::mem::replace(&mut state.is_up, is_up);
     let is_open = facts.is_some();
     if !is_open {
         control.switch.edge().set_device(None);
         drop(control.switch.take_device(UPLINK_PORT));
     }
-    control.switch.set_uplink(facts)
+    drop(state);
+    let changed = control.switch.set_uplink(facts);
+    if was_up != is_up {
+        control.services.on_uplink();
+    }
+    changed
 }
 
 fn open(

@@ -211,6 +211,8 @@ impl Worker {
 /// It has addresses to give away, and a network to announce them on.
 fn can_announce(control: &Control) -> bool {
     !control.config.load_balancer.pools.is_empty()
+        && control.uplink.lock().is_up()
+        && !control.switch.edge().is_closed()
 }
 
 /// Who can announce, and who does, as far as the store has said.
