@@ -7,6 +7,7 @@
 mod edge;
 mod find;
 mod hidden;
+mod kernel;
 mod nft;
 
 use std::collections::BTreeSet;
@@ -16,17 +17,20 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 use netdev::netlink::NetlinkError;
 use netdev::sysctl::SysctlError;
-use netdev::{Device, PacketFilter, PacketSocket, PacketSocketError};
+use netdev::{Device, PacketFilter, PacketSocket, PacketSocketError, sysctl};
 use protocol::link::UplinkConfig;
 use store::desired::{EgressSelector, UPLINK_PORT, UplinkFacts};
 
 use self::find::Found;
-use self::hidden::Interface;
 use super::error::chain;
 use super::node::Control;
 use crate::config::Uplink;
 
 pub(crate) use edge::Edge;
+pub(crate) use hidden::Interface;
+
+/// Whether every packet must come by the interface that its source is behind.
+const STRICT_SOURCES: &str = "net.ipv4.conf.all.rp_filter";
 
 /// Why the node has no way out, though it is to have one.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +149,7 @@ fn open(
     };
     let interface = Interface { name: found.device.clone(), index: found.ifindex };
     control.switch.edge().set_device(Some(interface));
+    problems.extend(strict_sources());
     Ok(UplinkFacts {
         config: UplinkConfig {
             address: found.address,
@@ -161,6 +166,14 @@ fn open(
         mac: found.mac,
         ip_mtu: found.ip_mtu,
         offloads,
+    })
+}
+
+/// The answers of the node's own NodePorts have its own address, and come by the gateway device.
+fn strict_sources() -> Option<String> {
+    let is_strict = sysctl::read(STRICT_SOURCES).is_ok_and(|value| value == "1");
+    is_strict.then(|| {
+        format!("the node does not reach its own NodePorts: {STRICT_SOURCES} is 1; set it to 0, or to 2")
     })
 }
 
