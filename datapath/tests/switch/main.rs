@@ -28,6 +28,7 @@ mod tunnel;
 mod tunnel_robustness;
 mod uplink;
 mod uplink_announcements;
+mod uplink_hold;
 mod uplink_next_hops;
 mod uplink_robustness;
 mod uplink_services;

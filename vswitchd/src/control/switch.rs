@@ -59,6 +59,10 @@ struct Active {
     replaced: BTreeSet<PortId>,
     facts: Option<NodeFacts>,
     quarantine: Quarantine,
+    /// When the lease of announced addresses ends, on the machine's clock.
+    announced_until: u64,
+    /// The datapath has heard of it.
+    is_hold_told: bool,
     taken_over: bool,
     /// It is unknown what became of the last delta, so the datapath has to be asked.
     interrupted: bool,
@@ -137,6 +141,29 @@ impl Switch {
         }
     }
 
+    /// The lease of those addresses is this node's until then, in nanoseconds of `CLOCK_MONOTONIC`; 0 is never. A datapath that is not
+    /// there is told when it is.
+    pub(crate) fn hold_announced(&self, until_nanos: u64) -> Result<(), SwitchError> {
+        let mut active = self.active.lock();
+        active.announced_until = until_nanos;
+        active.is_hold_told = false;
+        if active.connected { self.tell_hold(&mut active) } else { Ok(()) }
+    }
+
+    fn tell_hold(&self, active: &mut Active) -> Result<(), SwitchError> {
+        if active.is_hold_told {
+            return Ok(());
+        }
+        let request = ToDatapath::HoldAnnounced { until_nanos: active.announced_until };
+        match self.link.request(request, &[])?.0 {
+            FromDatapath::Done => {
+                active.is_hold_told = true;
+                Ok(())
+            }
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// The way out, from the next sync on; true if it differs from before.
     pub(crate) fn set_uplink(&self, uplink: Option<UplinkFacts>) -> bool {
         let mut active = self.active.lock();
@@ -210,6 +237,7 @@ impl Switch {
         active.epoch = epoch;
         active.configuration = Configuration { services: Some(Arc::default()), ..Configuration::default() };
         active.replaced.clear();
+        active.is_hold_told = false;
         active.interrupted = false;
         active.connected = true;
         self.reconnected.notify_all();
@@ -356,7 +384,7 @@ impl Switch {
         wanted.services = services;
         active.configuration = wanted;
         active.replaced.clear();
-        Ok(())
+        self.tell_hold(active)
     }
 
     fn send(&self, active: &mut Active, delta: ConfigDelta) -> Result<(), SwitchError> {

@@ -170,6 +170,11 @@ impl Services {
         })
     }
 
+    /// Other nodes see the store as well.
+    pub(crate) const fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
     /// Pods of this node were made, changed or deleted.
     pub(crate) fn on_pods_changed(&self) {
         self.wake.pods();

@@ -139,6 +139,7 @@ fn open(
             not_translated: uplink.not_translated.clone(),
             egress: Vec::new(),
             announced: Vec::new(),
+            announced_by_lease: false,
         },
         egress: usable(control, uplink, found, problems),
         mac: found.mac,
