@@ -68,6 +68,15 @@ struct Active {
     interrupted: bool,
 }
 
+impl Active {
+    /// The datapath announces no address that it is not to announce, as far as is known.
+    fn announces_wanted_only(&self) -> bool {
+        let runs = self.configuration.node.as_ref().and_then(|node| node.uplink.as_ref());
+        let wanted = self.facts.as_ref().map_or(&[][..], |facts| &facts.announced);
+        runs.is_none_or(|uplink| uplink.announced.iter().all(|address| wanted.contains(address)))
+    }
+}
+
 impl Switch {
     pub(crate) fn new(link: DatapathLink) -> Self {
         Self { link, edge: Edge::new(), active: Mutex::default(), reconnected: Condvar::new() }
@@ -154,7 +163,9 @@ impl Switch {
         if active.is_hold_told {
             return Ok(());
         }
-        let request = ToDatapath::HoldAnnounced { until_nanos: active.announced_until };
+        // Addresses that it announces and should not, because a change failed, are not prolonged.
+        let until_nanos = if active.announces_wanted_only() { active.announced_until } else { 0 };
+        let request = ToDatapath::HoldAnnounced { until_nanos };
         match self.link.request(request, &[])?.0 {
             FromDatapath::Done => {
                 active.is_hold_told = true;

@@ -24,6 +24,7 @@ use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use store::cluster::{ClusterStore, HoldPolicy, Mirror, MirrorOptions};
+use store::desired::UPLINK_PORT;
 use store::services::announce::{ANNOUNCE, ANNOUNCERS, Announcer, AnnouncerRecord, Owner, in_order, owners};
 
 pub(super) use view::conditions;
@@ -187,8 +188,9 @@ impl Worker {
         });
         let (records, owners) = seen(control);
         compare_pools(control, &records);
-        hold::tell(control, announcer.held_until());
+        // First what is not this node's any more: a new lease must not prolong what was had under the one before.
         note(control, &owners, &announcer.stands_for(&owners, Instant::now()));
+        hold::tell(control, announcer.held_until());
         match result {
             Ok((wait, leads)) => {
                 self.said = false;
@@ -216,7 +218,10 @@ impl Worker {
 
 /// It has addresses to give away, and a network to announce them on.
 fn can_announce(control: &Control) -> bool {
+    let switch = &control.switch;
     !control.config.load_balancer.pools.is_empty()
+        && switch.has_device(UPLINK_PORT)
+        && switch.edge().problem().is_none()
 }
 
 /// Who can announce, and who does, as far as the store has said.
