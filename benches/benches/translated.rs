@@ -13,7 +13,7 @@ mod common;
 use std::net::{IpAddr, Ipv4Addr};
 
 use bench::{B, Bench};
-use common::{A, Packets, ip, router_mac};
+use common::{A, BATCH, Packets, ip, router_mac};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use protocol::link::{
     BackendChanges, BackendConfig, BackendState, ConfigDelta, Frontend, FrontendKind, Scheduler,
@@ -115,23 +115,25 @@ fn ways() -> [Way; 4] {
 fn established(way: &Way, connections: u32) -> Bench {
     let mut bench = Bench::new(2 * connections);
     let [_, to_service, _, answer] = ways();
-    let all = |bench: &mut Bench, way: &Way, flags: u8| {
-        let mut number = 0;
-        while number < connections {
-            bench.batch(way.ingress, |area| {
-                let ports = (way.ports)(number % connections);
-                number += 1;
-                way.packets.write_segment(ports, flags, area)
-            });
-        }
-    };
     if !way.name.starts_with("untranslated") {
         bench.apply(services());
-        all(&mut bench, &to_service, SYN);
-        all(&mut bench, &answer, SYN_ACK);
-        all(&mut bench, &to_service, ACK);
     }
-    all(&mut bench, way, ACK);
+    let step = BATCH as u32;
+    for first in (0..connections).step_by(BATCH) {
+        let mut send = |way: &Way, flags: u8| {
+            let mut numbers = (first..first + step).map(|number| number % connections);
+            bench.batch(way.ingress, |area| {
+                let ports = (way.ports)(numbers.next().unwrap_or_default());
+                way.packets.write_segment(ports, flags, area)
+            });
+        };
+        if !way.name.starts_with("untranslated") {
+            send(&to_service, SYN);
+            send(&answer, SYN_ACK);
+            send(&to_service, ACK);
+        }
+        send(way, ACK);
+    }
     bench
 }
 
