@@ -203,6 +203,16 @@ fn endpoints(node: &TestNode, name: &str) -> BTreeSet<String> {
     all
 }
 
+/// Waits until the switch would give a connection of `pod` to a backend: `get endpoints` shows what it is about to.
+#[track_caller]
+fn until_led_to_a_backend(node: &TestNode, pod: &str, service: &str) {
+    wait::until("the service leads to a backend", || {
+        let trace = node.vpodctl(&format!("trace {pod} --to service/{service} -o json"));
+        let trace: Value = serde_json::from_str(&trace.stdout).ok()?;
+        trace["becomes"]["destination"].is_string().then_some(())
+    });
+}
+
 /// `vpodctl COMMAND -f` with a manifest.
 #[track_caller]
 fn manifest(node: &TestNode, command: &str, text: &str) -> Ran {

@@ -74,7 +74,7 @@ fn node_sends_much_to_its_own_node_port() {
     receiver.wait_for_output("ready\n");
     apply(node, &balanced("Cluster"));
     let port = node_port(node, "web");
-    wait::until("the sink is an endpoint", || (!super::endpoints(node, "web").is_empty()).then_some(()));
+    super::until_led_to_a_backend(node, "sink", "web");
     let sent = node.sh(&format!("exec {program} send {}:{port} {}", address(node), 8 << 20)).ok();
     assert_eq!(sent, receiver.wait().ok(), "the stream arrived intact");
 }

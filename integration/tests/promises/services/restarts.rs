@@ -39,7 +39,7 @@ impl Traffic {
         let program = program.display();
         let mut receiver = sink.spawn(&format!("exec {program} serve {}:7000", sink.ip));
         receiver.wait_for_output("ready\n");
-        wait::until("the sink is an endpoint", || (super::endpoints(node, "sink").len() == 1).then_some(()));
+        super::until_led_to_a_backend(node, "client", "sink");
         let script = format!("exec {program} send {sink_address}:7000 {BYTES} {BYTES_PER_SECOND}");
         let sender = client.spawn(&script);
         let talks = [tcp(address, 80), tcp(address, 80), udp(address, 80), udp(address, 80)].map(|at| {
