@@ -14,7 +14,9 @@ use netdev::{PacketSocket, Tap, UdpTunnel};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use protocol::link::{ConfigDelta, Epoch, FromDatapath, PeerConfig, PortConfig, ToDatapath, TunnelConfig};
 use protocol::{PeerId, PortId};
-use store::desired::{Configuration, NodeFacts, TunnelFacts, UPLINK_PORT, UplinkFacts, desired, diff};
+use store::desired::{
+    Configuration, NodeFacts, TunnelFacts, UPLINK_PORT, UplinkFacts, desired, diff, diff_services,
+};
 use store::record::PodRecord;
 use store::services::Services;
 
@@ -320,6 +322,49 @@ impl Switch {
         self.send_difference(&mut active, inventory)
     }
 
+    /// As [`Switch::sync`] where only services have changed, at the cost of those.
+    pub(crate) fn sync_services(&self, inventory: &Mutex<Inventory>) -> Result<(), SwitchError> {
+        let mut active = self.active.lock();
+        let is_known = active.connected && !active.interrupted && active.replaced.is_empty();
+        match (is_known && self.edge.problem().is_none()).then(|| self.send_services(&mut active)) {
+            // Perhaps they go together with something else that has changed.
+            Some(Err(SwitchError::Refused(why))) => {
+                tracing::debug!("services alone were refused: {why}");
+                // Nothing of it was taken, so what is active is known.
+                active.interrupted = false;
+            }
+            Some(Ok(false)) | None => {}
+            Some(result) => return result.map(drop),
+        }
+        drop(active);
+        self.sync(inventory)
+    }
+
+    /// False if it takes more than that.
+    fn send_services(&self, active: &mut MutexGuard<'_, Active>) -> Result<bool, SwitchError> {
+        let wanted = active.facts.as_ref().and_then(|facts| facts.services.clone());
+        let (Some(wanted), Some(runs)) = (wanted, active.configuration.services.clone()) else {
+            return Ok(false);
+        };
+        let node = active.configuration.node.clone();
+        if node.is_none() {
+            return Ok(false);
+        }
+        let socket = active.devices.get(&UPLINK_PORT).and_then(Held::uplink);
+        if socket.is_some() && !self.edge.prepare(node.as_ref(), Some(&wanted), socket) {
+            return Ok(false);
+        }
+        for delta in diff_services(active.epoch, &runs, &wanted) {
+            active.interrupted = true;
+            self.send(active, delta)?;
+            active.interrupted = false;
+        }
+        let socket = active.devices.get(&UPLINK_PORT).and_then(Held::uplink);
+        self.edge.finish(node.as_ref(), Some(&wanted), socket);
+        active.configuration.services = Some(wanted);
+        Ok(true)
+    }
+
     fn send_difference(
         &self,
         active: &mut MutexGuard<'_, Active>,
@@ -343,7 +388,7 @@ impl Switch {
         // What nobody knows yet stays as it is.
         let services = wanted.services.clone().or_else(|| active.configuration.services.clone());
         let socket = active.devices.get(&UPLINK_PORT).and_then(Held::uplink);
-        if socket.is_none() || !self.edge.prepare(&wanted, services.as_ref(), socket) {
+        if socket.is_none() || !self.edge.prepare(wanted.node.as_ref(), services.as_ref(), socket) {
             wanted.close_uplink();
         }
         for delta in diff(active.epoch, &active.configuration, &wanted, &active.replaced) {
@@ -352,7 +397,7 @@ impl Switch {
             active.interrupted = false;
         }
         let socket = active.devices.get(&UPLINK_PORT).and_then(Held::uplink);
-        self.edge.finish(&wanted, services.as_ref(), socket);
+        self.edge.finish(wanted.node.as_ref(), services.as_ref(), socket);
         wanted.services = services;
         active.configuration = wanted;
         active.replaced.clear();

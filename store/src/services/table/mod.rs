@@ -69,6 +69,8 @@ pub struct Table {
     derived: BTreeMap<ObjectRef, Derived>,
     states: Arc<Services>,
     marked: BTreeSet<ObjectRef>,
+    /// Something of load balancers' services has changed.
+    balanced_changed: bool,
     /// Not yet told to anybody.
     new_problems: Vec<String>,
 }
@@ -76,7 +78,6 @@ pub struct Table {
 /// What came of a service.
 #[derive(Debug, Default)]
 struct Derived {
-    endpoints: Vec<Endpoint>,
     ports: Vec<PortKey>,
     problems: Vec<String>,
 }
@@ -99,6 +100,7 @@ impl Table {
             derived: BTreeMap::new(),
             states: Arc::default(),
             marked: BTreeSet::new(),
+            balanced_changed: false,
             new_problems: Vec::new(),
         }
     }
@@ -120,7 +122,7 @@ impl Table {
     pub fn remove_service(&mut self, object: &ObjectRef) {
         if let Some(old) = self.specs.remove(object) {
             self.index.remove_service(&old);
-            self.balanced.remove(object);
+            self.balanced_changed |= self.balanced.remove(object);
         }
         self.marked.insert(object.clone());
     }
@@ -169,7 +171,8 @@ impl Table {
             let changed: BTreeSet<IpAddr> =
                 self.node_addresses.symmetric_difference(&addresses).copied().collect();
             self.node_addresses = addresses;
-            self.marked.extend(self.slices.values().filter_map(|slice| slice.service.clone()));
+            let slices = changed.iter().flat_map(|ip| self.index.slices_at(*ip));
+            self.marked.extend(slices.filter_map(|slice| self.slices.get(slice)?.service.clone()));
             let concerned =
                 self.specs.values().filter(|spec| spec.addresses().any(|ip| changed.contains(&ip)));
             self.marked.extend(concerned.map(|spec| spec.object.clone()));
@@ -205,6 +208,7 @@ impl Table {
             let wanted = wanted.iter().flat_map(|(key, all)| all.iter().map(move |one| (key, one)));
             concerned.extend(self.claims.set(&object, wanted));
         }
+        self.balanced_changed |= concerned.iter().any(|object| self.balanced.contains(object));
         let mut new = Vec::new();
         let mut gone = Vec::new();
         for object in concerned {
@@ -275,7 +279,7 @@ impl Table {
     fn derive(&self, object: &ObjectRef, new: &mut Vec<(PortKey, ServiceState)>) -> Option<Derived> {
         let spec = self.specs.get(object)?;
         let mut derived = Derived::default();
-        derived.endpoints = self.endpoints(spec, &mut derived.problems);
+        let endpoints = self.endpoints(spec, &mut derived.problems);
         let wanted = self.frontends(spec, &mut derived.problems);
         for (index, (key, mut frontends)) in wanted.into_iter().enumerate() {
             frontends.retain(|frontend| match self.claims.owner(&key, frontend) {
@@ -292,7 +296,7 @@ impl Table {
             if frontends.is_empty() {
                 continue;
             }
-            let backends = backends(&derived.endpoints, index, &self.settings.place);
+            let backends = backends(&endpoints, index, &self.settings.place);
             let backends = Self::sound_backends(spec, backends, &mut derived.problems);
             let config = self.config(spec, &key, frontends);
             new.push((key.clone(), ServiceState { config, backends }));
@@ -443,10 +447,11 @@ impl Table {
         self.specs.get(object)
     }
 
-    /// The endpoints of a service, derived and given.
+    /// The endpoints of a service, derived and given. They are not kept: all of a cluster's would take more memory than
+    /// everything else here.
     #[must_use]
-    pub fn endpoints_of(&self, object: &ObjectRef) -> &[Endpoint] {
-        self.derived.get(object).map_or(&[], |derived| &derived.endpoints)
+    pub fn endpoints_of(&self, object: &ObjectRef) -> Vec<Endpoint> {
+        self.specs.get(object).map_or_else(Vec::new, |spec| self.endpoints(spec, &mut Vec::new()))
     }
 
     /// What could not be done for one service, one sentence each.

@@ -6,6 +6,7 @@
 //! ([`publish`]). Nothing here is on a packet's way: a store that is away leaves the datapath as it is.
 
 mod announce;
+mod apply;
 mod exits;
 mod health;
 mod healthz;
@@ -16,6 +17,7 @@ mod objects;
 mod probes;
 mod programming;
 mod publish;
+mod reading;
 mod rows;
 mod traffic;
 
@@ -28,14 +30,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::Mutex;
 use store::cluster::mirror::Change;
-use store::cluster::{ClusterStore, Embedded, Entry, Mirror, MirrorOptions, MirrorState, Revision};
+use store::cluster::{ClusterStore, Embedded, Mirror, MirrorOptions, MirrorState, Revision};
 use store::services::allocate::ClusterIps;
 use store::services::write::{PODS, Pools, SERVICES, SLICES};
-use store::services::{ObjectRef, Place, PodFacts, Settings, SliceSpec, Spec, Table};
+use store::services::{Place, Settings, Table};
 use store::{Store, StoreError};
 
 use self::announce::Announcing;
@@ -45,12 +45,14 @@ use self::meters::Meters;
 use self::probes::Probes;
 use self::programming::Progress;
 use self::publish::Publisher;
+use self::reading::{take, take_all};
 use super::node::Control;
 use crate::config::Config;
 
+pub(crate) use apply::apply;
 pub(crate) use meters::{Readings, readings};
 pub(crate) use named::{place_of, pod_address};
-pub(crate) use objects::{apply, delete};
+pub(crate) use objects::delete;
 pub(crate) use programming::report;
 pub(crate) use rows::{document, list};
 pub(crate) use traffic::traffic;
@@ -319,7 +321,7 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
             let told = programming::told(&control.services);
             let began = Instant::now();
             if refresh(&control) {
-                control.sync();
+                control.sync_services();
                 let since = heard.unwrap_or(began).elapsed();
                 control.services.meters.on_sync(began.elapsed(), since);
                 last = Some(Instant::now());
@@ -373,7 +375,10 @@ fn refresh(control: &Control) -> bool {
     for problem in table.take_new_problems() {
         tracing::warn!("{problem}");
     }
-    services.health.set(table.health());
+    let balanced_changed = table.take_balanced_changed();
+    if balanced_changed {
+        services.health.set(table.health());
+    }
     let states = Arc::clone(table.states());
     // The switch may be waiting for a datapath; who asks for services does not wait with it.
     drop(table);
@@ -384,7 +389,9 @@ fn refresh(control: &Control) -> bool {
     if let (Some(facts), Some(publisher)) = (facts, &*services.publisher.lock()) {
         publisher.tell(facts);
     }
-    services.announcing.wake();
+    if balanced_changed {
+        services.announcing.wake();
+    }
     known && (changed || first)
 }
 
@@ -397,60 +404,4 @@ fn node_addresses(control: &Control) -> BTreeSet<IpAddr> {
         all.extend(peer.spec.node_addresses.iter().copied());
     }
     all
-}
-
-/// Everything a mirror knows, or will know in a moment.
-fn take_all(table: &mut Table, entries: impl IntoIterator<Item = Entry>, control: &Control) {
-    let mut primed = control.services.primed.lock();
-    for entry in entries {
-        primed.insert(entry.key.clone(), entry.revision);
-        take(table, &Change::Put(entry), control);
-    }
-}
-
-/// One change of the store. What cannot be read stays as it was known.
-fn take(table: &mut Table, change: &Change, control: &Control) {
-    let problem = match change {
-        Change::Put(entry) if entry.key.starts_with(SERVICES) => {
-            serde_json::from_slice::<Service>(&entry.value).map_err(|e| e.to_string()).and_then(|service| {
-                Spec::check(&service).map(|spec| table.put_service(spec)).map_err(|e| e.to_string())
-            })
-        }
-        Change::Put(entry) if entry.key.starts_with(SLICES) => {
-            serde_json::from_slice::<EndpointSlice>(&entry.value).map_err(|e| e.to_string()).and_then(
-                |slice| {
-                    SliceSpec::check(&slice).map(|slice| table.put_slice(slice)).map_err(|e| e.to_string())
-                },
-            )
-        }
-        Change::Put(entry) => match serde_json::from_slice::<PodFacts>(&entry.value) {
-            // Of our own we know better.
-            Ok(pod) if pod.node == control.config.node => Ok(()),
-            Ok(pod) => {
-                table.put_pod(pod);
-                Ok(())
-            }
-            Err(error) => Err(error.to_string()),
-        },
-        Change::Delete { key } => {
-            remove(table, key, control);
-            Ok(())
-        }
-    };
-    if let (Err(problem), Change::Put(entry)) = (problem, change) {
-        tracing::warn!("{}: it stays as it was known: {problem}", entry.key);
-    }
-}
-
-fn remove(table: &mut Table, key: &str, control: &Control) {
-    let object = |prefix| key.strip_prefix(prefix).and_then(ObjectRef::parse);
-    if let Some(service) = object(SERVICES) {
-        table.remove_service(&service);
-    } else if let Some(slice) = object(SLICES) {
-        table.remove_slice(&slice);
-    } else if let Some(pod) = object(PODS)
-        && table.node_of(&pod).is_some_and(|node| node != control.config.node)
-    {
-        table.remove_pod(&pod);
-    }
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use netdev::{PacketFilter, PacketSocket};
 use parking_lot::Mutex;
-use store::desired::Configuration;
+use protocol::link::NodeConfig;
 use store::services::Services;
 
-use super::hidden::{Hidden, Interface};
+use super::hidden::{self, Hidden, Interface};
 use super::nft::{self, Nft, NftError, Program};
 use crate::control::error::chain;
 
@@ -44,12 +44,11 @@ enum Table {
     Of(Hidden),
 }
 
-/// A configuration as far as it matters here; services are compared by where they are.
-#[derive(PartialEq)]
+/// A configuration as far as it matters here.
 struct Seen {
     device: Option<Interface>,
-    node: Option<protocol::link::NodeConfig>,
-    services: Option<usize>,
+    node: Option<NodeConfig>,
+    services: Arc<Services>,
 }
 
 impl Edge {
@@ -78,19 +77,20 @@ impl Edge {
         self.state.lock().problem.clone()
     }
 
-    /// The datapath is about to serve `wanted` as well as what it serves now. False if it must not serve an uplink.
+    /// The datapath is about to serve `services` on `node` as well as what it serves now. False if it must not serve an uplink.
     pub(crate) fn prepare(
         &self,
-        wanted: &Configuration,
+        node: Option<&NodeConfig>,
         services: Option<&Arc<Services>>,
         socket: Option<&PacketSocket>,
     ) -> bool {
         let state = &mut *self.state.lock();
         // After a take-over nobody knows what is served until the store has been read; it is hidden already.
-        if services.is_none() || state.is_seen(wanted, services) {
+        let Some(services) = services else { return true };
+        if state.is_seen(node, services) {
             return true;
         }
-        let Some(target) = state.target(wanted, services) else { return true };
+        let Some(target) = state.target(node, services) else { return true };
         let result = self.hide(state, &target).and_then(|()| match socket {
             Some(socket) => state.widen(socket, target.filter()),
             None => Ok(()),
@@ -100,18 +100,20 @@ impl Edge {
         may_serve
     }
 
-    /// The datapath serves `wanted` and nothing else.
+    /// The datapath serves that and nothing else.
     pub(crate) fn finish(
         &self,
-        wanted: &Configuration,
+        node: Option<&NodeConfig>,
         services: Option<&Arc<Services>>,
         socket: Option<&PacketSocket>,
     ) {
         let state = &mut *self.state.lock();
-        if services.is_none() || state.is_seen(wanted, services) {
+        let Some(services) = services else { return };
+        if state.is_seen(node, services) {
+            state.last = state.last.take().map(|last| Seen { services: Arc::clone(services), ..last });
             return;
         }
-        let target = state.target(wanted, services);
+        let target = state.target(node, services);
         let result = match &target {
             Some(target) => self.show(state, target).and_then(|()| match socket {
                 Some(socket) => state.narrow(socket, target.filter()),
@@ -120,7 +122,7 @@ impl Edge {
             None => self.remove(state),
         };
         match result {
-            Ok(()) if state.problem.is_none() => state.last = Some(state.seen(wanted, services)),
+            Ok(()) if state.problem.is_none() => state.last = Some(state.seen(node, services)),
             Ok(()) => {}
             Err(problem) => state.problem = Some(problem),
         }
@@ -192,20 +194,20 @@ fn message(error: &NftError) -> String {
 }
 
 impl State {
-    fn target(&self, wanted: &Configuration, services: Option<&Arc<Services>>) -> Option<Hidden> {
-        Hidden::of(wanted.node.as_ref()?, services?, self.device.as_ref()?)
+    fn target(&self, node: Option<&NodeConfig>, services: &Services) -> Option<Hidden> {
+        Hidden::of(node?, services, self.device.as_ref()?)
     }
 
-    fn seen(&self, wanted: &Configuration, services: Option<&Arc<Services>>) -> Seen {
-        Seen {
-            device: self.device.clone(),
-            node: wanted.node.clone(),
-            services: services.map(|services| Arc::as_ptr(services).addr()),
-        }
+    fn seen(&self, node: Option<&NodeConfig>, services: &Arc<Services>) -> Seen {
+        Seen { device: self.device.clone(), node: node.cloned(), services: Arc::clone(services) }
     }
 
-    fn is_seen(&self, wanted: &Configuration, services: Option<&Arc<Services>>) -> bool {
-        self.last.as_ref().is_some_and(|last| *last == self.seen(wanted, services))
+    fn is_seen(&self, node: Option<&NodeConfig>, services: &Services) -> bool {
+        self.last.as_ref().is_some_and(|last| {
+            last.device == self.device
+                && last.node.as_ref() == node
+                && hidden::is_same_outside(&last.services, services)
+        })
     }
 
     /// What is new would be answered by both, but nothing else.

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use netdev::PacketFilter;
-use protocol::link::{FrontendKind, NodeConfig, Transport};
-use store::services::Services;
+use protocol::link::{Frontend, FrontendKind, NodeConfig, Transport};
+use store::services::{ServiceState, Services};
 
 /// What the switch answers for at the uplink.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +90,18 @@ impl Hidden {
             ports: vec![self.node_port_range.clone(), self.source_ports.clone()],
         }
     }
+}
+
+/// Whether both have the same frontends outside of the cluster. Costs what differs.
+pub(super) fn is_same_outside(old: &Services, new: &Services) -> bool {
+    old.changes(new).all(|(_, old, new)| outside(old).eq(outside(new)))
+}
+
+fn outside(state: Option<&Arc<ServiceState>>) -> impl Iterator<Item = (Transport, &Frontend)> {
+    let all = state
+        .into_iter()
+        .flat_map(|state| state.config.frontends.iter().map(|frontend| (state.config.transport, frontend)));
+    all.filter(|(_, frontend)| frontend.kind != FrontendKind::ClusterIp)
 }
 
 fn node_addresses(node: &NodeConfig, own: Ipv4Addr) -> BTreeSet<Ipv4Addr> {
