@@ -5,6 +5,7 @@
 
 mod affinity;
 mod conformance;
+mod fail_over;
 mod manifests;
 mod nodes;
 mod operations;
