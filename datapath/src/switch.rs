@@ -29,6 +29,7 @@ use crate::l2::flood::{Flood, Scope};
 use crate::l3::icmp;
 use crate::limits::Limits;
 use crate::nat::{invalid, tcp_flags};
+use crate::offload::fragment;
 use crate::output::{Egress, Output, transmit};
 use crate::overlay::peers::Peer;
 use crate::ports::Ports;
@@ -82,7 +83,7 @@ pub struct Switch {
     pub(crate) ports: Ports,
     pub(crate) flows: FlowTable,
     pub(crate) slow_path: SlowPath,
-    output: Output,
+    pub(crate) output: Output,
     window: Window,
     /// Frames that were written as part of another.
     pub(crate) merged: u64,
@@ -320,14 +321,15 @@ impl Switch {
         if let Some(peer) = forward.peer() {
             return self.encapsulate(peer, &forward, translation.as_ref(), frame, received, egress);
         }
+        let mut fits = true;
         if let Body::Ipv4(ip) = &mut received.packet.body {
             let counts_hop = forward.rewrite.is_some_and(|rewrite| rewrite.counts_hop);
             if counts_hop && ip.ttl <= 1 {
                 return Err(Refusal::with_error(DropReason::TtlExpired, IcmpError::TimeExceeded));
             }
-            if received.offload.ip_len(ip) > to.ip_mtu() {
-                // Said whether or not "don't fragment" is set: we never fragment, and Linux lowers
-                // the path MTU for either.
+            fits = received.offload.ip_len(ip) <= to.ip_mtu();
+            let may_cut = forward.rewrite.is_some() && fragment::may_cut(received.offload, ip);
+            if !fits && !may_cut {
                 let error = IcmpError::FragmentationNeeded { next_hop_mtu: to.config.ip_mtu };
                 return Err(match forward.rewrite {
                     Some(_) => Refusal::with_error(DropReason::PacketTooBig, error),
@@ -338,7 +340,11 @@ impl Switch {
                 rewrite.apply(frame.ethernet_mut(), ip, received.offload.checksum, translation.as_ref());
             }
         }
-        Ok(self.output.write(to, frame, received, egress)?)
+        if fits {
+            Ok(self.output.write(to, frame, received, egress)?)
+        } else {
+            Ok(self.output.write_fragments(to, frame, received, egress)?)
+        }
     }
 
     /// Forwarded if at least one port took a copy.

@@ -76,6 +76,8 @@ pub(super) struct Condition {
     pub(super) by: Direction,
     /// Stays.
     pub(super) outward: Outward,
+    /// Of `outward`: what has kept its mapping since the connection's time last began anew.
+    pub(super) kept: Outward,
 }
 
 /// Which packets of a connection go out through a mapping.
@@ -203,22 +205,31 @@ impl Outward {
     pub(super) const fn contains(self, direction: Direction) -> bool {
         self.0 & 1 << direction as u8 != 0
     }
+
+    /// And this one, if it is one of `all`.
+    pub(super) const fn and(self, direction: Direction, all: Self) -> Self {
+        Self(self.0 | all.0 & 1 << direction as u8)
+    }
 }
 
 impl Condition {
     /// Of a mapping.
     pub(super) const MAPPING: Self =
-        Self { state: State::Mapping, by: Direction::Original, outward: Outward::NONE };
+        Self { state: State::Mapping, by: Direction::Original, outward: Outward::NONE, kept: Outward::NONE };
 
     /// After the first packet.
     pub(super) const fn first(key: &Key, outward: Outward) -> Self {
         let state = if key.is_tcp() { State::SynSent } else { State::Unreplied };
-        Self { state, by: Direction::Original, outward }
+        Self { state, by: Direction::Original, outward, kept: Outward::NONE }
     }
 
     /// What remains of a connection that was given to another server.
-    pub(super) const ABANDONED: Self =
-        Self { state: State::Abandoned, by: Direction::Original, outward: Outward::NONE };
+    pub(super) const ABANDONED: Self = Self {
+        state: State::Abandoned,
+        by: Direction::Original,
+        outward: Outward::NONE,
+        kept: Outward::NONE,
+    };
 
     /// The server's reset is its last word.
     pub(super) const fn reset_by_server(self) -> Step {
@@ -227,14 +238,14 @@ impl Condition {
 
     /// From the lower half of a state word; `None` for none.
     pub(super) fn from_bits(bits: u32) -> Option<Self> {
-        let [state, by, outward, _] = bits.to_le_bytes();
+        let [state, by, outward, kept] = bits.to_le_bytes();
         let state = State::ALL.get(usize::from(state).checked_sub(1)?)?;
-        let outward = Outward(outward & Outward::BOTH.0);
-        Some(Self { state: *state, by: Direction::from_bit(by.into()), outward })
+        let [outward, kept] = [outward, kept].map(|bits| Outward(bits & Outward::BOTH.0));
+        Some(Self { state: *state, by: Direction::from_bit(by.into()), outward, kept })
     }
 
     pub(super) const fn bits(self) -> u32 {
-        (self.outward.0 as u32) << 16 | (self.by as u32) << 8 | self.state as u32
+        u32::from_le_bytes([self.state as u8, self.by as u8, self.outward.0, self.kept.0])
     }
 
     /// Whether a packet that goes in `direction` may begin the time anew. From outside only TCP's does, whose ends answer for

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::key::Direction;
 use super::memory::{Slot, condition_of, with_generation};
-use super::state::{Condition, State, Step, TcpInvalid};
+use super::state::{Condition, Outward, State, Step, TcpInvalid};
 use super::{ConnectionId, Connections};
 use crate::time::Instant;
 use crate::wire::l4::TcpFlags;
@@ -68,14 +68,14 @@ impl Connections {
             let Some(condition) = condition_of(word, id).and_then(Condition::from_bits) else {
                 return Tracked::Gone;
             };
-            let next = match step(condition) {
+            let mut next = match step(condition) {
                 Step::Pass => return Tracked::Forward,
                 Step::Refresh => {
-                    self.refresh(slot, condition, direction, now);
+                    self.refresh(slot, word, condition, direction, now);
                     return Tracked::Forward;
                 }
                 Step::Filtered => {
-                    self.refresh(slot, condition, direction, now);
+                    self.refresh(slot, word, condition, direction, now);
                     return Tracked::Filtered;
                 }
                 Step::Reopen => return Tracked::Reopen,
@@ -89,6 +89,7 @@ impl Connections {
             if condition.is_kept_by(direction, is_tcp) {
                 slot.set_last_seen(now.max(slot.last_seen()));
                 self.keep_mapping(slot, condition, direction, now);
+                next.kept = Outward::NONE.and(direction, next.outward);
             }
             let next_state = next.state;
             let next = with_generation(id.generation, next.bits());
@@ -102,10 +103,22 @@ impl Connections {
         }
     }
 
-    fn refresh(&self, slot: Slot, condition: Condition, direction: Direction, now: Instant) {
-        if now.saturating_since(slot.last_seen()) >= REFRESH {
+    /// Either end begins the time anew, but each keeps its own mapping alone, also if the other was quicker.
+    fn refresh(&self, slot: Slot, word: u64, condition: Condition, direction: Direction, now: Instant) {
+        let is_due = now.saturating_since(slot.last_seen()) >= REFRESH;
+        if is_due {
             slot.set_last_seen(now);
+        }
+        let before = if is_due { Outward::NONE } else { condition.kept };
+        if !before.contains(direction) {
             self.keep_mapping(slot, condition, direction, now);
+        }
+        let kept = before.and(direction, condition.outward);
+        if kept != condition.kept {
+            let next = Condition { kept, ..condition };
+            let next = word & !u64::from(u32::MAX) | u64::from(next.bits());
+            // Who loses against another worker keeps it once more.
+            let _is_noted = slot.state().compare_exchange(word, next, AcqRel, Acquire);
         }
     }
 

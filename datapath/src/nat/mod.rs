@@ -17,7 +17,8 @@
 //!
 //! Itself, whatever its way: a pod's connection to a service address is translated where it leaves the pod, also for a
 //! `NodePort` of another node, so the answer passes the same switch. Only a pod that is its own backend would answer
-//! itself; it sees the gateway's address (hairpin).
+//! itself; it sees the gateway's address (hairpin). The node as its own backend would not even look at what comes
+//! from its own address: it sees the one that clients outside appear as to it (`outside`).
 //!
 //! # A backend that refuses
 //!
@@ -125,7 +126,7 @@ impl SlowPath {
             return Ok(Some(hit));
         }
         if let Some(frontend) = self.frontend(&key) {
-            return self.begin(port, ip, &key, &frontend, frame, now);
+            return self.begin(port, (ip, frame), &key, &frontend, Origin::Inside, now).map(Some);
         }
         if self.is_of_services(ip.destination) {
             return Err(Refusal::unreachable(DropReason::ServicePortUnknown));
@@ -198,10 +199,7 @@ impl SlowPath {
         let may_leave = !key.is_tcp()
             && hit.direction == Direction::Original
             && connections.kind(hit.id).is_some_and(|kind| kind.is_service);
-        let appears_as = connections.outsides(hit.id);
-        if may_leave && self.lost_its_backend(hit, key)
-            || appears_as.into_iter().flatten().any(|outside| self.has_lost(outside))
-        {
+        if may_leave && self.lost_its_backend(hit, key) || self.has_lost_an_end(hit.id) {
             connections.remove(hit.id);
             return Ok(None);
         }
@@ -235,28 +233,29 @@ impl SlowPath {
     fn begin(
         &mut self,
         port: &PortConfig,
-        ip: &Ipv4,
+        (ip, frame): (&Ipv4, &Frame),
         key: &Key,
         frontend: &FrontendHit,
-        frame: &Frame,
+        origin: Origin,
         now: Instant,
-    ) -> Result<Option<Hit>, Refusal> {
+    ) -> Result<Hit, Refusal> {
         // What is no beginning belongs to a connection nobody remembers; its client is told.
         if tcp_flags(ip).is_some_and(|flags| !flags.begins()) {
             return Err(Refusal::unreachable(DropReason::NoConnection));
         }
-        let service = frontend.service;
-        let new = self.offer(port.id, key, frontend, Origin::Inside, &[], now).inspect_err(|refusal| {
-            self.services.count_refused(service, refusal.reason);
+        let offered = self.offer(port.id, key, frontend, origin, &[], now);
+        let begun = offered.and_then(|new| {
+            let created = self.shared.connections.create(&new, now).map_err(refused)?;
+            Ok((created, new.backend))
+        });
+        let (created, backend) = begun.inspect_err(|refusal| {
+            self.services.count_refused(frontend.service, refusal.reason);
         })?;
-        let created = self.shared.connections.create(&new, now).map_err(refused).inspect_err(|refusal| {
-            self.services.count_refused(service, refusal.reason);
-        })?;
-        if let (true, Some(backend)) = (created.is_new(), new.backend) {
-            self.services.count_connection(service, backend);
-            self.keep_opening(created.hit().id, port, Origin::Inside, frame, ip, now);
+        if let (true, Some(backend)) = (created.is_new(), backend) {
+            self.services.count_connection(frontend.service, backend);
+            self.keep_opening(created.hit().id, port, origin, frame, ip, now);
         }
-        Ok(Some(created.hit()))
+        Ok(created.hit())
     }
 
     /// The connection of a client with a backend of the service: one that is not in `exclude`.
@@ -292,14 +291,18 @@ impl SlowPath {
         })
     }
 
-    /// Whom a client inside seems to be: itself, but to a backend outside the cluster.
+    /// Whom a client inside seems to be: itself, but to a backend outside the cluster, and the node to itself.
     fn client_of_backend(&self, node: &Node, key: &Key, backend: Ipv4Addr, now: Instant) -> Client {
-        match (self.routes.lookup(backend), &node.uplink) {
-            (Some(Target::Uplink), Some(uplink)) => {
-                let Tuple { source, source_port, .. } = key.tuple();
+        let Tuple { source, source_port, .. } = key.tuple();
+        let is_nodes = |address| matches!(self.routes.lookup(address), Some(Target::Router | Target::Node));
+        match (self.routes.lookup(backend), &node.uplink, node.service_cidr) {
+            (Some(Target::Uplink), Some(uplink), _) => {
                 Client::Mapped(self.egress_address(uplink, key.protocol(), (source, source_port), now))
             }
-            (_, _) => Client::Kept,
+            (Some(Target::Router | Target::Node), _, Some(range)) if is_nodes(source) => {
+                Client::Masqueraded(range.network())
+            }
+            (_, _, _) => Client::Kept,
         }
     }
 

@@ -32,7 +32,7 @@ use crate::object::{
 
 /// Version of this conversation. A control process that finds a datapath of another version
 /// replaces it.
-pub const LINK_VERSION: u32 = 5;
+pub const LINK_VERSION: u32 = 6;
 /// Longest message; `SOCK_SEQPACKET` keeps messages whole, and the default socket buffer is larger.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// Descriptors in one message; the kernel's `SCM_MAX_FD` is 253.
@@ -120,6 +120,12 @@ pub enum ToDatapath {
     },
     /// What would become of a packet. Changes nothing. Answered by [`FromDatapath::Trace`].
     Trace(TracePacket),
+    /// The lease of announced addresses ([`UplinkConfig::announced_by_lease`]) is this node's until then, which may be later or
+    /// earlier than it was said before. Without a word a datapath holds none. Answered by [`FromDatapath::Done`].
+    HoldAnnounced {
+        /// Nanoseconds of the machine's `CLOCK_MONOTONIC`, which both processes read.
+        until_nanos: u64,
+    },
 }
 
 /// What the datapath says.

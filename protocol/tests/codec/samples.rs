@@ -558,6 +558,7 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
                 address: "192.0.2.9".parse().unwrap(),
             }],
             announced: vec!["192.0.2.200".parse().unwrap()],
+            announced_by_lease: true,
         }),
     };
     let peer = PeerConfig {
@@ -604,6 +605,7 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
         ("link shutdown", ToDatapath::Shutdown),
         ("link set log filter", ToDatapath::SetLogFilter("debug".to_owned())),
         ("link ask services", ToDatapath::Services { cursor: 9 }),
+        ("link hold announced", ToDatapath::HoldAnnounced { until_nanos: 1_234_567_890_123 }),
         (
             "link ask trace",
             ToDatapath::Trace(TracePacket {

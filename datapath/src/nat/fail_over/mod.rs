@@ -162,7 +162,7 @@ impl SlowPath {
         let tried = opening.tried.with((server.destination, server.destination_port))?;
         let frontend = match opening.origin {
             Origin::Inside => self.frontend(&key)?,
-            Origin::Outside => self.frontend_outside(self.place(key.tuple().destination)?, &key)?,
+            Origin::Outside => self.frontend_outside(self.place(key.tuple().destination, now)?, &key)?,
         };
         let mut exclude = [u32::MAX; MAX_OTHERS];
         for (place, (address, port)) in exclude.iter_mut().zip(tried.iter()) {
