@@ -1,7 +1,6 @@
 //! Who there is, how each sends, and what is seen to become of a packet.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use datapath::Limits;
 use etherparse::TransportHeader;
@@ -143,7 +142,6 @@ impl Bed {
 
     pub(super) fn wait(&mut self, seconds: u64) {
         later(&mut self.h, seconds);
-        self.h.wait(Duration::ZERO);
     }
 
     /// What a client sends. `flags` if it is TCP.
