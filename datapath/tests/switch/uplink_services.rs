@@ -291,6 +291,9 @@ fn packet_too_big_for_a_pod_is_reported_as_from_where_it_was_sent() {
     assert_eq!((to, &ethernet(&sent)[34..36], ipv4_of(&error).source), (UPLINK, &[3, 4][..], LB_IP));
     assert_eq!(u16::from_be_bytes([ethernet(&sent)[40], ethernet(&sent)[41]]), MTU);
     h.assert_deltas([(UPLINK, Delta::refused_with_error("packet_too_big"))]);
+    let sent = h.send(UPLINK, &may_be_cut(udp(outside(CLIENT_IP, LB_IP), 4000, 53, &[0; 1440])));
+    assert!(sent.len() == 2 && sent.iter().all(|(to, _)| *to == B), "what may be cut is: {sent:?}");
+    h.assert_deltas([(UPLINK, Delta::forwarded()), (B, Delta { tx: 2, ..Delta::default() })]);
 }
 
 #[test]

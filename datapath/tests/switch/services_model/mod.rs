@@ -12,7 +12,7 @@
 //! they say. So nothing leaves with a service's address but what comes back as its answer, and nobody sees another's
 //! address but where 0006 and 0007 say so.
 //!
-//! Left out: servers that refuse a first segment, and segments that are repeated later.
+//! Left out: the fail-over of first segments. Each SYN carries data here, which is not offered to another server, and no server refuses it.
 
 mod actions;
 mod bed;
