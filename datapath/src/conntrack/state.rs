@@ -224,8 +224,12 @@ impl Condition {
     }
 
     /// What remains of a connection that was given to another server.
-    pub(super) const ABANDONED: Self =
-        Self { state: State::Abandoned, by: Direction::Original, outward: Outward::NONE, kept: Outward::NONE };
+    pub(super) const ABANDONED: Self = Self {
+        state: State::Abandoned,
+        by: Direction::Original,
+        outward: Outward::NONE,
+        kept: Outward::NONE,
+    };
 
     /// The server's reset is its last word.
     pub(super) const fn reset_by_server(self) -> Step {
