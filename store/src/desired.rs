@@ -17,7 +17,7 @@ use protocol::object::{PortKind, PortState};
 use protocol::{Mac, Offloads, PeerId, PortId};
 
 use crate::record::{PodRecord, Provisioning};
-pub use egress::EgressSelector;
+pub use egress::{EgressSelector, taken_on_link};
 
 use crate::services::{self, Services};
 
@@ -179,10 +179,20 @@ fn node_config(facts: &NodeFacts, pods: &[&PodRecord]) -> NodeConfig {
         tunnel: facts.tunnel.as_ref().map(|tunnel| tunnel.config.clone()),
         uplink: facts.uplink.as_ref().map(|uplink| UplinkConfig {
             egress: egress::rules(&uplink.egress, pods),
-            announced: facts.announced.clone(),
+            announced: announced(facts, &uplink.config),
             ..uplink.config.clone()
         }),
     }
+}
+
+/// What the datapath would refuse is left out: with it, it would refuse all.
+fn announced(facts: &NodeFacts, uplink: &UplinkConfig) -> Vec<Ipv4Addr> {
+    let is_nodes = |address: &Ipv4Addr| {
+        *address == uplink.address || facts.node_addresses.contains(&IpAddr::V4(*address))
+    };
+    let mut all = facts.announced.clone();
+    all.retain(|address| taken_on_link(uplink, *address).is_none() && !is_nodes(address));
+    all
 }
 
 /// Whoever comes in there is a stranger, and nobody is bound to the port.

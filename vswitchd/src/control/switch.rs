@@ -14,7 +14,9 @@ use netdev::{PacketSocket, Tap, UdpTunnel};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use protocol::link::{ConfigDelta, Epoch, FromDatapath, PeerConfig, PortConfig, ToDatapath, TunnelConfig};
 use protocol::{PeerId, PortId};
-use store::desired::{Configuration, NodeFacts, TunnelFacts, UPLINK_PORT, UplinkFacts, desired, diff};
+use store::desired::{
+    Configuration, NodeFacts, TunnelFacts, UPLINK_PORT, UplinkFacts, desired, diff, taken_on_link,
+};
 use store::record::PodRecord;
 use store::services::Services;
 
@@ -145,6 +147,18 @@ impl Switch {
         let changed = facts.uplink != uplink || is_replaced;
         facts.uplink = uplink;
         changed
+    }
+
+    /// Addresses of the uplink's network that nobody can have, and what they are.
+    pub(crate) fn link_addresses(&self) -> BTreeMap<std::net::IpAddr, &'static str> {
+        let active = self.active.lock();
+        let Some(uplink) = active.facts.as_ref().and_then(|facts| facts.uplink.as_ref()) else {
+            return BTreeMap::new();
+        };
+        let uplink = &uplink.config;
+        let all = [Some(uplink.subnet.network()), Some(uplink.subnet.broadcast()), uplink.gateway];
+        let named = |address| Some((std::net::IpAddr::V4(address), taken_on_link(uplink, address)?));
+        all.into_iter().flatten().filter_map(named).collect()
     }
 
     /// The node's end of the tunnel.

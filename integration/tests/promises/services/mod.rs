@@ -5,6 +5,7 @@
 
 mod affinity;
 mod conformance;
+mod host_ports;
 mod manifests;
 mod nodes;
 mod operations;
@@ -15,6 +16,7 @@ mod reach;
 mod readiness;
 mod refused;
 mod restarts;
+mod source_addresses;
 mod stale_udp;
 
 use std::collections::BTreeSet;

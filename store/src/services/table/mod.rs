@@ -5,6 +5,7 @@
 
 mod balanced;
 mod claims;
+mod host_ports;
 mod index;
 mod room;
 mod sound;
@@ -19,6 +20,7 @@ use protocol::link::{Frontend, FrontendKind, Scheduler, ServiceConfig};
 
 pub use self::balanced::Health;
 use self::claims::Claims;
+use self::host_ports::HostPorts;
 use self::index::Index;
 use self::room::Room;
 use super::change::{ServiceState, Services};
@@ -56,6 +58,8 @@ impl Settings {
 pub struct Table {
     settings: Settings,
     node_addresses: BTreeSet<IpAddr>,
+    /// Of the node's network, which nobody can have, and what they are.
+    link_addresses: BTreeMap<IpAddr, &'static str>,
     specs: BTreeMap<ObjectRef, Spec>,
     /// Those of load balancers.
     balanced: BTreeSet<ObjectRef>,
@@ -65,6 +69,7 @@ pub struct Table {
     claims: Claims,
     ids: ServiceIds,
     room: Room,
+    host_ports: HostPorts,
     derived: BTreeMap<ObjectRef, Derived>,
     states: Arc<Services>,
     marked: BTreeSet<ObjectRef>,
@@ -87,6 +92,7 @@ impl Table {
         Self {
             settings,
             node_addresses: BTreeSet::new(),
+            link_addresses: BTreeMap::new(),
             specs: BTreeMap::new(),
             balanced: BTreeSet::new(),
             slices: BTreeMap::new(),
@@ -95,6 +101,7 @@ impl Table {
             claims: Claims::default(),
             ids: ServiceIds::default(),
             room: Room::default(),
+            host_ports: HostPorts::default(),
             derived: BTreeMap::new(),
             states: Arc::default(),
             marked: BTreeSet::new(),
@@ -150,6 +157,7 @@ impl Table {
         }
         self.remove_pod(&pod.object.clone());
         self.index.add_pod(&pod);
+        self.host_ports.on_pod(&pod, &self.settings.place.node);
         self.mark_of_pod(&pod);
         self.pods.insert(pod.object.clone(), pod);
     }
@@ -158,6 +166,7 @@ impl Table {
     pub fn remove_pod(&mut self, object: &ObjectRef) {
         if let Some(old) = self.pods.remove(object) {
             self.index.remove_pod(&old);
+            self.host_ports.on_pod_gone(object);
             self.mark_of_pod(&old);
         }
     }
@@ -169,10 +178,22 @@ impl Table {
                 self.node_addresses.symmetric_difference(&addresses).copied().collect();
             self.node_addresses = addresses;
             self.marked.extend(self.slices.values().filter_map(|slice| slice.service.clone()));
-            let concerned =
-                self.specs.values().filter(|spec| spec.addresses().any(|ip| changed.contains(&ip)));
-            self.marked.extend(concerned.map(|spec| spec.object.clone()));
+            self.mark_by_address(&changed);
         }
+    }
+
+    /// Addresses of the network that the node is on, which no service may have, and what they are: "the uplink's gateway".
+    pub fn set_link_addresses(&mut self, addresses: BTreeMap<IpAddr, &'static str>) {
+        if self.link_addresses != addresses {
+            let old = std::mem::replace(&mut self.link_addresses, addresses);
+            let changed = old.into_keys().chain(self.link_addresses.keys().copied()).collect();
+            self.mark_by_address(&changed);
+        }
+    }
+
+    fn mark_by_address(&mut self, changed: &BTreeSet<IpAddr>) {
+        let concerned = self.specs.values().filter(|spec| spec.addresses().any(|ip| changed.contains(&ip)));
+        self.marked.extend(concerned.map(|spec| spec.object.clone()));
     }
 
     /// The configuration has changed.
@@ -204,8 +225,7 @@ impl Table {
             let wanted = wanted.iter().flat_map(|(key, all)| all.iter().map(move |one| (key, one)));
             concerned.extend(self.claims.set(&object, wanted));
         }
-        let mut new = Vec::new();
-        let mut gone = Vec::new();
+        let (mut gone, mut new) = self.host_port_changes();
         for object in concerned {
             let derived = self.derive(&object, &mut new);
             let kept: BTreeSet<PortKey> = derived.iter().flat_map(|derived| derived.ports.clone()).collect();

@@ -25,7 +25,7 @@ use super::super::inventory::{Inventory, Life, PodEntry, Rest};
 use super::super::node::Control;
 use super::network::Interface;
 use super::teardown::{self, Netns};
-use super::{containers, files, network, view};
+use super::{containers, files, host_ports, network, view};
 
 /// Labels of one pod; with keys and values at their longest about 100 KiB.
 const MAX_LABELS: usize = 256;
@@ -108,6 +108,7 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
             ),
         };
     }
+    let held = host_ports::take(control, &inventory, &pod, &request.serving)?.into();
     let Some(port) = inventory.free_port() else {
         return refuse(ErrorCode::Exhausted, format!("pod {pod}: all ports of the switch are in use"));
     };
@@ -157,6 +158,7 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
         life: Life::Creating,
         failure: None,
         netns_identity: None,
+        held,
         operation: Arc::clone(operation),
     };
     inventory.insert(pod, entry);

@@ -20,7 +20,7 @@ mod rows;
 mod traffic;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -175,9 +175,10 @@ impl Services {
         self.wake.pods();
     }
 
-    /// The uplink's interface has come up or gone down.
+    /// The uplink is another one, or its interface has come up or gone down.
     pub(crate) fn on_uplink(&self) {
         self.announcing.wake();
+        self.wake.objects();
     }
 
     /// Whether a pod's probe succeeds; true without one.
@@ -337,6 +338,8 @@ fn refresh(control: &Control) -> bool {
         local::put(&mut table, &control.config.node, facts);
     }
     table.set_node_addresses(node_addresses(control));
+    table.set_own_addresses(own_addresses(control));
+    table.set_link_addresses(control.switch.link_addresses());
     let changed = table.settle();
     for problem in table.take_new_problems() {
         tracing::warn!("{problem}");
@@ -354,6 +357,12 @@ fn refresh(control: &Control) -> bool {
     }
     services.announcing.wake();
     known && (changed || first)
+}
+
+/// Of this node, where its pods may have ports.
+fn own_addresses(control: &Control) -> BTreeSet<Ipv4Addr> {
+    let v4 = |address| if let IpAddr::V4(v4) = address { Some(v4) } else { None };
+    control.switch.node_addresses().into_iter().filter_map(v4).collect()
 }
 
 /// Of all nodes, as far as they are known.

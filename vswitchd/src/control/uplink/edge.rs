@@ -43,6 +43,8 @@ struct State {
     routed: Option<Routed>,
     /// Why they are not.
     no_routes: Option<String>,
+    /// The gateway device takes what is from and for 127.0.0.1.
+    accepts_loopback: bool,
     /// What the socket passes, if that is known.
     filter: Option<PacketFilter>,
     problem: Option<String>,
@@ -59,7 +61,7 @@ enum Table {
     #[default]
     Unknown,
     None,
-    Of(Hidden),
+    Of(Box<Hidden>),
 }
 
 /// Addresses that the node reaches by the switch.
@@ -102,6 +104,7 @@ impl Edge {
             state.gateway = Some(gateway);
             state.no_own_way = None;
             state.routed = None;
+            state.accepts_loopback = false;
         }
     }
 
@@ -172,6 +175,7 @@ impl Edge {
             let union = |known: &Routed| &known.addresses | &target.routed;
             let both = state.routed.as_ref().map_or_else(|| target.routed.clone(), union);
             self.route(state, wanted, both);
+            self.accept_loopback(state, &target);
         }
         let may_serve = result.is_ok() || state.hides_like(&target);
         state.problem = result.err();
@@ -241,7 +245,7 @@ impl Edge {
         if self.kernel.load(script).is_err() {
             return self.replace(state, hidden);
         }
-        state.table = Table::Of(hidden);
+        state.table = Table::Of(Box::new(hidden));
         Ok(())
     }
 
@@ -258,9 +262,21 @@ impl Edge {
             }
             Err(error) => return Err(message(&error)),
         };
-        state.table = Table::Of(hidden);
+        state.table = Table::Of(Box::new(hidden));
         state.generation = None;
         Ok(())
+    }
+
+    /// Lets answers from pods' ports at 127.0.0.1 in.
+    fn accept_loopback(&self, state: &mut State, target: &Hidden) {
+        let Some(gateway) = &state.gateway else { return };
+        if target.local_ports.is_empty() || state.accepts_loopback {
+            return;
+        }
+        match self.kernel.accept_loopback(gateway) {
+            Ok(()) => state.accepts_loopback = true,
+            Err(error) => state.no_routes = Some(chain(&error)),
+        }
     }
 
     /// Leads the node's own packets for `addresses` to the switch, and no others.
@@ -338,3 +354,6 @@ impl State {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
