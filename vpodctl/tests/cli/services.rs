@@ -104,8 +104,14 @@ fn a_pod_that_could_not_run_as_written_is_refused() {
     for (spec, part) in [
         (", env: [{name: A, value: b}]", "spec.containers[0].env: not supported"),
         (", ports: [{containerPort: 0}]", "spec.containers[0].ports[0].containerPort"),
-        (", ports: [{containerPort: 80, hostPort: 0}]", "spec.containers[0].ports[0].hostPort: must be between"),
-        (", ports: [{containerPort: 80, hostPort: 80, hostIP: x}]", "spec.containers[0].ports[0].hostIP: Invalid value: \"x\""),
+        (
+            ", ports: [{containerPort: 80, hostPort: 0}]",
+            "spec.containers[0].ports[0].hostPort: must be between",
+        ),
+        (
+            ", ports: [{containerPort: 80, hostPort: 80, hostIP: x}]",
+            "spec.containers[0].ports[0].hostIP: Invalid value: \"x\"",
+        ),
         (", readinessProbe: {tcpSocket: {port: web}}", "no port is named \"web\""),
         (", readinessProbe: {}", "must have one of tcpSocket"),
     ] {

@@ -5,6 +5,7 @@
 
 mod affinity;
 mod conformance;
+mod fail_over;
 mod host_ports;
 mod manifests;
 mod nodes;

@@ -72,6 +72,7 @@ fn uplink() -> UplinkConfig {
         not_translated: Vec::new(),
         egress: Vec::new(),
         announced: Vec::new(),
+        announced_by_lease: false,
     }
 }
 

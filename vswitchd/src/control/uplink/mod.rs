@@ -160,6 +160,7 @@ fn open(
         not_translated: uplink.not_translated.clone(),
         egress: Vec::new(),
         announced: Vec::new(),
+        announced_by_lease: false,
     };
     Ok(UplinkFacts {
         egress: usable(control, uplink, &config, problems),

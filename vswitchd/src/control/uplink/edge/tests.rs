@@ -126,6 +126,7 @@ fn uplink() -> UplinkConfig {
         not_translated: Vec::new(),
         egress: Vec::new(),
         announced: Vec::new(),
+        announced_by_lease: false,
     }
 }
 
@@ -159,7 +160,8 @@ fn services(frontends: &[(FrontendKind, Ipv4Addr, u16)]) -> Arc<Services> {
         external_policy: TrafficPolicy::Cluster,
         source_ranges: Vec::new(),
     };
-    Arc::new([(ServiceId(0), Arc::new(ServiceState { config, backends: Default::default() }))].into())
+    let state = ServiceState { config, backends: Default::default() };
+    Arc::new(std::iter::once((ServiceId(0), Arc::new(state))).collect())
 }
 
 fn node_port(port: u16) -> Arc<Services> {
