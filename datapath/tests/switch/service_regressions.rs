@@ -133,8 +133,7 @@ fn terminating_backends_are_used_while_there_is_no_other() {
     let mut h = with_services(Harness::new(), &[B_IP]);
     let draining = BackendConfig { state: BackendState::Draining, ..backend(B_IP, 8080) };
     h.apply(ConfigDelta { backends: vec![put(WEB, &[draining])], ..ConfigDelta::default() });
-    let mut begin =
-        |h: &mut Harness, port| only(h.send(A, &segment(routed(A_IP, VIP), (port, 80), SYN, b""))).0;
+    let begin = |h: &mut Harness, port| only(h.send(A, &segment(routed(A_IP, VIP), (port, 80), SYN, b""))).0;
     assert_eq!(begin(&mut h, 4000), B);
     h.apply(ConfigDelta { backends: vec![put(WEB, &[backend(VM_IP, 8080)])], ..ConfigDelta::default() });
     for port in 4001..4010 {
