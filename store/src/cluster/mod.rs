@@ -26,6 +26,7 @@ pub mod embedded;
 mod entry;
 mod error;
 pub mod etcd;
+mod memory;
 pub mod mirror;
 mod object;
 pub mod registration;
@@ -39,6 +40,7 @@ pub use entry::{
 };
 pub use error::{ClusterError, WatchEnd};
 pub use etcd::{Etcd, EtcdConfig, EtcdTls};
+pub use memory::{MAX_REMEMBERED, Memory, Note};
 pub use mirror::{HoldPolicy, Mirror, MirrorOptions, MirrorState};
 pub use object::{Collection, Object, ObjectChange, Put};
 pub use registration::{

@@ -72,7 +72,7 @@ impl Active {
     /// The datapath announces no address that it is not to announce, as far as is known.
     fn announces_wanted_only(&self) -> bool {
         let runs = self.configuration.node.as_ref().and_then(|node| node.uplink.as_ref());
-        let wanted = self.facts.as_ref().map_or(&[][..], |facts| &facts.announced);
+        let wanted = self.facts.as_ref().map_or(&[][..], |facts| facts.announced.as_slice());
         runs.is_none_or(|uplink| uplink.announced.iter().all(|address| wanted.contains(address)))
     }
 }

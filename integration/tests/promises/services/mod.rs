@@ -4,6 +4,7 @@
 //! `[sig-network]` in `test/conformance/testdata/conformance.yaml` of Kubernetes 1.34.
 
 mod affinity;
+mod away;
 mod conformance;
 mod fail_over;
 mod manifests;

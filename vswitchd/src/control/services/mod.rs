@@ -10,6 +10,7 @@ mod exits;
 mod health;
 mod healthz;
 mod local;
+mod memory;
 mod meters;
 mod named;
 mod objects;
@@ -41,6 +42,7 @@ use store::{Store, StoreError};
 use self::announce::Announcing;
 use self::exits::Exits;
 use self::health::HealthChecks;
+use self::memory::Remembered;
 use self::meters::Meters;
 use self::probes::Probes;
 use self::programming::Progress;
@@ -72,6 +74,7 @@ pub(crate) struct Services {
     pools: Pools,
     table: Mutex<Table>,
     mirrors: Mirrors,
+    remembered: Remembered,
     wake: Wake,
     woken: Receiver<()>,
     probes: Probes,
@@ -134,10 +137,12 @@ impl Services {
         };
         let (sender, woken) = bounded(1);
         let wake = Wake { sender, pods: Arc::new(AtomicBool::new(true)) };
+        let remembered = Remembered::open(config, is_shared);
         let mirror = |prefix: &str, confirm_after| {
+            let known = (remembered.recall(prefix), 0);
             let wake = wake.clone();
             let wake: Box<dyn Fn() + Send> = Box::new(move || wake.objects());
-            let options = MirrorOptions { queue: QUEUE, confirm_after, ..MirrorOptions::new(prefix) };
+            let options = MirrorOptions { queue: QUEUE, confirm_after, known, ..MirrorOptions::new(prefix) };
             Mirror::start(Arc::clone(&store), MirrorOptions { wake: Some(wake), ..options })
                 .context("following the store of services")
         };
@@ -156,6 +161,7 @@ impl Services {
             pools: pools(config)?,
             table: Mutex::new(Table::new(settings(config)?)),
             mirrors,
+            remembered,
             probes: Probes::new(wake.clone()),
             exits,
             publisher: Mutex::default(),
@@ -201,6 +207,7 @@ impl Services {
                 ));
             }
         }
+        problems.extend(self.remembered.problem());
         problems.extend(self.announcing.problems());
         problems.extend(self.health.problems());
         problems
@@ -210,6 +217,7 @@ impl Services {
     pub(crate) fn leave(&self) {
         self.announcing.leave();
         drop(self.publisher.lock().take());
+        self.remembered.leave();
     }
 }
 
@@ -241,10 +249,15 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
 }
 
 /// What a start goes on with: the node's own store is read at once, so that the first configuration has its services.
-/// A cluster's store may be away; until it answers, a running datapath keeps what it has.
+/// A cluster's store may be away; until it answers, a running datapath keeps what it has, and a new one is given what is remembered.
 pub(crate) fn prime(control: &Control) -> Result<(), StoreError> {
     let services = &control.services;
     if services.is_shared {
+        if services.remembered.has_any() && !control.switch.was_taken_over() {
+            know_all(control);
+            services.is_known.store(true, Ordering::Release);
+            refresh(control);
+        }
         return Ok(());
     }
     for prefix in [SERVICES, SLICES] {
@@ -266,6 +279,16 @@ pub(crate) fn prime(control: &Control) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Puts all that the mirrors know into the table: what the store said, or else what is remembered.
+fn know_all(control: &Control) {
+    let mut table = control.services.table.lock();
+    for mirror in control.services.mirrors.all() {
+        for entry in mirror.known().0.into_values() {
+            take(&mut table, &Change::Put(entry), control);
+        }
+    }
+}
+
 /// Keeps the datapath as the store and the pods are, until the daemon ends.
 pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
     if control.services.is_shared {
@@ -273,6 +296,7 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
         *control.services.publisher.lock() = Some(publisher);
     }
     announce::follow(control)?;
+    memory::follow(control)?;
     health::serve(control)?;
     let control = Arc::clone(control);
     std::thread::Builder::new().name("services".to_owned()).spawn(move || {
@@ -314,19 +338,24 @@ pub(crate) fn serve_health(control: &Arc<Control>) -> Result<(), super::metrics:
 /// Brings the table up to date. True if the datapath is to be told something.
 fn refresh(control: &Control) -> bool {
     let services = &control.services;
-    let first = !services.is_known.load(Ordering::Acquire)
-        && services.mirrors.all().iter().all(|mirror| !matches!(mirror.state(), MirrorState::Stale { .. }));
+    let mirrors = services.mirrors.all();
+    let is_read = mirrors.iter().all(|mirror| !matches!(mirror.state(), MirrorState::Stale { .. }));
+    if is_read {
+        services.remembered.confirm();
+    }
+    // With the store away, what is remembered is better than nothing, which is all that this process knows of a datapath it found.
+    let is_away = || services.remembered.has_any() && mirrors.iter().any(|mirror| mirror.problem().is_some());
+    let first = !services.is_known.load(Ordering::Acquire) && (is_read || is_away());
     let facts = services.wake.pods.swap(false, Ordering::AcqRel).then(|| local::facts(control));
-    let mut table = services.table.lock();
-    for mirror in services.mirrors.all() {
+    if first {
         // A state is known a moment before its changes are on their way.
-        if first {
-            for entry in mirror.known().0.into_values() {
-                take(&mut table, &Change::Put(entry), control);
-            }
-        }
+        know_all(control);
+    }
+    let mut table = services.table.lock();
+    for mirror in mirrors {
         for change in mirror.changes().try_iter() {
             services.meters.on_change(&change);
+            services.remembered.on_change(&change);
             take(&mut table, &change, control);
         }
     }
