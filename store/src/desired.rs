@@ -21,6 +21,7 @@ pub use egress::EgressSelector;
 
 use crate::services::{self, Services};
 
+mod announced;
 mod egress;
 
 /// The gateway's port is always this one; pods get the others.
@@ -179,12 +180,17 @@ fn node_config(facts: &NodeFacts, pods: &[&PodRecord]) -> NodeConfig {
         node_addresses,
         fdb_ageing_seconds: facts.fdb_ageing_seconds,
         tunnel: facts.tunnel.as_ref().map(|tunnel| tunnel.config.clone()),
-        uplink: facts.uplink.as_ref().map(|uplink| UplinkConfig {
-            egress: egress::rules(&uplink.egress, pods),
-            announced: facts.announced.clone(),
-            announced_by_lease: facts.announced_by_lease,
-            ..uplink.config.clone()
-        }),
+        uplink: facts.uplink.as_ref().map(|uplink| uplink_config(facts, uplink, pods)),
+    }
+}
+
+fn uplink_config(facts: &NodeFacts, uplink: &UplinkFacts, pods: &[&PodRecord]) -> UplinkConfig {
+    let egress = egress::rules(&uplink.egress, pods);
+    UplinkConfig {
+        announced: announced::sound(facts, &uplink.config, &egress),
+        announced_by_lease: facts.announced_by_lease,
+        egress,
+        ..uplink.config.clone()
     }
 }
 
