@@ -7,7 +7,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-cluster demo-service test vm-test soak lint bench bench-setup clean
+.PHONY: help setup demo demo-cluster demo-service test vm-test soak lint bench bench-services bench-setup clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -43,11 +43,15 @@ soak: ## Two hundred kills of daemons under churn, as root (a minute)
 lint: ## Format, clippy, rustdoc, crate boundaries, licences and bans, scripts
 	@scripts/lint.sh
 
-bench: ## All workloads beside all installed peers, in ten minutes; results go to benches/results/
+bench: ## All workloads beside all installed peers, in fifteen minutes; results go to benches/results/
 	@scripts/setup.sh --quiet
 	@BASE='$(BASE)' scripts/bench.sh
 
-bench-setup: ## Install the peers that make bench compares with: Open vSwitch, VDE
+bench-services: ## The workloads through services, with up to 10,000 of them: half an hour
+	@scripts/setup.sh --bench
+	@BASE='$(BASE)' scripts/bench.sh --services
+
+bench-setup: ## Install the peers that make bench compares with: Open vSwitch, VDE, iptables
 	@scripts/setup.sh --bench
 
 clean: ## Remove build output and whatever a killed test or demo left behind

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # All workloads of vpod-bench beside all peers that are installed (`make bench-setup`), in one run of
-# at most ten minutes: one table here, figures and a plot in benches/results/. With BASE=<commit> that
-# commit is built in a worktree and measured in turn with this tree, as the peer "base".
+# at most fifteen minutes: one table here, figures and a plot in benches/results/. With BASE=<commit> that
+# commit is built in a worktree and measured in turn with this tree, as the peer "base". With --services
+# only what goes through services, also with 10,000 of them, which kube-proxy's rules take minutes to load.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -9,17 +10,26 @@ cd "$(dirname "$0")/.."
 # Many short samples rather than few long ones: what disturbs a shared machine comes and goes.
 rounds=4
 readonly SAMPLE_SECONDS=0.5
-readonly PEERS=bridge,flannel,ovs,vde,plain,pump
+readonly PEERS=bridge,flannel,ovs,vde,plain,pump,kube-proxy-iptables,kube-proxy-nft,kernel-masquerade
 # 250 pods of every peer take too long to make.
 readonly IDLE_PODS=10,100
 readonly RESULTS=benches/results
+
+workloads=(all)
+services=1,1000
+if [ "${1:-}" = --services ]; then
+    workloads=(service-crr service-rr service-tcp first-packet program egress-crr)
+    services=1,1000,10000
+    rounds=7
+fi
 
 # Debian keeps daemons in sbin, which a user's PATH may lack.
 export PATH="$PATH:/usr/sbin:/sbin"
 
 say "== build"
 cargo build --release --locked --workspace --bins
-arguments=(--peers "$PEERS" --seconds "$SAMPLE_SECONDS" --idle-pods "$IDLE_PODS")
+arguments=(--peers "$PEERS" --seconds "$SAMPLE_SECONDS" --idle-pods "$IDLE_PODS"
+    --services "$services")
 if [ -n "${BASE:-}" ]; then
     say "== build of $BASE"
     tree=$(mktemp -d /tmp/vpod-base.XXXXXX)
@@ -34,7 +44,7 @@ fi
 say "== measure"
 mkdir -p "$RESULTS"
 name="$RESULTS/$(date -u +%Y%m%d-%H%M%S)-$(git describe --always --dirty --abbrev=12 --exclude='*')"
-as_root "${CARGO_TARGET_DIR:-target}/release/vpod-bench" run all --rounds "$rounds" "${arguments[@]}" \
+as_root "${CARGO_TARGET_DIR:-target}/release/vpod-bench" run "${workloads[@]}" --rounds "$rounds" "${arguments[@]}" \
     --save "$name.json" --plot "$name.svg"
 as_root chown "$(id -u):$(id -g)" "$name.json" "$name.svg"
 say "written: $name.json, $name.svg"

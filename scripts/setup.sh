@@ -27,7 +27,9 @@ readonly NEEDED=(
 readonly NEEDED_BY_LINT=("shellcheck:shellcheck")
 
 # Only `make bench` compares with these.
-readonly NEEDED_BY_BENCH=("ovs-vswitchd:openvswitch-switch" "vde_switch:vde2")
+readonly NEEDED_BY_BENCH=(
+    "ovs-vswitchd:openvswitch-switch" "vde_switch:vde2" "iptables-legacy-restore:iptables"
+)
 
 # Only `make vm-test` boots machines. Their kernel is fetched by vm-image.sh.
 readonly NEEDED_BY_VM=(

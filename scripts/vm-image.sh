@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes what the virtual machines of `make vm-test` boot: Debian's cloud kernel, unpacked and never
-# installed, and an initramfs with busybox, the modules for virtio and TUN, and our programs with the
+# installed, and an initramfs with busybox, the modules for virtio, TUN and nftables, and our programs and nft with the
 # libraries they are linked to. Needs no root. The kernel's package is fetched once per version.
 # Usage: vm-image.sh DIRECTORY-WITH-PROGRAMS OUTPUT-DIRECTORY
 set -euo pipefail
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 [ "$#" -eq 2 ] || die "usage: vm-image.sh DIRECTORY-WITH-PROGRAMS OUTPUT-DIRECTORY"
 readonly programs=$1 output=$2
 # What a machine of QEMU's "pc" type needs besides what the kernel has built in.
-readonly MODULES=(virtio_pci virtio_net virtio_console tun)
+readonly MODULES=(virtio_pci virtio_net virtio_console tun nf_tables)
 readonly PROGRAMS=(vswitchd vpodctl stream)
 export PATH="$PATH:/usr/sbin:/sbin"
 
@@ -75,9 +75,9 @@ copy_modules() {
 # A program, at /bin, without debugging information, with its libraries where the loader looks.
 copy_program() {
     local library
-    [ -x "$programs/$1" ] || die "$programs/$1 is missing: make vm-test builds it"
-    strip -o "$root/bin/$1" "$programs/$1"
-    ldd "$programs/$1" | grep -oE '/[^ ]+' | while IFS= read -r library; do
+    [ -x "$1" ] || die "$1 is missing: make vm-test builds it"
+    strip -o "$root/bin/$(basename "$1")" "$1"
+    ldd "$1" | grep -oE '/[^ ]+' | while IFS= read -r library; do
         mkdir -p "$root$(dirname "$library")"
         cp --dereference --update "$library" "$root$library"
     done
@@ -95,7 +95,8 @@ cp "$(command -v busybox)" "$root/bin/busybox"
 printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' >"$root/etc/passwd"
 printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
 copy_modules
-for program in "${PROGRAMS[@]}"; do copy_program "$program"; done
+for program in "${PROGRAMS[@]}"; do copy_program "$programs/$program"; done
+copy_program "$(command -v nft || die "nft is missing: scripts/setup.sh installs it")"
 (cd "$root" && find . -print0 | LC_ALL=C sort -z | cpio --null --create --format=newc --owner=0:0 --quiet) |
     gzip -1 >"$output/initramfs.new"
 mv "$output/initramfs.new" "$output/initramfs"

@@ -113,23 +113,37 @@ impl Bed {
         show: impl Fn(&T) -> String,
         mut measure: impl FnMut(&mut dyn Subject) -> Result<T>,
     ) -> Result<Measured<T>> {
-        let mut samples: BTreeMap<&str, Vec<T>> = BTreeMap::new();
+        let mut measured = Measured::default();
         for round in 1..=rounds {
-            let mut index = 0;
-            while index < self.subjects.len() {
-                check_stop()?;
-                let name = self.subjects[index].name();
-                // A subject that failed is no longer there, and the next has its index.
-                let Some(sample) = self.attempt(index, &mut measure)? else {
-                    samples.remove(name);
-                    continue;
-                };
-                progress(&format!("{what}, round {round}/{rounds}: {name}: {}", show(&sample)));
-                samples.entry(name).or_default().push(sample);
-                index += 1;
-            }
+            let what = format!("{what}, round {round}/{rounds}");
+            self.round(&what, &show, &mut measure, &mut measured)?;
         }
-        Ok(Measured { samples, skipped: self.skipped.clone() })
+        Ok(measured)
+    }
+
+    /// Measures each subject once more.
+    pub(crate) fn round<T>(
+        &mut self,
+        what: &str,
+        show: impl Fn(&T) -> String,
+        mut measure: impl FnMut(&mut dyn Subject) -> Result<T>,
+        measured: &mut Measured<T>,
+    ) -> Result<()> {
+        let mut index = 0;
+        while index < self.subjects.len() {
+            check_stop()?;
+            let name = self.subjects[index].name();
+            // A subject that failed is no longer there, and the next has its index.
+            let Some(sample) = self.attempt(index, &mut measure)? else {
+                measured.samples.remove(name);
+                continue;
+            };
+            progress(&format!("{what}: {name}: {}", show(&sample)));
+            measured.samples.entry(name).or_default().push(sample);
+            index += 1;
+        }
+        measured.skipped = self.skipped.clone();
+        Ok(())
     }
 
     /// Measures how fast something of each subject grows while nothing happens: all at the same
@@ -193,13 +207,24 @@ impl Bed {
     }
 }
 
+impl<T> Default for Measured<T> {
+    fn default() -> Self {
+        Self { samples: BTreeMap::new(), skipped: BTreeMap::new() }
+    }
+}
+
 impl<T> Measured<T> {
     /// One quantity of the samples.
     pub(crate) fn metric(&self, kind: Kind, field: impl Fn(&T) -> f64) -> Metric {
+        self.metric_of_some(kind, |sample| Some(field(sample)))
+    }
+
+    /// One quantity of those samples that have it.
+    pub(crate) fn metric_of_some(&self, kind: Kind, field: impl Fn(&T) -> Option<f64>) -> Metric {
         let samples = self
             .samples
             .iter()
-            .map(|(name, samples)| ((*name).to_owned(), samples.iter().map(&field).collect()));
+            .map(|(name, samples)| ((*name).to_owned(), samples.iter().filter_map(&field).collect()));
         let mut metric = Metric::new(kind.workload, kind.name, kind.unit, kind.better, samples);
         metric.skipped = self.skipped.clone();
         metric

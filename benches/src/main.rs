@@ -6,6 +6,7 @@
 //! up by itself, in namespaces of its own, and leaves nothing behind.
 
 mod bed;
+mod goal;
 mod host;
 mod load;
 mod metric;
@@ -66,6 +67,10 @@ struct Run {
     /// Numbers of idle pods that `scale-pods` measures with.
     #[arg(long, value_delimiter = ',', value_name = "N,…", default_values_t = [10, 100, 250])]
     idle_pods: Vec<usize>,
+    /// Numbers of services that the workloads with services measure with; 10000 take kube-proxy's rules
+    /// minutes to load.
+    #[arg(long, value_delimiter = ',', value_name = "N,…", default_values_t = [1, 1000], value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    services: Vec<u32>,
     /// Print one JSON object per workload and metric instead of the table.
     #[arg(long)]
     json: bool,
@@ -129,9 +134,10 @@ fn measure(run: Run) -> Result<()> {
     let options = run.options()?;
     let machine = Machine::describe();
     eprintln!("{}", machine.line());
-    let mut metrics = Vec::new();
+    let (mut metrics, mut beds) = (Vec::new(), None);
     for workload in run.workloads.iter().flat_map(|selection| selection.0) {
-        let measured = (workload.run)(&options).with_context(|| format!("workload {}", workload.name))?;
+        let measured =
+            workload.run(&options, &mut beds).with_context(|| format!("workload {}", workload.name))?;
         if run.json {
             report::print_json(&measured)?;
         }
@@ -167,6 +173,7 @@ impl Run {
             settings: Settings { base: self.base.clone(), sabotage: self.sabotage },
             only_peers: self.only_peers,
             idle_pods: self.idle_pods.clone(),
+            services: self.services.clone(),
         })
     }
 }

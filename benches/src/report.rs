@@ -8,6 +8,7 @@ use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
+use crate::goal;
 use crate::host::Machine;
 use crate::metric::{Better, Metric, Samples, VPOD};
 use crate::subject::Peer;
@@ -33,10 +34,12 @@ pub(crate) fn save(path: &Path, machine: &Machine, metrics: &[Metric]) -> Result
 
 /// Prints one row per metric, one column per subject, and what was not measured.
 pub(crate) fn print_table(metrics: &[Metric]) {
-    println!("{}\n", table(metrics));
+    for (peers, metrics) in tables(metrics) {
+        println!("{}\n", table(&peers, metrics));
+    }
     println!("Medians; in parentheses vpod's range, and beside each peer's median: vpod ÷ peer.");
     println!("↑ more is better, ↓ less is better.");
-    for line in skipped(metrics) {
+    for line in skipped(metrics).into_iter().chain(goal::lines(metrics)) {
         println!("{line}");
     }
 }
@@ -47,8 +50,30 @@ pub(crate) fn peers(metrics: &[Metric]) -> Vec<&'static str> {
     Peer::ALL.into_iter().map(Peer::name).filter(|name| appears(name)).collect()
 }
 
-fn table(metrics: &[Metric]) -> Table {
-    let peers = peers(metrics);
+/// Workloads with the same peers make one table, so that none has columns without figures.
+fn tables(mut metrics: &[Metric]) -> Vec<(Vec<&'static str>, &[Metric])> {
+    let mut tables = Vec::new();
+    while let Some(first) = metrics.first() {
+        let of = |first: &Metric, metrics: &[Metric]| {
+            metrics.iter().take_while(|metric| metric.workload == first.workload).count()
+        };
+        let mut count = of(first, metrics);
+        let wanted = peers(&metrics[..count]);
+        while let Some(next) = metrics.get(count) {
+            let more = of(next, &metrics[count..]);
+            if peers(&metrics[count..count + more]) != wanted {
+                break;
+            }
+            count += more;
+        }
+        let (one, rest) = metrics.split_at(count);
+        tables.push((wanted, one));
+        metrics = rest;
+    }
+    tables
+}
+
+fn table(peers: &[&'static str], metrics: &[Metric]) -> Table {
     let mut table = plain_table();
     let fixed = ["WORKLOAD", "METRIC", "UNIT", "VPOD"].map(str::to_owned);
     table.set_header(fixed.into_iter().chain(peers.iter().map(|p| p.to_uppercase())));
@@ -150,4 +175,21 @@ fn plain_table() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metric(workload: &str, peer: &str) -> Metric {
+        let samples = [VPOD, peer].map(|name| (name.to_owned(), vec![1.0]));
+        Metric::new(workload, "rate", "1/s", Better::Higher, samples)
+    }
+
+    #[test]
+    fn a_table_has_the_workloads_that_follow_each_other_with_the_same_peers() {
+        let metrics = [metric("a", "ovs"), metric("b", "ovs"), metric("c", "bridge"), metric("d", "ovs")];
+        let found: Vec<_> = tables(&metrics).into_iter().map(|(peers, rows)| (peers, rows.len())).collect();
+        assert_eq!(found, [(vec!["ovs"], 2), (vec!["bridge"], 1), (vec!["ovs"], 1)]);
+    }
 }

@@ -5,7 +5,7 @@ use protocol::object::PortKind;
 use protocol::{Offloads, PortId};
 
 use crate::frame::{FRAME_SIZE, Frame, VNET_HDR_LEN};
-use crate::offload::gso;
+use crate::offload::{fragment, gso};
 use crate::overlay::Train;
 use crate::ports::Port;
 use crate::received::Received;
@@ -88,6 +88,42 @@ impl Output {
             received.complete_checksum(frame);
         }
         transmit(to, frame.bytes(), egress)
+    }
+}
+
+impl Output {
+    /// Writes a packet that is larger than its link in fragments. As with segments, it counts as written when at least one was.
+    pub(crate) fn write_fragments(
+        &mut self,
+        to: &mut Port,
+        frame: &mut Frame,
+        received: &mut Received,
+        egress: &mut impl Egress,
+    ) -> Verdict {
+        let mtu = to.ip_mtu();
+        self.cut(frame, received, mtu, |fragment| transmit(to, fragment, egress))
+    }
+
+    /// Hands the fragments of a packet, virtio header first, to `write` until that fails.
+    pub(crate) fn cut(
+        &mut self,
+        frame: &mut Frame,
+        received: &mut Received,
+        mtu: usize,
+        mut write: impl FnMut(&[u8]) -> Verdict,
+    ) -> Verdict {
+        received.complete_checksum(frame);
+        let mut verdict = Err(DropReason::PortQueueFull);
+        if let Body::Ipv4(ip) = &received.packet.body {
+            fragment::cut(frame.ethernet(), ip, mtu, &mut self.segment, |fragment| {
+                let written = write(fragment);
+                if written.is_ok() || verdict.is_err() {
+                    verdict = written;
+                }
+                written.is_ok()
+            });
+        }
+        verdict
     }
 }
 

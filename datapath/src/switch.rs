@@ -29,6 +29,7 @@ use crate::l2::flood::{Flood, Scope};
 use crate::l3::icmp;
 use crate::limits::Limits;
 use crate::nat::{invalid, tcp_flags};
+use crate::offload::fragment;
 use crate::output::{Egress, Output, transmit};
 use crate::overlay::peers::Peer;
 use crate::ports::Ports;
@@ -82,7 +83,7 @@ pub struct Switch {
     pub(crate) ports: Ports,
     pub(crate) flows: FlowTable,
     pub(crate) slow_path: SlowPath,
-    output: Output,
+    pub(crate) output: Output,
     window: Window,
     /// Frames that were written as part of another.
     pub(crate) merged: u64,
@@ -173,7 +174,7 @@ impl Switch {
             Some((flow, forward)) => (Some(flow), Action::Forward { forward, cacheable: false }),
             None => match self.decide(ingress, frame, probe, received, now) {
                 Ok(decided) => decided,
-                Err(refusal) => return Err(self.report(refusal, ingress, frame, received, now, egress)),
+                Err(refusal) => return self.refuse((refusal, None), ingress, frame, received, now, egress),
             },
         };
         match action {
@@ -182,7 +183,7 @@ impl Switch {
             _ => {}
         }
         if let Err(refusal) = self.carry_out(action, ingress, frame, received, now, egress) {
-            return Err(self.report(refusal, ingress, frame, received, now, egress));
+            return self.refuse((refusal, action.connection()), ingress, frame, received, now, egress);
         }
         if let Some(flow) = flow {
             self.flows.count(flow, burst, now);
@@ -213,7 +214,9 @@ impl Switch {
             match connections.track(hit.id, hit.direction, tcp_flags(ip), now) {
                 Tracked::Forward => {}
                 // The slow path finds out what to do instead.
-                Tracked::Gone | Tracked::Reopen => return Ok(None),
+                Tracked::Gone | Tracked::Reopen | Tracked::Refused | Tracked::Repeated | Tracked::TooLate => {
+                    return Ok(None);
+                }
                 Tracked::Invalid(reason) => return Err(invalid(reason)),
                 Tracked::Filtered => return Err(DropReason::FilteredByMapping),
             }
@@ -318,14 +321,15 @@ impl Switch {
         if let Some(peer) = forward.peer() {
             return self.encapsulate(peer, &forward, translation.as_ref(), frame, received, egress);
         }
+        let mut fits = true;
         if let Body::Ipv4(ip) = &mut received.packet.body {
             let counts_hop = forward.rewrite.is_some_and(|rewrite| rewrite.counts_hop);
             if counts_hop && ip.ttl <= 1 {
                 return Err(Refusal::with_error(DropReason::TtlExpired, IcmpError::TimeExceeded));
             }
-            if received.offload.ip_len(ip) > to.ip_mtu() {
-                // Said whether or not "don't fragment" is set: we never fragment, and Linux lowers
-                // the path MTU for either.
+            fits = received.offload.ip_len(ip) <= to.ip_mtu();
+            let may_cut = forward.rewrite.is_some() && fragment::may_cut(received.offload, ip);
+            if !fits && !may_cut {
                 let error = IcmpError::FragmentationNeeded { next_hop_mtu: to.config.ip_mtu };
                 return Err(match forward.rewrite {
                     Some(_) => Refusal::with_error(DropReason::PacketTooBig, error),
@@ -336,7 +340,11 @@ impl Switch {
                 rewrite.apply(frame.ethernet_mut(), ip, received.offload.checksum, translation.as_ref());
             }
         }
-        Ok(self.output.write(to, frame, received, egress)?)
+        if fits {
+            Ok(self.output.write(to, frame, received, egress)?)
+        } else {
+            Ok(self.output.write_fragments(to, frame, received, egress)?)
+        }
     }
 
     /// Forwarded if at least one port took a copy.

@@ -73,6 +73,30 @@ pub enum DeviceError {
     },
 }
 
+/// Calls `read`, which asks the kernel for one frame, until it has said something: a length, or nothing there.
+pub(crate) fn received(mut read: impl FnMut() -> nix::Result<usize>) -> nix::Result<Option<usize>> {
+    loop {
+        match read() {
+            Ok(len) => return Ok(Some(len)),
+            Err(Errno::EAGAIN) => return Ok(None),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Calls `write`, which gives the kernel one frame, until it has said something: taken, or no room.
+pub(crate) fn sent(mut write: impl FnMut() -> nix::Result<usize>) -> nix::Result<Sent> {
+    loop {
+        match write() {
+            Ok(_) => return Ok(Sent::Sent),
+            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => return Ok(Sent::Full),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
 impl DeviceError {
     /// What `errno` from a read or write of a TAP descriptor means (`drivers/net/tun.c`).
     ///

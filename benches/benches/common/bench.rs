@@ -13,7 +13,7 @@ use protocol::{Mac, PortId};
 
 use super::common::{A, BATCH, ip, node, port};
 
-const B: PortId = PortId(2);
+pub(crate) const B: PortId = PortId(2);
 /// Has no port security.
 pub(crate) const VM: PortId = PortId(3);
 
@@ -62,6 +62,13 @@ impl Bench {
         let now = Instant::from_nanos(1_000_000_000);
         switch.apply(&delta, now).expect("a configuration that is right");
         Self { switch, now, pool: Pool::new(BATCH), batch: Batch::new(BATCH), frames: 0, allocations: 0 }
+    }
+
+    /// Changes the configuration.
+    #[allow(dead_code, reason = "not every benchmark does")]
+    pub(crate) fn apply(&mut self, delta: ConfigDelta) {
+        let delta = ConfigDelta { epoch: self.switch.epoch() + 1, commit: true, ..delta };
+        self.switch.apply(&delta, self.now).expect("a configuration that is right");
     }
 
     /// Processes one batch; `fill` writes each frame and says how long it is. Only `process` is timed.

@@ -2,6 +2,7 @@
 
 mod cpu;
 mod machine;
+mod memory;
 mod netns;
 mod process;
 
@@ -16,6 +17,7 @@ use tempfile::TempDir;
 
 pub(crate) use cpu::{Pinned, machine_cpu_seconds, pin_self, process_cpu_seconds};
 pub(crate) use machine::Machine;
+pub(crate) use memory::{kernel_bytes, resident_bytes};
 pub(crate) use netns::{Netns, drops, in_netns, ip_batch};
 pub(crate) use process::{Background, READY, Running, clean_up, installed, run, run_command};
 

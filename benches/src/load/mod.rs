@@ -7,6 +7,7 @@
 pub(crate) mod crr;
 pub(crate) mod datagram;
 pub(crate) mod echo;
+pub(crate) mod first;
 pub(crate) mod flood;
 pub(crate) mod polite;
 mod pump;
@@ -43,7 +44,10 @@ pub(crate) enum Load {
     /// Count numbered datagrams.
     Sink(sink::Sink),
     /// Send every datagram back.
-    Echo { address: SocketAddr },
+    Echo {
+        #[arg(required = true)]
+        addresses: Vec<SocketAddr>,
+    },
     /// Ask an echo at a steady rate from several pods.
     Polite(polite::Polite),
     /// Answer TCP requests of a fixed size.
@@ -52,6 +56,8 @@ pub(crate) enum Load {
     Rr(rr::Rr),
     /// One connection after the other, a request on each.
     Crr(crr::Crr),
+    /// One first packet after the other.
+    First(first::First),
     /// Connect two namespaces by a TAP in each.
     Pump(pump::Pump),
 }
@@ -63,11 +69,12 @@ pub(crate) fn run(load: &Load) -> Result<()> {
         Load::Send { address, bytes } => transfer::send(*address, *bytes),
         Load::Flood(flood) => print(&flood.run()?),
         Load::Sink(sink) => print(&sink.run()?),
-        Load::Echo { address } => echo::run(*address),
+        Load::Echo { addresses } => echo::run(addresses),
         Load::Polite(polite) => print(&polite.run()?),
         Load::Serve(serve) => serve.run(),
         Load::Rr(rr) => print(&rr.run()?),
         Load::Crr(crr) => print(&crr.run()?),
+        Load::First(first) => print(&first.run()?),
         Load::Pump(pump) => pump.run(),
     }
 }
@@ -107,6 +114,22 @@ fn serve_until_stdin_ends(end: impl FnOnce() + Send + 'static) {
         end();
     });
     println!("{READY}");
+}
+
+/// Serves each of these on a thread of its own. The first that fails ends all.
+fn serve_all<T: Send>(all: Vec<T>, serve: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    thread::scope(|scope| {
+        for one in all {
+            let serve = &serve;
+            scope.spawn(move || {
+                if let Err(error) = serve(&one) {
+                    eprintln!("error: {error:#}");
+                    std::process::exit(1);
+                }
+            });
+        }
+    });
+    Ok(())
 }
 
 /// Latencies in nanoseconds.

@@ -1,16 +1,18 @@
-//! Answers TCP requests with themselves, one connection at a time.
+//! Answers TCP requests with themselves, one connection of each address at a time.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use super::serve_until_stdin_ends;
+use super::{serve_all, serve_until_stdin_ends};
 use crate::host::pin_self;
 
 #[derive(clap::Args)]
 pub(crate) struct Serve {
-    address: SocketAddr,
+    /// Where to listen.
+    #[arg(required = true)]
+    addresses: Vec<SocketAddr>,
     /// Bytes of a request and of its answer.
     #[arg(long)]
     size: usize,
@@ -20,6 +22,9 @@ pub(crate) struct Serve {
     /// Run on this core only.
     #[arg(long)]
     core: Option<usize>,
+    /// Fail when a client has another address.
+    #[arg(long)]
+    only_from: Option<IpAddr>,
 }
 
 impl Serve {
@@ -27,13 +32,19 @@ impl Serve {
         if let Some(core) = self.core {
             pin_self(core)?;
         }
-        let listener = TcpListener::bind(self.address)?;
+        let listeners = self.addresses.iter().map(TcpListener::bind).collect::<Result<Vec<_>, _>>()?;
         serve_until_stdin_ends(|| std::process::exit(0));
+        serve_all(listeners, |listener| self.serve(listener))
+    }
+
+    fn serve(&self, listener: &TcpListener) -> Result<()> {
         let mut request = vec![0; self.size];
         loop {
-            let (mut stream, _) = listener.accept()?;
-            stream.set_nodelay(true)?;
+            let (mut stream, from) = listener.accept()?;
+            let expected = self.only_from.is_none_or(|address| address == from.ip());
+            ensure!(expected, "a client has the address {}", from.ip());
             // A client that goes away ends its connection, not the server.
+            let _ = stream.set_nodelay(true);
             while self.answer(&mut stream, &mut request).is_ok() && !self.close {}
         }
     }

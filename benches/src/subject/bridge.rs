@@ -22,6 +22,11 @@ impl Bridge {
         ip_batch(&node.0, &lines)?;
         Ok(Self { pods: Vec::new(), node })
     }
+
+    /// The namespace that plays the node.
+    pub(super) fn node(&self) -> &str {
+        &self.node.0
+    }
 }
 
 impl Subject for Bridge {

@@ -29,7 +29,12 @@ impl Offloads {
 /// Namespaces of two nodes that reach each other.
 pub(super) fn joined(prefix: &str, offloads: Offloads) -> Result<[Netns; 2]> {
     let nodes = [Netns::create(prefix)?, Netns::create(prefix)?];
-    let [one, other] = [&nodes[0].0, &nodes[1].0];
+    join(&nodes[0].0, &nodes[1].0, offloads)?;
+    Ok(nodes)
+}
+
+/// Joins two namespaces by a wire between devices `nic0`, with [`underlay_address`] 0 and 1.
+pub(super) fn join(one: &str, other: &str, offloads: Offloads) -> Result<()> {
     let wire = format!(
         "link add nic0 mtu {UNDERLAY_MTU} type veth peer name nic0 mtu {UNDERLAY_MTU} netns {other}\n"
     );
@@ -41,7 +46,7 @@ pub(super) fn joined(prefix: &str, offloads: Offloads) -> Result<[Netns; 2]> {
             turn_off(node).with_context(|| format!("offloads of {node}"))?;
         }
     }
-    Ok(nodes)
+    Ok(())
 }
 
 /// `gso` and `tso` as an administrator would; the kernel's tunnels and UDP_SEGMENT have switches of their

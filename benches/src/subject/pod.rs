@@ -28,8 +28,12 @@ impl Pod {
 
     /// A namespace without a device, for the pod with this address.
     pub(crate) fn create_at(ip: Ipv4Addr) -> Result<Self> {
-        let guard = Netns::create("vb-pod-")?;
-        Ok(Self { netns: guard.0.clone(), ip, _guard: Some(guard) })
+        Ok(Self::of_netns(Netns::create("vb-pod-")?, ip))
+    }
+
+    /// A namespace that has this address, or will have.
+    pub(crate) fn of_netns(guard: Netns, ip: Ipv4Addr) -> Self {
+        Self { netns: guard.0.clone(), ip, _guard: Some(guard) }
     }
 
     /// Gives its device the pod's address and starts it.

@@ -13,11 +13,17 @@ use protocol::message::{AdminRequest, CreatePod, DatapathStatus, PodRef, ReadReq
 use protocol::object::{Resources, RestartPolicy};
 use tempfile::TempDir;
 
-use super::{IP_MTU, Pod, Subject};
+use super::services::Services;
+use super::{IP_MTU, Pod, Programmed, Subject};
 use crate::host::{
     Background, Netns, Running, check_stop, clean_up, in_netns, own_directory, temporary_directory, wait_for,
 };
 use crate::metric::VPOD;
+
+/// Where all its objects are.
+pub(super) const NAMESPACE: &str = "bench";
+/// With tens of thousands of objects to read.
+const UP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A running daemon with a directory and a namespace of its own.
 pub(crate) struct Vpod {
@@ -31,6 +37,7 @@ pub(crate) struct Vpod {
     daemon: Option<Background>,
     /// The newest has the highest number in its name.
     pods: Vec<Pod>,
+    services: Option<Services>,
     // After the daemon, so that it is dropped last.
     node: Netns,
 }
@@ -77,24 +84,35 @@ impl Vpod {
             directory,
             daemon: None,
             pods: Vec::new(),
+            services: None,
             node,
         };
         fs::write(vpod.config(), vpod.config_text())?;
-        let log = fs::File::create(vpod.directory.path().join("log"))?;
-        let mut command = in_netns(&vpod.node.0, vpod.programs.join("vswitchd"));
-        command.arg("--config").arg(vpod.config()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        vpod.launch_daemon()?;
+        Ok(vpod)
+    }
+
+    /// Starts the daemon; it is there when its datapath is.
+    pub(super) fn launch_daemon(&mut self) -> Result<()> {
+        let log = fs::File::create(self.directory.path().join("log"))?;
+        let mut command = in_netns(&self.node.0, self.programs.join("vswitchd"));
+        command.arg("--config").arg(self.config()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut daemon = Background::spawn(&mut command)?;
-        let up = wait_for(Duration::from_secs(10), || {
+        let up = wait_for(UP_LIMIT, || {
             check_stop()?;
             daemon.check_running()?;
-            Ok(vpod.status().is_ok_and(|s| s.datapath.is_some()))
+            Ok(self.datapath().is_ok())
         });
-        vpod.daemon = Some(daemon);
+        self.daemon = Some(daemon);
         up.with_context(|| {
-            let log = fs::read_to_string(vpod.directory.path().join("log")).unwrap_or_default();
+            let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
             format!("vswitchd did not come up; its log:\n{log}")
-        })?;
-        Ok(vpod)
+        })
+    }
+
+    /// Ends the daemon; its pods stay.
+    pub(super) fn stop(&mut self) {
+        self.daemon = None;
     }
 
     fn config(&self) -> PathBuf {
@@ -111,7 +129,7 @@ impl Vpod {
     }
 
     /// The admin socket.
-    fn socket(&self) -> PathBuf {
+    pub(super) fn socket(&self) -> PathBuf {
         self.directory.path().join("run/admin.sock")
     }
 
@@ -124,6 +142,10 @@ impl Vpod {
             Response::Status(status) => Ok(*status),
             other => anyhow::bail!("unexpected answer {other:?}"),
         }
+    }
+
+    pub(super) fn datapath(&self) -> Result<DatapathStatus> {
+        self.status()?.datapath.context("the datapath is not running")
     }
 
     /// A pod that whoever calls keeps count of.
@@ -176,7 +198,7 @@ fn netns_prefix() -> String {
 }
 
 fn pod_ref(name: &str) -> Result<PodRef> {
-    Ok(PodRef { namespace: "bench".parse()?, name: name.parse()? })
+    Ok(PodRef { namespace: NAMESPACE.parse()?, name: name.parse()? })
 }
 
 fn pod_name(number: usize) -> String {
@@ -221,5 +243,27 @@ impl Subject for Vpod {
         let status = self.status()?;
         let DatapathStatus { pid, .. } = status.datapath.context("the datapath is not running")?;
         Ok(vec![status.control_pid, pid])
+    }
+
+    fn publish(&mut self, services: &Services) -> Result<()> {
+        self.publish_services(services)?;
+        self.services = Some(services.clone());
+        Ok(())
+    }
+
+    fn reload(&mut self) -> Result<Duration> {
+        self.replace_datapath()
+    }
+
+    fn move_endpoint(&mut self, server: usize) -> Result<Programmed> {
+        let mut services = self.services.clone().context("no services yet")?;
+        services.move_to(server);
+        let programmed = self.write_moving(&services)?;
+        self.services = Some(services);
+        Ok(programmed)
+    }
+
+    fn restart(&mut self) -> Result<Option<Duration>> {
+        self.start_again().map(Some)
     }
 }

@@ -1,5 +1,6 @@
 //! One iperf3 run through a subject.
 
+use std::net::SocketAddrV4;
 use std::thread;
 use std::time::Duration;
 
@@ -9,29 +10,56 @@ use serde::Deserialize;
 use crate::bed::{Kind, Measured, limit};
 use crate::host::{Running, drops, in_netns, machine_cpu_seconds};
 use crate::metric::{Better, Metric};
-use crate::subject::{IP_MTU, Subject};
+use crate::subject::{IP_MTU, Pod, Subject};
 
 /// Pinned: the machine's default may pace (bbr), and then pacing is what gets measured.
 const CONGESTION_CONTROL: &str = "cubic";
+
+/// iperf3's own.
+const PORT: u16 = 5201;
 
 pub(super) struct Sample {
     pub(super) gigabits_per_second: f64,
     retransmits: f64,
     drops: f64,
-    cpu_seconds_per_gigabyte: f64,
+    pub(super) cpu_seconds_per_gigabyte: f64,
+}
+
+/// Where a server is, and where clients find it.
+pub(super) struct Server<'a> {
+    pub(super) pod: &'a Pod,
+    pub(super) listen: u16,
+    pub(super) address: SocketAddrV4,
+}
+
+impl<'a> Server<'a> {
+    /// At the pod's own address.
+    pub(super) const fn direct(pod: &'a Pod) -> Self {
+        Self { pod, listen: PORT, address: SocketAddrV4::new(pod.ip, PORT) }
+    }
 }
 
 pub(super) fn measure(subject: &dyn Subject, streams: u32, seconds: f64) -> Result<Sample> {
-    let mut server = in_netns(&subject.server().netns, "iperf3");
-    let mut server = Running::start(server.args(["-s", "-1"]))?;
+    measure_to(subject, &Server::direct(subject.server()), streams, seconds)
+}
+
+/// As [`measure`], with a server anywhere.
+pub(super) fn measure_to(
+    subject: &dyn Subject,
+    to: &Server<'_>,
+    streams: u32,
+    seconds: f64,
+) -> Result<Sample> {
+    let mut server = in_netns(&to.pod.netns, "iperf3");
+    let mut server = Running::start(server.args(["-s", "-1", "-p", &to.listen.to_string()]))?;
     // iperf3 says nothing when it listens; a client that is too early would just be refused.
     thread::sleep(Duration::from_millis(200));
     server.check_running().context("iperf3 -s")?;
-    let dropped =
-        || Ok::<_, anyhow::Error>(drops(&subject.client().netns)? + drops(&subject.server().netns)?);
+    let dropped = || Ok::<_, anyhow::Error>(drops(&subject.client().netns)? + drops(&to.pod.netns)?);
     let (drops_before, cpu_before) = (dropped()?, machine_cpu_seconds()?);
     let mut client = in_netns(&subject.client().netns, "iperf3");
-    client.args(["-c", &subject.server().ip.to_string(), "-C", CONGESTION_CONTROL, "-J"]);
+    client.args(["-c", &to.address.ip().to_string(), "-p", &to.address.port().to_string()]);
+    client.args(["-C", CONGESTION_CONTROL, "-J"]);
     client.args(["-P", &streams.to_string(), "-t", &seconds.max(1.0).round().to_string()]);
     let printed = Running::start(&mut client)?.finish(limit(seconds)).context("iperf3 -c")?;
     let cpu = machine_cpu_seconds()? - cpu_before;

@@ -8,8 +8,8 @@ use protocol::PeerId;
 
 use super::{Overlay, Train, vxlan};
 use crate::action::{Forward, Refusal};
-use crate::frame::{ETHERNET_HDR_LEN, Frame};
-use crate::offload::gso;
+use crate::frame::{ETHERNET_HDR_LEN, Frame, VNET_HDR_LEN};
+use crate::offload::{fragment, gso};
 use crate::ports::Port;
 use crate::received::Received;
 use crate::rewrite::Translation;
@@ -40,11 +40,13 @@ impl Switch {
         let to = self.ports.get_mut(forward.egress).ok_or(DropReason::PortGone)?;
         let overlay = &mut self.slow_path.overlay;
         let ip_mtu = overlay.peers.get(id).ok_or(DropReason::NoRoute)?.ip_mtu();
+        let mut fits = true;
         if let (Body::Ipv4(ip), Some(rewrite)) = (&mut received.packet.body, &forward.rewrite) {
             if rewrite.counts_hop && ip.ttl <= 1 {
                 return Err(Refusal::with_error(DropReason::TtlExpired, IcmpError::TimeExceeded));
             }
-            if received.offload.ip_len(ip) > usize::from(ip_mtu) {
+            fits = received.offload.ip_len(ip) <= usize::from(ip_mtu);
+            if !fits && !fragment::may_cut(received.offload, ip) {
                 let error = IcmpError::FragmentationNeeded { next_hop_mtu: ip_mtu };
                 return Err(Refusal::with_error(DropReason::PacketTooBig, error));
             }
@@ -53,7 +55,15 @@ impl Switch {
                 super::mss::clamp(frame.ethernet_mut(), ip, received.offload.checksum, ip_mtu);
             }
         }
-        Ok(overlay.send(id, to, frame, received, egress)?)
+        if fits {
+            Ok(overlay.send(id, to, frame, received, egress)?)
+        } else {
+            let entropy = overlay.entropy_of_fragments(&received.packet.body);
+            Ok(self.output.cut(frame, received, ip_mtu.into(), |fragment| {
+                let ethernet = fragment.get(VNET_HDR_LEN..).unwrap_or_default();
+                overlay.send_bytes(id, to, ethernet, entropy, egress)
+            })?)
+        }
     }
 
     /// Copies a pod's broadcast or multicast to the peers that have pods, within the budget. `None`
@@ -138,6 +148,18 @@ impl Overlay {
         Ok(())
     }
 
+    /// Fragments go the way of those that come behind them from elsewhere.
+    fn entropy_of_fragments(&self, body: &Body) -> u32 {
+        match body {
+            Body::Ipv4(ip) => {
+                let mut fragment = *ip;
+                fragment.fragment = Fragment::Later;
+                entropy(self.seed, &fragment)
+            }
+            Body::Arp(_) => 0,
+        }
+    }
+
     /// Sends a frame of the switch's own, complete, to a peer.
     pub(crate) fn originate(
         &mut self,
@@ -146,12 +168,23 @@ impl Overlay {
         ethernet: &[u8],
         egress: &mut impl Egress,
     ) -> Verdict {
+        self.send_bytes(id, to, ethernet, id.0, egress)
+    }
+
+    fn send_bytes(
+        &mut self,
+        id: PeerId,
+        to: &mut Port,
+        ethernet: &[u8],
+        entropy: u32,
+        egress: &mut impl Egress,
+    ) -> Verdict {
         let header = vxlan::header(self.vni());
         let peer = self.peers.get_mut(id).ok_or(DropReason::NoRoute)?;
         let train = Train {
             to: peer.socket(),
             tos: ethernet.get(ETHERNET_HDR_LEN + 1).copied().unwrap_or(0),
-            entropy: id.0,
+            entropy,
             headers: &header,
             header_len: vxlan::LEN,
             payload: ethernet,

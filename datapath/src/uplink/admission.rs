@@ -46,13 +46,13 @@ impl SlowPath {
             Body::Arp(arp) => Ok(self.resolve_outside(port, packet, arp, now)?),
             Body::Ipv4(ip) => {
                 let place = self.admit_outside(port, packet, ip, now)?;
-                if let Some(action) = self.forward_error(ports, port, packet, ip, frame.ethernet())? {
+                if let Some(action) = self.forward_error(ports, port, packet, ip, frame, now)? {
                     return Ok(action);
                 }
                 let hit = match ip.fragment {
-                    Fragment::Whole => self.connect_from_outside(port, place, ip, now)?,
+                    Fragment::Whole => self.connect_from_outside(port, place, ip, frame, now)?,
                     Fragment::First => {
-                        let connection = self.connect_from_outside(port, place, ip, now);
+                        let connection = self.connect_from_outside(port, place, ip, frame, now);
                         self.fragments.begin(port.id, ip, connection.map(Some), now);
                         connection?
                     }
@@ -95,7 +95,7 @@ impl SlowPath {
         Ok(())
     }
 
-    fn place(&self, address: Ipv4Addr, now: Instant) -> Option<Place> {
+    pub(crate) fn place(&self, address: Ipv4Addr, now: Instant) -> Option<Place> {
         let node = self.node.as_ref()?;
         let uplink = node.uplink.as_ref()?;
         let is_cluster_only = || {

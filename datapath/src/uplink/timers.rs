@@ -104,7 +104,7 @@ impl Switch {
     ) -> Verdict<Done> {
         let received = seen.received.as_ref().map_err(|reason| *reason)?;
         let refusal = Refusal::with_error(DropReason::NextHopUnresolved, IcmpError::HostUnreachable);
-        Err(self.report(refusal, ingress, frame, received, now, egress))
+        self.refuse((refusal, None), ingress, frame, received, now, egress)
     }
 }
 

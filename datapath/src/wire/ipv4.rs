@@ -28,6 +28,8 @@ pub(crate) struct Ipv4 {
     /// The same in all fragments of a datagram.
     pub(crate) identification: u16,
     pub(crate) fragment: Fragment,
+    /// Nobody may make fragments of it on its way.
+    pub(crate) dont_fragment: bool,
     pub(crate) options: Options,
     pub(crate) l4: L4,
 }
@@ -70,6 +72,7 @@ impl Ipv4 {
             total_len,
             identification: header.identification(),
             fragment,
+            dont_fragment: header.dont_fragment(),
             options: options(header.options()),
             l4: L4::parse(header.protocol(), body, fragment)?,
         })

@@ -57,6 +57,59 @@ fn reassembled(mut fragments: Vec<Vec<u8>>) -> Vec<u8> {
     ipv4(path, first[23], &payload)
 }
 
+/// What goes out by each port, of one packet sent.
+fn cut_for(sent: Vec<(PortId, Vec<u8>)>, to: PortId) -> Vec<Vec<u8>> {
+    assert!(sent.len() > 1, "it was not cut");
+    sent.into_iter()
+        .map(|(port, frame)| {
+            assert_eq!(port, to);
+            ethernet(&frame).to_vec()
+        })
+        .collect()
+}
+
+#[test]
+fn packet_that_is_too_large_for_its_link_is_cut_unless_it_says_no() {
+    let mut h = Harness::new();
+    h.update(PortConfig { ip_mtu: 1000, ..port(B, "default/b", B_IP) });
+    let data: Vec<u8> = (0..1400_u16).map(|n| n.to_le_bytes()[0]).collect();
+    let whole = udp(routed(A_IP, B_IP), 1, 2, &data);
+    // Twice: decided, then found as a flow.
+    for round in 0..2 {
+        let cut = cut_for(h.send(A, &may_be_cut(whole.clone())), B);
+        assert!(cut.iter().all(|fragment| fragment.len() <= 14 + 1000), "round {round}");
+        let arrived = reassembled(cut);
+        assert_eq!((&arrived[34..], arrived[22]), (&whole[34..], 63));
+        h.assert_deltas([(A, Delta::forwarded()), (B, Delta { tx: 2, ..Delta::default() })]);
+    }
+    h.send(A, &whole);
+    h.assert_deltas([(A, Delta::refused_with_error("packet_too_big"))]);
+    // At layer 2 nobody is a router.
+    h.assert_dropped(A, &may_be_cut(udp(direct(A_IP, B_IP), 1, 2, &data)), "frame_too_big");
+}
+
+#[test]
+fn checksum_left_to_a_device_is_complete_before_the_packet_is_cut() {
+    let mut h = Harness::new();
+    h.update(PortConfig { ip_mtu: 1000, ..port(B, "default/b", B_IP) });
+    let whole = may_be_cut(udp(routed(A_IP, B_IP), 1, 2, &[9; 1200]));
+    let mut partial = whole.clone();
+    partial[40..42].copy_from_slice(&[0xde, 0xad]);
+    let sent = h.send_with(A, Vnet::partial(6), &partial);
+    assert!(sent.iter().all(|(_, frame)| Vnet::of(frame) == Vnet::default()));
+    assert_eq!(reassembled(cut_for(sent, B))[34..], whole[34..]);
+}
+
+#[test]
+fn fragment_is_cut_again() {
+    let mut h = Harness::new();
+    h.update(PortConfig { ip_mtu: 700, ..port(B, "default/b", B_IP) });
+    let whole = udp(routed(A_IP, B_IP), 1, 2, &[5; 4000]);
+    let sent =
+        fragments(&whole, 7).into_iter().flat_map(|fragment| cut_for(h.send(A, &fragment), B)).collect();
+    assert_eq!(reassembled(sent)[34..], whole[34..]);
+}
+
 fn question(from: [u8; 4], to: [u8; 4], port: u16, len: usize) -> Vec<u8> {
     let payload: Vec<_> = (0..len).map(|n| u8::try_from(n % 251).unwrap()).collect();
     udp(routed(from, to), port, 53, &payload)

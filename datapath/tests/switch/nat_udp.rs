@@ -226,11 +226,15 @@ fn rfc4787_req12_icmp_errors_end_no_mapping() {
 }
 
 #[test]
-fn rfc4787_req13_what_is_too_big_for_the_link_is_told_inside() {
+fn rfc4787_req13_what_is_too_big_for_the_link_is_told_inside_or_cut() {
     let mut h = harness_nat(CLOSED);
     h.update(PortConfig { ip_mtu: 1400, ..uplink_port() });
     introduce(&mut h, ROUTER, ROUTER_IP);
-    told(&mut h, A, &udp(routed(A_IP, SERVER), 4000, 5000, &[0; 1400]), "packet_too_big", [3, 4]);
+    let too_big = udp(routed(A_IP, SERVER), 4000, 5000, &[0; 1400]);
+    told(&mut h, A, &too_big, "packet_too_big", [3, 4]);
+    h.deltas();
+    let sent = h.send(A, &may_be_cut(too_big));
+    assert!(sent.len() == 2 && sent.iter().all(|(to, frame)| *to == UPLINK && frame.len() <= 12 + 14 + 1400));
     asks(&mut h, POD_A, 4000, (SERVER, 5000));
 }
 

@@ -303,6 +303,13 @@ fn too_big_for_the_tunnel_is_said_with_the_right_mtu() {
     assert_eq!((error[34], error[35]), (3, 4));
     assert_eq!(u16::from_be_bytes([error[40], error[41]]), 1450);
     assert_eq!(error[26..30], GATEWAY_IP);
+    // It is cut if it may be.
+    h.wire.trains.clear();
+    h.send(A, &may_be_cut(udp(routed(A_IP, C_IP), 5, 6, &[7; 1451 - 28])));
+    let lens: Vec<_> = h.wire.trains.iter().map(|train| train.datagrams[0].len()).collect();
+    assert_eq!(lens, [8 + 14 + 1444, 8 + 14 + 20 + 7]);
+    h.wire.trains.clear();
+    h.deltas();
     // A superframe is judged by its segments.
     let (vnet, frame) = superframe(C_IP, &payload(3000), 1411);
     h.send_with(A, vnet, &frame);

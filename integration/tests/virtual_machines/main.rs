@@ -1,6 +1,8 @@
 //! The promises that need more than one kernel: nodes that are virtual machines on one wire. Built and run
 //! by `make vm-test`, which first makes what they boot.
 
+mod outside;
+
 use std::time::{Duration, Instant};
 
 use integration::vm::{Vm, VmCluster};

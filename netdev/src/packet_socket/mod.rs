@@ -25,7 +25,7 @@ use protocol::Offloads;
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 use crate::buffers;
-use crate::device::{Device, DeviceError, Sent, VNET_HDR_LEN};
+use crate::device::{Device, DeviceError, Sent, VNET_HDR_LEN, received, sent};
 use crate::sys;
 use crate::sys::udp::set_option;
 
@@ -193,19 +193,16 @@ impl Device for &PacketSocket {
             return Err(self.error(Errno::EINVAL));
         };
         num_buffers.fill(0);
-        loop {
-            match readv(&self.fd, &mut [IoSliceMut::new(header), IoSliceMut::new(frame)]) {
-                Ok(len) => return Ok(Some(VNET_HDR_LEN + len.saturating_sub(KERNEL_HDR_LEN))),
-                Err(Errno::EAGAIN) => return Ok(None),
-                Err(Errno::EINTR) => {}
-                // A superframe of a kind that this kernel has no virtio header for (UDP before 6.2). It is lost, but
-                // not the one behind it; an empty frame stands for it, so that it is counted.
-                Err(Errno::EINVAL) => {
-                    header.fill(0);
-                    return Ok(Some(VNET_HDR_LEN));
-                }
-                Err(errno) => return Err(self.error(errno)),
+        match received(|| readv(&self.fd, &mut [IoSliceMut::new(&mut *header), IoSliceMut::new(&mut *frame)]))
+        {
+            Ok(len) => Ok(len.map(|len| VNET_HDR_LEN + len.saturating_sub(KERNEL_HDR_LEN))),
+            // A superframe of a kind that this kernel has no virtio header for (UDP before 6.2). It is lost, but
+            // not the one behind it; an empty frame stands for it, so that it is counted.
+            Err(Errno::EINVAL) => {
+                header.fill(0);
+                Ok(Some(VNET_HDR_LEN))
             }
+            Err(errno) => Err(self.error(errno)),
         }
     }
 
@@ -214,14 +211,8 @@ impl Device for &PacketSocket {
             return Err(self.error(Errno::EINVAL));
         };
         let header = header.get(..KERNEL_HDR_LEN).unwrap_or_default();
-        loop {
-            match writev(&self.fd, &[IoSlice::new(header), IoSlice::new(bare)]) {
-                Ok(_) => return Ok(Sent::Sent),
-                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => return Ok(Sent::Full),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(self.error(errno)),
-            }
-        }
+        sent(|| writev(&self.fd, &[IoSlice::new(header), IoSlice::new(bare)]))
+            .map_err(|errno| self.error(errno))
     }
 
     fn offloads(&self) -> Offloads {

@@ -13,7 +13,7 @@ use protocol::Offloads;
 use tun_tap::{Iface, Mode};
 
 use super::{TapError, TapOptions};
-use crate::device::{Device, DeviceError, Sent, VNET_HDR_LEN};
+use crate::device::{Device, DeviceError, Sent, VNET_HDR_LEN, received, sent};
 use crate::netns::Netns;
 use crate::sys;
 
@@ -132,14 +132,9 @@ impl Device for &PlainTap {
             return Err(DeviceError::from_tap(&self.name, Errno::EINVAL));
         };
         header.fill(0);
-        loop {
-            match unistd::read(&self.fd, frame) {
-                Ok(len) => return Ok(Some(VNET_HDR_LEN + len)),
-                Err(Errno::EAGAIN) => return Ok(None),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(DeviceError::from_tap(&self.name, errno)),
-            }
-        }
+        received(|| unistd::read(&self.fd, frame))
+            .map(|len| len.map(|len| VNET_HDR_LEN + len))
+            .map_err(|errno| DeviceError::from_tap(&self.name, errno))
     }
 
     fn send(&mut self, frame: &[u8]) -> Result<Sent, DeviceError> {
@@ -150,14 +145,7 @@ impl Device for &PlainTap {
             }
             _ => return Err(DeviceError::from_tap(&self.name, Errno::EINVAL)),
         };
-        loop {
-            match unistd::write(&self.fd, bare) {
-                Ok(_) => return Ok(Sent::Sent),
-                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => return Ok(Sent::Full),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(DeviceError::from_tap(&self.name, errno)),
-            }
-        }
+        sent(|| unistd::write(&self.fd, bare)).map_err(|errno| DeviceError::from_tap(&self.name, errno))
     }
 
     fn offloads(&self) -> Offloads {

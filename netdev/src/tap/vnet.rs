@@ -9,7 +9,7 @@ use nix::unistd;
 use protocol::Offloads;
 
 use super::{TapError, TapOptions};
-use crate::device::{Device, DeviceError, Sent, VNET_HDR_LEN};
+use crate::device::{Device, DeviceError, Sent, VNET_HDR_LEN, received, sent};
 use crate::netns::Netns;
 use crate::sys;
 
@@ -135,25 +135,11 @@ impl Device for &VnetTap {
         if let Some(num_buffers) = buf.get_mut(10..VNET_HDR_LEN) {
             num_buffers.fill(0);
         }
-        loop {
-            match unistd::read(&self.fd, buf) {
-                Ok(len) => return Ok(Some(len)),
-                Err(Errno::EAGAIN) => return Ok(None),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(DeviceError::from_tap(&self.name, errno)),
-            }
-        }
+        received(|| unistd::read(&self.fd, buf)).map_err(|errno| DeviceError::from_tap(&self.name, errno))
     }
 
     fn send(&mut self, frame: &[u8]) -> Result<Sent, DeviceError> {
-        loop {
-            match unistd::write(&self.fd, frame) {
-                Ok(_) => return Ok(Sent::Sent),
-                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => return Ok(Sent::Full),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(DeviceError::from_tap(&self.name, errno)),
-            }
-        }
+        sent(|| unistd::write(&self.fd, frame)).map_err(|errno| DeviceError::from_tap(&self.name, errno))
     }
 
     fn offloads(&self) -> Offloads {

@@ -391,6 +391,27 @@ pub struct Summary {
     pub connection_events: ConnectionEvents,
     /// Session affinities that made room for others.
     pub affinity_evictions: u64,
+    /// New connections that were given to another backend of their service.
+    pub fail_overs: FailOvers,
+}
+
+/// New TCP connections that were given to another backend of their service, by what the one before did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FailOvers {
+    /// Refused it.
+    pub refused: u64,
+    /// Could not be reached.
+    pub unreachable: u64,
+    /// Had not answered when the client asked again.
+    pub unanswered: u64,
+}
+
+impl FailOvers {
+    /// Causes and counts.
+    #[must_use]
+    pub const fn by_cause(&self) -> [(&'static str, u64); 3] {
+        [("refused", self.refused), ("unreachable", self.unreachable), ("unanswered", self.unanswered)]
+    }
 }
 
 /// Connections made, ended and refused since the process began.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use protocol::link::{
     BackendChanges, BackendConfig, BackendState, ConfigDelta, ConnectionEvents, DeviceKind, EgressRule,
-    Envelope, Filtering, FlowEvictions, FromDatapath, Frontend, FrontendKind, NodeConfig, PeerConfig,
-    PortConfig, Scheduler, ServiceConfig, ServiceRow, Summary, ToDatapath, TracePacket, TraceProtocol,
-    TrafficPolicy, Transport, TunnelConfig, UplinkConfig,
+    Envelope, FailOvers, Filtering, FlowEvictions, FromDatapath, Frontend, FrontendKind, NodeConfig,
+    PeerConfig, PortConfig, Scheduler, ServiceConfig, ServiceRow, Summary, ToDatapath, TracePacket,
+    TraceProtocol, TrafficPolicy, Transport, TunnelConfig, UplinkConfig,
 };
 use protocol::message::{
     AdminRequest, ApiError, Applied, ClusterStatus, CreatePod, DatapathStatus, ErrorCode, Items, Kind,
@@ -638,6 +638,7 @@ fn from_datapath() -> Vec<(&'static str, Envelope<FromDatapath>)> {
         connections: 16,
         connection_events: ConnectionEvents { created: 17, refused_ports: 18, ..ConnectionEvents::default() },
         affinity_evictions: 19,
+        fail_overs: FailOvers { refused: 20, unreachable: 21, unanswered: 22 },
     };
     let bodies = [
         ("link hello", FromDatapath::Hello { version: 2, build: "0.1.0".to_owned(), pid: 11, epoch: 8 }),

@@ -118,6 +118,16 @@ pub(crate) fn ipv4(path: Path, protocol: u8, payload: &[u8]) -> Vec<u8> {
     ipv4_with(path, header, payload)
 }
 
+/// The packet in a frame, if it is one, without "don't fragment".
+pub(crate) fn may_be_cut(mut frame: Vec<u8>) -> Vec<u8> {
+    let (mut header, _) = etherparse::Ipv4Header::from_slice(&frame[14..]).unwrap();
+    header.dont_fragment = false;
+    header.header_checksum = header.calc_header_checksum();
+    let bytes = header.to_bytes();
+    frame[14..14 + bytes.len()].copy_from_slice(&bytes);
+    frame
+}
+
 /// Any IPv4 packet with this header; lengths and checksum are set here.
 pub(crate) fn ipv4_with(path: Path, mut header: etherparse::Ipv4Header, payload: &[u8]) -> Vec<u8> {
     header.set_payload_len(payload.len()).unwrap();

@@ -11,6 +11,7 @@ mod manifests;
 mod nodes;
 mod operations;
 mod outside;
+mod own_node;
 mod races;
 mod reach;
 mod readiness;

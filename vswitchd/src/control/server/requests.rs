@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use protocol::codec::CodecError;
+use protocol::codec::{CodecError, MAX_ADMIN_FRAME_BYTES};
 use store::services::write::Run;
 
 use protocol::message::{AdminRequest, ApiError, ErrorCode, ReadRequest, Response};
@@ -13,6 +13,9 @@ use super::super::node::Control;
 use super::super::pods::{self, containers, create, delete};
 use super::super::{capture, cluster, container_logs, metrics, services, tables, trace};
 use super::connection::Client;
+
+/// Bytes of metrics in one response.
+const METRICS_BYTES: usize = MAX_ADMIN_FRAME_BYTES / 4;
 
 /// Answers one request.
 pub(super) fn answer(
@@ -112,7 +115,10 @@ fn read(control: &Control, client: &mut Client, request: ReadRequest) -> Result<
         },
         ReadRequest::Status => Response::Status(Box::new(tables::status(control))),
         ReadRequest::Metrics => {
-            client.send(&Response::Bytes(metrics::text(control).into_bytes()))?;
+            // Thousands of services with their backends are more than a frame has room for.
+            for piece in metrics::text(control).into_bytes().chunks(METRICS_BYTES) {
+                client.send(&Response::Bytes(piece.to_vec()))?;
+            }
             Response::Done
         }
         ReadRequest::Programming { revision, patience_ms } => {

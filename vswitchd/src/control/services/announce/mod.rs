@@ -220,8 +220,9 @@ impl Worker {
 fn can_announce(control: &Control) -> bool {
     let switch = &control.switch;
     !control.config.load_balancer.pools.is_empty()
+        && control.uplink.lock().is_up()
         && switch.has_device(UPLINK_PORT)
-        && switch.edge().problem().is_none()
+        && !switch.edge().is_closed()
 }
 
 /// Who can announce, and who does, as far as the store has said.
