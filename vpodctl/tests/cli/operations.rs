@@ -286,7 +286,7 @@ fn apply_waits_for_the_highest_revision_of_what_it_applied() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("{}---\n{}", service("one"), service("two"))).unwrap();
     let run = daemon.run(&["apply", "-f", file.path().to_str().unwrap(), "--wait"]);
-    run.prints("service/x created\nservice/x created\nrevision 22 is active on 1 node\n");
+    run.prints("service/one created\nservice/two created\nrevision 22 is active on 1 node\n");
 }
 
 fn trace() -> Trace {
@@ -323,7 +323,7 @@ fn trace_prints_each_decision_with_its_reason() {
     let run = daemon.run(&["trace", "client", "--to", "service/dns:dns", "--udp"]);
     assert_eq!(
         run.out,
-        "UDP 10.244.0.2:40000 → 10.96.0.10:53 of 60 bytes, sent by default/client\n\n\
+        "udp 10.244.0.2:40000 → 10.96.0.10:53 of 60 bytes, sent by default/client\n\n\
          STEP      RESULT            WHY\n\
          service   default/dns:dns   10.96.0.10 is its cluster address\n\
          backend   10.244.0.3:53     1 of 2 that are ready\n\n\
