@@ -118,7 +118,7 @@ fn established(way: &Way, connections: u32) -> Bench {
     if !way.name.starts_with("untranslated") {
         bench.apply(services());
     }
-    let step = BATCH as u32;
+    let step = u32::try_from(BATCH).expect("a few");
     for first in (0..connections).step_by(BATCH) {
         let mut send = |way: &Way, flags: u8| {
             let mut numbers = (first..first + step).map(|number| number % connections);
