@@ -32,6 +32,21 @@ pub(crate) enum Action {
     Resolve { next_hop: Ipv4Addr },
 }
 
+impl Action {
+    /// The connection whose packet is forwarded.
+    pub(crate) fn connection(&self) -> Option<Hit> {
+        match self {
+            Self::Forward { forward, .. } => forward.connection(),
+            Self::ForwardError(_)
+            | Self::Hold
+            | Self::Flood(_)
+            | Self::AnswerArp { .. }
+            | Self::AnswerEcho { .. }
+            | Self::Resolve { .. } => None,
+        }
+    }
+}
+
 /// Where a frame goes, and as what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Forward {

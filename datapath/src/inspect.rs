@@ -129,6 +129,7 @@ impl Switch {
             connections: self.slow_path.shared.connections.len(),
             connection_events: self.slow_path.shared.connections.counters().events(),
             affinity_evictions: self.slow_path.services.shared().affinity.evictions(),
+            fail_overs: self.slow_path.shared.connections.counters().fail_overs,
         };
         for port in self.ports.iter() {
             summary.rx_frames += port.counters.rx_frames();

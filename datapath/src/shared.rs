@@ -8,6 +8,7 @@ use zerocopy::FromZeros;
 
 use crate::conntrack::Connections;
 use crate::limits::Limits;
+use crate::nat::fail_over::Openings;
 use crate::service::SharedServices;
 
 /// Connections of a switch that shares them with nobody.
@@ -18,6 +19,8 @@ const ALONE: u32 = 1 << 14;
 pub struct Shared {
     pub(crate) connections: Connections,
     pub(crate) services: Arc<SharedServices>,
+    /// SYNs that may have to be offered to another backend.
+    pub(crate) openings: Openings,
 }
 
 impl Shared {
@@ -38,7 +41,7 @@ impl Shared {
     pub fn new(memory: &'static [AtomicU64], seed: u64, limits: &Limits) -> Self {
         let services = Arc::new(SharedServices::new(seed));
         let connections = Connections::new(memory, seed, limits, Arc::clone(&services.active));
-        Self { connections, services }
+        Self { connections, services, openings: Openings::new() }
     }
 
     /// Over what is `below`, for decisions that are only tried: finds what that has, and changes nothing of it. `slots`: backends
@@ -51,7 +54,8 @@ impl Shared {
     ) -> Self {
         let services = Arc::new(SharedServices::above(&below.services, slots));
         let active = Arc::clone(&services.active);
-        Self { connections: Connections::above(below, memory, limits, active), services }
+        let connections = Connections::above(below, memory, limits, active);
+        Self { connections, services, openings: Openings::nothing() }
     }
 
     /// For one switch without a successor. Its memory is never given back.

@@ -20,6 +20,7 @@ use crate::l2::flood::{Flood, Scope};
 use crate::l2::neighbor::Neighbors;
 use crate::l3::route::Routes;
 use crate::limits::Limits;
+use crate::nat::fail_over::Again;
 use crate::nat::fragments::Fragments;
 use crate::overlay::Overlay;
 use crate::ports::Ports;
@@ -72,6 +73,7 @@ pub(crate) struct SlowPath {
     pub(crate) shared: Arc<Shared>,
     pub(crate) rng: Rng,
     pub(crate) fragments: Fragments,
+    pub(crate) again: Again,
     pub(crate) overlay: Overlay,
     pub(crate) uplink: Uplink,
     /// What the other workers are to be told.
@@ -90,6 +92,7 @@ impl SlowPath {
             // Workers choose apart.
             rng: Rng::new(seed.wrapping_add(worker.into())),
             fragments: Fragments::new(seed),
+            again: Again::new(),
             overlay: Overlay::new(seed, worker, limits),
             uplink: Uplink::new(seed, worker),
             outbox,

@@ -174,7 +174,7 @@ impl Switch {
             Some((flow, forward)) => (Some(flow), Action::Forward { forward, cacheable: false }),
             None => match self.decide(ingress, frame, probe, received, now) {
                 Ok(decided) => decided,
-                Err(refusal) => return Err(self.report(refusal, ingress, frame, received, now, egress)),
+                Err(refusal) => return self.refuse((refusal, None), ingress, frame, received, now, egress),
             },
         };
         match action {
@@ -183,7 +183,7 @@ impl Switch {
             _ => {}
         }
         if let Err(refusal) = self.carry_out(action, ingress, frame, received, now, egress) {
-            return Err(self.report(refusal, ingress, frame, received, now, egress));
+            return self.refuse((refusal, action.connection()), ingress, frame, received, now, egress);
         }
         if let Some(flow) = flow {
             self.flows.count(flow, burst, now);
@@ -214,7 +214,9 @@ impl Switch {
             match connections.track(hit.id, hit.direction, tcp_flags(ip), now) {
                 Tracked::Forward => {}
                 // The slow path finds out what to do instead.
-                Tracked::Gone | Tracked::Reopen => return Ok(None),
+                Tracked::Gone | Tracked::Reopen | Tracked::Refused | Tracked::Repeated | Tracked::TooLate => {
+                    return Ok(None);
+                }
                 Tracked::Invalid(reason) => return Err(invalid(reason)),
                 Tracked::Filtered => return Err(DropReason::FilteredByMapping),
             }

@@ -8,8 +8,12 @@ use std::time::Duration;
 
 use common::*;
 use datapath::{Batch, Datagram, Egress, Limits, Pool, Train, Transmit};
-use protocol::link::PortConfig;
-use protocol::{Mac, Offloads, PortId};
+use etherparse::PacketBuilder;
+use protocol::link::{
+    BackendChanges, BackendConfig, BackendState, ConfigDelta, Frontend, FrontendKind, NodeConfig, PortConfig,
+    Scheduler, ServiceConfig, TrafficPolicy, Transport,
+};
+use protocol::{Mac, Offloads, PortId, ServiceId};
 
 struct Count(usize);
 
@@ -139,4 +143,73 @@ fn tunnel_allocates_nothing_either_way() {
     }
     assert_eq!(allocations, 0);
     assert!(egress.0 > 500 * 15, "the frames went somewhere: {}", egress.0);
+}
+
+#[test]
+fn failing_over_allocates_nothing() {
+    const VIP: [u8; 4] = [10, 96, 0, 20];
+    let mut h = Harness::new();
+    let backend = |address| BackendConfig {
+        address: ip(address),
+        port: 80,
+        weight: 1,
+        state: BackendState::Ready,
+        is_local: true,
+        is_preferred: true,
+    };
+    let service = ServiceConfig {
+        id: ServiceId(3),
+        name: "default/web".to_owned(),
+        transport: Transport::Tcp,
+        frontends: vec![Frontend { kind: FrontendKind::ClusterIp, address: ip(VIP), port: 80 }],
+        scheduler: Scheduler::RoundRobin,
+        affinity_seconds: None,
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Cluster,
+        source_ranges: Vec::new(),
+    };
+    let put = [B_IP, VM_IP, [10, 244, 0, 99]].map(backend).to_vec();
+    h.apply(ConfigDelta {
+        node: Some(NodeConfig { service_cidr: Some("10.96.0.0/16".parse().unwrap()), ..node() }),
+        services: vec![service],
+        backends: vec![BackendChanges { service: ServiceId(3), remove: Vec::new(), put }],
+        ..ConfigDelta::default()
+    });
+    let frame = |path: Path, ports: (u16, u16), is_reset: bool| {
+        let builder = PacketBuilder::ethernet2(path.from_mac.0, path.to_mac.0)
+            .ipv4(path.from, path.to, path.ttl)
+            .tcp(ports.0, ports.1, 5, 1000);
+        let builder = if is_reset { builder.rst().ack(6) } else { builder.syn() };
+        let mut frame = Vec::new();
+        builder.write(&mut frame, &[]).unwrap();
+        frame
+    };
+    let mut pool = Pool::new(8);
+    let mut batch = Batch::new(8);
+    let mut egress = Count(0);
+    let mut allocations = 0;
+    for n in 0..3000u16 {
+        let number = 10_000 + n / 2;
+        let frames = [
+            (A, frame(routed(A_IP, VIP), (number, 80), false)),
+            (B, frame(direct(B_IP, A_IP), (80, number), true)),
+            (VM, frame(direct(VM_IP, A_IP), (80, number), true)),
+        ];
+        for (port, bytes) in frames {
+            let mut frame = pool.take().unwrap();
+            let bytes = [&Vnet::default().bytes()[..], &bytes].concat();
+            frame.receive_area()[..bytes.len()].copy_from_slice(&bytes);
+            frame.set_received(bytes.len());
+            batch.push(port, frame).unwrap();
+        }
+        h.wait(Duration::from_millis(600));
+        let before = allocations::so_far();
+        h.switch.process(&mut batch, h.now, &mut egress);
+        h.switch.on_deadline(h.now, &mut egress);
+        batch.recycle(&mut pool);
+        allocations += allocations::so_far() - before;
+    }
+    assert_eq!(allocations, 0);
+    let summary = h.switch.summary();
+    assert!(summary.fail_overs.refused > 1000, "{summary:?}");
 }

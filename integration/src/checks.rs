@@ -55,6 +55,11 @@ pub(crate) fn leftovers(name: &str, dir: &Path) -> Vec<String> {
     for line in output("ip", &["-n", name, "route", "show"]).lines().filter(|l| !l.contains("dev nic0")) {
         found.push(format!("route {line}"));
     }
+    for line in output("ip", &["netns", "exec", name, "nft", "list", "tables"]).lines() {
+        if line.contains("vpod") {
+            found.push(line.to_owned());
+        }
+    }
     found.extend(cgroups(name).iter().map(|group| format!("cgroup {group}")));
     found.extend(entries(&dir.join("run")).map(|entry| format!("{}/run/{entry}", dir.display())));
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();

@@ -73,6 +73,8 @@ pub struct NodeFacts {
     pub uplink: Option<UplinkFacts>,
     /// Load-balancer addresses that this node stands for.
     pub announced: Vec<Ipv4Addr>,
+    /// It has them by a lease, because there are other nodes that could.
+    pub announced_by_lease: bool,
     /// The other nodes.
     pub peers: BTreeMap<PeerId, PeerConfig>,
     /// What this node balances; `None` as long as nobody knows: the datapath then keeps what it has.
@@ -93,7 +95,7 @@ pub struct TunnelFacts {
 /// The uplink as it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UplinkFacts {
-    /// Addresses, ports and settings; `egress` and `announced` are filled in by [`desired`].
+    /// Addresses, ports and settings; `egress` and what is announced are filled in by [`desired`].
     pub config: UplinkConfig,
     /// What some pods appear as.
     pub egress: Vec<EgressSelector>,
@@ -180,6 +182,7 @@ fn node_config(facts: &NodeFacts, pods: &[&PodRecord]) -> NodeConfig {
         uplink: facts.uplink.as_ref().map(|uplink| UplinkConfig {
             egress: egress::rules(&uplink.egress, pods),
             announced: facts.announced.clone(),
+            announced_by_lease: facts.announced_by_lease,
             ..uplink.config.clone()
         }),
     }

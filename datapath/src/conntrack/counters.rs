@@ -1,8 +1,9 @@
 //! What became of connections, counted; and who was refused one.
 
-use protocol::link::ConnectionEvents;
+use protocol::link::{ConnectionEvents, FailOvers};
 
 use super::create::Refused;
+use super::replace::Cause;
 
 /// Since the process began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,6 +28,8 @@ pub(crate) struct ConntrackCounters {
     pub(crate) refused_port_share: u64,
     /// Refused: no source port left for the translated packet.
     pub(crate) refused_port_pool_exhausted: u64,
+    /// Given to another server, by cause.
+    pub(crate) fail_overs: FailOvers,
 }
 
 impl ConntrackCounters {
@@ -43,6 +46,14 @@ impl ConntrackCounters {
             refused_full: self.refused_table_full,
             refused_share: self.refused_port_share,
             refused_ports: self.refused_port_pool_exhausted,
+        }
+    }
+
+    pub(super) const fn failed_over(&mut self, cause: Cause) {
+        match cause {
+            Cause::Refused => self.fail_overs.refused += 1,
+            Cause::Unreachable => self.fail_overs.unreachable += 1,
+            Cause::Unanswered => self.fail_overs.unanswered += 1,
         }
     }
 

@@ -102,7 +102,7 @@ impl Connections {
         made.map(Created::New)
     }
 
-    fn admit(
+    pub(super) fn admit(
         &self,
         registry: &mut Registry,
         new: &NewConnection,

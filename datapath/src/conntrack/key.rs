@@ -104,7 +104,7 @@ impl Key {
     }
 
     /// Of what goes from one address and port to another.
-    pub(super) fn between(protocol: u8, from: End, to: End) -> Self {
+    pub(crate) fn between(protocol: u8, from: End, to: End) -> Self {
         let ((source, source_port), (destination, destination_port)) = (from, to);
         Self::new(protocol, &Tuple { source, destination, source_port, destination_port })
     }

@@ -1,4 +1,4 @@
-//! The one lock of the datapath.
+//! The one kind of lock of the datapath.
 #![expect(
     clippy::disallowed_types,
     reason = "workers share connections; taken where they are made and removed, never to look one up"
@@ -8,10 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What only one worker changes at a time.
 #[derive(Debug)]
-pub(super) struct Lock<T>(Mutex<T>);
+pub(crate) struct Lock<T>(Mutex<T>);
 
 impl<T> Lock<T> {
-    pub(super) const fn new(value: T) -> Self {
+    pub(crate) const fn new(value: T) -> Self {
         Self(Mutex::new(value))
     }
 
@@ -21,7 +21,7 @@ impl<T> Lock<T> {
     }
 
     /// Waits for its turn: whoever has it holds it for a bounded number of table operations.
-    pub(super) fn hold(&self) -> MutexGuard<'_, T> {
+    pub(crate) fn hold(&self) -> MutexGuard<'_, T> {
         // A panic ends the process; there is nobody to see a lock poisoned.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

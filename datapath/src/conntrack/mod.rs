@@ -51,6 +51,7 @@ mod mapping;
 mod memory;
 mod recover;
 mod registry;
+mod replace;
 mod rows;
 mod source_ports;
 mod state;
@@ -72,7 +73,6 @@ use crate::rewrite::{Translation, Tuple};
 use crate::service::ActiveConnections;
 use above::Below;
 use index::Index;
-use lock::Lock;
 use memory::{Entry, Memory, condition_of};
 use registry::Registry;
 #[cfg(test)]
@@ -84,7 +84,9 @@ pub(crate) use counters::ConntrackCounters;
 pub(crate) use create::Created;
 pub(crate) use create::{Client, NewConnection, Refused};
 pub(crate) use key::{Direction, Key};
+pub(crate) use lock::Lock;
 pub(crate) use mapping::{End, Mapped};
+pub(crate) use replace::Cause;
 pub(crate) use state::TcpInvalid;
 pub(crate) use track::Tracked;
 
@@ -114,6 +116,13 @@ pub(crate) struct Connections {
 pub(crate) struct ConnectionId {
     slot: u32,
     generation: NonZeroU32,
+}
+
+impl ConnectionId {
+    /// Of those that live at one time, each has another.
+    pub(crate) const fn slot(self) -> u32 {
+        self.slot
+    }
 }
 
 /// A packet's connection, and which way the packet goes.

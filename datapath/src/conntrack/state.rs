@@ -21,6 +21,9 @@
 //!   RST in any state but TIME_WAIT (RFC 1337): RESET.   SYN of the original side, or outwards, in TIME_WAIT or RESET: a new connection.
 //! ```
 //!
+//! What the server's reset means before anything came of the connection, and a repeated SYN, is the caller's to say (`nat/fail_over`):
+//! the connection may be given to another server (`replace`). What then remains of the first is `ABANDONED`, so that its late answer is known.
+//!
 //! Sequence numbers are not looked at, so anything that is not plainly wrong is let pass: the ends judge it
 //! (challenge ACKs, RFC 5961, need what the RFC 793 middlebox would call invalid). Refused are flags no stack
 //! sends together, and whatever the original side says before the answer to its SYN.
@@ -62,6 +65,8 @@ pub(crate) enum State {
     Reset = 11,
     Filtered = 12,
     Mapping = 13,
+    /// Given to another server before this one answered.
+    Abandoned = 14,
 }
 
 /// A state, and whose last handshake segment led to it: SYN+ACK or FIN.
@@ -71,6 +76,8 @@ pub(super) struct Condition {
     pub(super) by: Direction,
     /// Stays.
     pub(super) outward: Outward,
+    /// Of `outward`: what has kept its mapping since the connection's time last began anew.
+    pub(super) kept: Outward,
 }
 
 /// Which packets of a connection go out through a mapping.
@@ -96,6 +103,12 @@ pub(super) enum Step {
     To(Condition),
     /// The packet begins another connection.
     Reopen,
+    /// The server resets what it has not accepted.
+    Refused,
+    /// The first SYN again.
+    Repeated,
+    /// The server answers what was given to another one meanwhile.
+    TooLate,
     Invalid(TcpInvalid),
     /// The packet is let in by nobody. It keeps the connection, in case it will be.
     Filtered,
@@ -121,7 +134,7 @@ enum Segment {
 }
 
 impl State {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Unreplied,
         Self::Replied,
         Self::SynSent,
@@ -135,13 +148,14 @@ impl State {
         Self::Reset,
         Self::Filtered,
         Self::Mapping,
+        Self::Abandoned,
     ];
 
     /// May go when room is needed: nothing has come of it yet, or it is over. Of a mapping it depends on who holds it.
     pub(super) const fn is_evictable(self) -> bool {
         match self {
             Self::Unreplied | Self::SynSent | Self::SynSentBoth | Self::SynReceived | Self::Filtered => true,
-            Self::TimeWait | Self::Reset => true,
+            Self::TimeWait | Self::Reset | Self::Abandoned => true,
             Self::Replied | Self::Established | Self::FinWait | Self::CloseWait | Self::LastAck => false,
             Self::Mapping => false,
         }
@@ -153,7 +167,7 @@ impl State {
             Self::Unreplied | Self::Replied => true,
             Self::SynSent | Self::SynSentBoth | Self::SynReceived | Self::Established => true,
             Self::FinWait | Self::CloseWait | Self::LastAck | Self::TimeWait | Self::Reset => false,
-            Self::Filtered | Self::Mapping => false,
+            Self::Filtered | Self::Mapping | Self::Abandoned => false,
         }
     }
 
@@ -173,6 +187,7 @@ impl State {
             Self::Reset => "RESET",
             Self::Filtered => "FILTERED",
             Self::Mapping => "MAPPING",
+            Self::Abandoned => "ABANDONED",
         }
     }
 }
@@ -190,29 +205,47 @@ impl Outward {
     pub(super) const fn contains(self, direction: Direction) -> bool {
         self.0 & 1 << direction as u8 != 0
     }
+
+    /// And this one, if it is one of `all`.
+    pub(super) const fn and(self, direction: Direction, all: Self) -> Self {
+        Self(self.0 | all.0 & 1 << direction as u8)
+    }
 }
 
 impl Condition {
     /// Of a mapping.
     pub(super) const MAPPING: Self =
-        Self { state: State::Mapping, by: Direction::Original, outward: Outward::NONE };
+        Self { state: State::Mapping, by: Direction::Original, outward: Outward::NONE, kept: Outward::NONE };
 
     /// After the first packet.
     pub(super) const fn first(key: &Key, outward: Outward) -> Self {
         let state = if key.is_tcp() { State::SynSent } else { State::Unreplied };
-        Self { state, by: Direction::Original, outward }
+        Self { state, by: Direction::Original, outward, kept: Outward::NONE }
+    }
+
+    /// What remains of a connection that was given to another server.
+    pub(super) const ABANDONED: Self = Self {
+        state: State::Abandoned,
+        by: Direction::Original,
+        outward: Outward::NONE,
+        kept: Outward::NONE,
+    };
+
+    /// The server's reset is its last word.
+    pub(super) const fn reset_by_server(self) -> Step {
+        Step::To(Self { state: State::Reset, by: Direction::Reply, ..self })
     }
 
     /// From the lower half of a state word; `None` for none.
     pub(super) fn from_bits(bits: u32) -> Option<Self> {
-        let [state, by, outward, _] = bits.to_le_bytes();
+        let [state, by, outward, kept] = bits.to_le_bytes();
         let state = State::ALL.get(usize::from(state).checked_sub(1)?)?;
-        let outward = Outward(outward & Outward::BOTH.0);
-        Some(Self { state: *state, by: Direction::from_bit(by.into()), outward })
+        let [outward, kept] = [outward, kept].map(|bits| Outward(bits & Outward::BOTH.0));
+        Some(Self { state: *state, by: Direction::from_bit(by.into()), outward, kept })
     }
 
     pub(super) const fn bits(self) -> u32 {
-        (self.outward.0 as u32) << 16 | (self.by as u32) << 8 | self.state as u32
+        u32::from_le_bytes([self.state as u8, self.by as u8, self.outward.0, self.kept.0])
     }
 
     /// Whether a packet that goes in `direction` may begin the time anew. From outside only TCP's does, whose ends answer for
@@ -249,7 +282,11 @@ impl Condition {
         match (self.state, segment) {
             (State::Filtered, Syn) if !is_original => to(State::SynSentBoth),
             (State::Filtered | State::Mapping, _) => Step::Filtered,
+            // Its client speaks to this very server, without a service between them.
+            (State::Abandoned, _) if is_original => Step::Reopen,
+            (State::Abandoned, _) => Step::TooLate,
             (State::TimeWait, Rst) | (State::Reset, Rst) => Step::Pass,
+            (State::SynSent, Rst) if !is_original => Step::Refused,
             (_, Rst) => to(State::Reset),
             // Behind a mapping either side may begin.
             (State::TimeWait | State::Reset, Syn) if is_original || self.outward.contains(direction) => {
@@ -258,7 +295,7 @@ impl Condition {
             // Repeated SYNs do not prolong an opening, so it is bounded.
             (State::SynSent, Syn) => {
                 if is_original {
-                    Step::Pass
+                    Step::Repeated
                 } else {
                     to(State::SynSentBoth)
                 }
@@ -307,7 +344,7 @@ impl Condition {
                 let is_well_known = key.tuple().destination_port < WELL_KNOWN_PORTS;
                 if is_well_known && age() < ANSWER_TIME { limits.answered } else { limits.replied }
             }
-            State::SynSent | State::SynSentBoth | State::SynReceived => limits.tcp_opening,
+            State::SynSent | State::SynSentBoth | State::SynReceived | State::Abandoned => limits.tcp_opening,
             State::Established => limits.tcp_established,
             State::CloseWait => limits.tcp_half_closed,
             State::FinWait | State::LastAck | State::TimeWait => limits.tcp_closing,

@@ -24,7 +24,7 @@ use protocol::object::PortKind;
 
 use super::tcp_flags;
 use crate::action::Refusal;
-use crate::conntrack::{Client, End, Hit, Key, Kind, Mapped, NewConnection, Refused};
+use crate::conntrack::{Client, ConnectionId, End, Hit, Key, Kind, Mapped, NewConnection, Refused};
 use crate::l3::route::Target;
 use crate::rewrite::Tuple;
 use crate::slow_path::SlowPath;
@@ -93,6 +93,9 @@ impl SlowPath {
             Some((server, is_let_in)) => (server, Client::TurnedRound { address, is_let_in }, true),
             None => ((tuple.destination, tuple.destination_port), Client::Mapped(address), false),
         };
+        if is_hairpin && let Some(mapped) = self.shared.connections.mapping_of(key.protocol(), inside, now) {
+            self.clear_way(&Key::between(key.protocol(), server, mapped.outside));
+        }
         let new = NewConnection {
             protocol: key.protocol(),
             original: tuple,
@@ -128,6 +131,7 @@ impl SlowPath {
         if !begins(ip) {
             return Err(DropReason::NoConnection.into());
         }
+        self.clear_way(&Key::between(key.protocol(), mapped.inside, (tuple.source, tuple.source_port)));
         let new = NewConnection {
             protocol: key.protocol(),
             original: tuple,
@@ -143,9 +147,23 @@ impl SlowPath {
         Ok(created.hit())
     }
 
-    /// Whether an address and port that a connection was mapped to are the switch's no more.
-    pub(super) fn has_lost(&self, (address, port): End) -> bool {
+    /// Whether an end of the connection appears as an address and port that are the switch's no more, so that nothing comes of it.
+    pub(super) fn has_lost_an_end(&self, id: ConnectionId) -> bool {
+        self.shared.connections.outsides(id).into_iter().flatten().any(|outside| self.has_lost(outside))
+    }
+
+    fn has_lost(&self, (address, port): End) -> bool {
         !self.uplink_config().is_some_and(|uplink| ports_of(uplink, address).contains(&port))
+    }
+
+    /// A connection that nothing comes of any more is not in the way of one whose server is to `answer` as its client sent: no packet of
+    /// its own may ever come to take it out.
+    fn clear_way(&self, answer: &Key) {
+        if let Some(hit) = self.shared.connections.lookup(answer)
+            && self.has_lost_an_end(hit.id)
+        {
+            self.shared.connections.remove(hit.id);
+        }
     }
 
     /// The pod behind the mapping that a pod of this node sends to, and whether that lets it in.

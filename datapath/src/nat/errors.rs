@@ -30,6 +30,7 @@ use crate::received::Received;
 use crate::rewrite::Tuple;
 use crate::slow_path::SlowPath;
 use crate::switch::Switch;
+use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ipv4::{Fragment, Ipv4, Ipv4Header};
 use crate::wire::l4::L4;
@@ -38,26 +39,30 @@ use crate::wire::{Body, Packet, checksum, icmp};
 impl SlowPath {
     /// What becomes of an ICMP error about a translated packet; `None` for whatever is none.
     pub(crate) fn forward_error(
-        &self,
+        &mut self,
         ports: &Ports,
         port: &PortConfig,
         packet: &Packet,
         ip: &Ipv4,
-        ethernet: &[u8],
+        frame: &Frame,
+        now: Instant,
     ) -> Result<Option<Action>, Refusal> {
         let L4::Icmp { kind, .. } = ip.l4 else { return Ok(None) };
         if !icmp::is_about_packet(kind) || packet.destination.is_multicast() || ip.destination.is_multicast()
         {
             return Ok(None);
         }
-        let Some((quote, hit)) = self.quoted_connection(ethernet, ip) else {
+        let Some((quote, hit)) = self.quoted_connection(frame.ethernet(), ip) else {
             return if self.is_of_services(ip.destination) {
                 Err(DropReason::IcmpErrorUnrelated.into())
             } else {
                 Ok(None)
             };
         };
-        check(&quote, ip, ethernet)?;
+        check(&quote, ip, frame.ethernet())?;
+        if self.on_unreachable(hit, &quote, ip, frame, now) {
+            return Err(DropReason::FailedOver.into());
+        }
         let mut translated = *ip;
         (translated.source, translated.destination) = self.outside(hit, ip)?;
         match self.route_connection(ports, port, &translated, hit)? {

@@ -17,7 +17,12 @@
 //!
 //! Itself, whatever its way: a pod's connection to a service address is translated where it leaves the pod, also for a
 //! `NodePort` of another node, so the answer passes the same switch. Only a pod that is its own backend would answer
-//! itself; it sees the gateway's address (hairpin).
+//! itself; it sees the gateway's address (hairpin). The node as its own backend would not even look at what comes
+//! from its own address: it sees the one that clients outside appear as to it (`outside`).
+//!
+//! # A backend that refuses
+//!
+//! A connection that nothing but a SYN has been said of is given to another backend if the first refuses it, or does not answer ([`fail_over`]).
 //!
 //! # Fragments
 //!
@@ -25,6 +30,7 @@
 
 mod egress;
 mod errors;
+pub(crate) mod fail_over;
 pub(crate) mod fragments;
 mod outside;
 mod quote;
@@ -34,6 +40,7 @@ mod charge;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
+use protocol::PortId;
 use protocol::link::PortConfig;
 
 use self::fragments::Fate;
@@ -46,7 +53,7 @@ use crate::rewrite::Tuple;
 use crate::service::{FrontendHit, NoBackend, Origin};
 use crate::slow_path::{Node, SlowPath};
 use crate::time::Instant;
-use crate::verdict::{DropReason, Verdict};
+use crate::verdict::DropReason;
 use crate::wire::Packet;
 use crate::wire::ipv4::{Fragment, Ipv4};
 use crate::wire::l4::{L4, TcpFlags};
@@ -66,13 +73,13 @@ impl SlowPath {
         ip: &Ipv4,
         now: Instant,
     ) -> Result<Action, Refusal> {
-        if let Some(action) = self.forward_error(ports, port, packet, ip, frame.ethernet())? {
+        if let Some(action) = self.forward_error(ports, port, packet, ip, frame, now)? {
             return Ok(action);
         }
         let connection = match ip.fragment {
-            Fragment::Whole => self.connect(port, packet, ip, now)?,
+            Fragment::Whole => self.connect(port, packet, ip, frame, now)?,
             Fragment::First => {
-                let connection = self.connect(port, packet, ip, now);
+                let connection = self.connect(port, packet, ip, frame, now);
                 self.fragments.begin(port.id, ip, connection, now);
                 connection?
             }
@@ -106,6 +113,7 @@ impl SlowPath {
         port: &PortConfig,
         packet: &Packet,
         ip: &Ipv4,
+        frame: &Frame,
         now: Instant,
     ) -> Result<Option<Hit>, Refusal> {
         if packet.destination.is_multicast() || ip.destination.is_multicast() {
@@ -113,12 +121,12 @@ impl SlowPath {
         }
         let Some(key) = Key::of(ip) else { return self.pass_without_ports(ip) };
         if let Some(hit) = self.shared.connections.lookup(&key)
-            && let Some(hit) = self.go_on(hit, &key, ip, now)?
+            && let Some(hit) = self.go_on(hit, &key, ip, frame, now)?
         {
             return Ok(Some(hit));
         }
         if let Some(frontend) = self.frontend(&key) {
-            return self.begin(port, ip, &key, &frontend, now);
+            return self.begin(port, (ip, frame), &key, &frontend, Origin::Inside, now).map(Some);
         }
         if self.is_of_services(ip.destination) {
             return Err(Refusal::unreachable(DropReason::ServicePortUnknown));
@@ -179,15 +187,19 @@ impl SlowPath {
     }
 
     /// Goes on with a connection that was found, unless it has to make room for a new one.
-    fn go_on(&self, hit: Hit, key: &Key, ip: &Ipv4, now: Instant) -> Verdict<Option<Hit>> {
+    fn go_on(
+        &mut self,
+        hit: Hit,
+        key: &Key,
+        ip: &Ipv4,
+        frame: &Frame,
+        now: Instant,
+    ) -> Result<Option<Hit>, Refusal> {
         let connections = &self.shared.connections;
         let may_leave = !key.is_tcp()
             && hit.direction == Direction::Original
             && connections.kind(hit.id).is_some_and(|kind| kind.is_service);
-        let appears_as = connections.outsides(hit.id);
-        if may_leave && self.lost_its_backend(hit, key)
-            || appears_as.into_iter().flatten().any(|outside| self.has_lost(outside))
-        {
+        if may_leave && self.lost_its_backend(hit, key) || self.has_lost_an_end(hit.id) {
             connections.remove(hit.id);
             return Ok(None);
         }
@@ -198,8 +210,11 @@ impl SlowPath {
                 connections.remove(hit.id);
                 Ok(None)
             }
-            Tracked::Invalid(reason) => Err(invalid(reason)),
-            Tracked::Filtered => Err(DropReason::FilteredByMapping),
+            Tracked::Refused => self.on_refused(hit, frame, ip, now),
+            Tracked::Repeated => Ok(Some(self.on_repeated(hit, frame, ip, now))),
+            Tracked::TooLate => Err(Refusal::unreachable(DropReason::AnsweredTooLate)),
+            Tracked::Invalid(reason) => Err(invalid(reason).into()),
+            Tracked::Filtered => Err(DropReason::FilteredByMapping.into()),
         }
     }
 
@@ -218,54 +233,76 @@ impl SlowPath {
     fn begin(
         &mut self,
         port: &PortConfig,
-        ip: &Ipv4,
+        (ip, frame): (&Ipv4, &Frame),
         key: &Key,
         frontend: &FrontendHit,
+        origin: Origin,
         now: Instant,
-    ) -> Result<Option<Hit>, Refusal> {
-        let tuple = key.tuple();
+    ) -> Result<Hit, Refusal> {
         // What is no beginning belongs to a connection nobody remembers; its client is told.
         if tcp_flags(ip).is_some_and(|flags| !flags.begins()) {
             return Err(Refusal::unreachable(DropReason::NoConnection));
         }
-        let client = (tuple.source, tuple.source_port);
-        let chosen = self.services.choose(frontend, client, Origin::Inside, now, &mut self.rng, &[]);
-        let service = frontend.service;
-        let chosen = chosen.map_err(no_backend).inspect_err(|refusal| {
-            self.services.count_refused(service, refusal.reason);
+        let offered = self.offer(port.id, key, frontend, origin, &[], now);
+        let begun = offered.and_then(|new| {
+            let created = self.shared.connections.create(&new, now).map_err(refused)?;
+            Ok((created, new.backend))
+        });
+        let (created, backend) = begun.inspect_err(|refusal| {
+            self.services.count_refused(frontend.service, refusal.reason);
         })?;
-        let is_hairpin = chosen.address == tuple.source;
-        let new = NewConnection {
+        if let (true, Some(backend)) = (created.is_new(), backend) {
+            self.services.count_connection(frontend.service, backend);
+            self.keep_opening(created.hit().id, port, origin, frame, ip, now);
+        }
+        Ok(created.hit())
+    }
+
+    /// The connection of a client with a backend of the service: one that is not in `exclude`.
+    fn offer(
+        &mut self,
+        owner: PortId,
+        key: &Key,
+        frontend: &FrontendHit,
+        origin: Origin,
+        exclude: &[u32],
+        now: Instant,
+    ) -> Result<NewConnection, Refusal> {
+        let original = key.tuple();
+        let client = (original.source, original.source_port);
+        let chosen = self.services.choose(frontend, client, origin, now, &mut self.rng, exclude);
+        let chosen = chosen.map_err(no_backend)?;
+        let is_hairpin = origin == Origin::Inside && chosen.address == original.source;
+        let client = match (origin, &self.node) {
+            (Origin::Outside, _) => self.client_from_outside(chosen.address)?,
+            (Origin::Inside, Some(node)) if is_hairpin => Client::Address(node.gateway_ip),
+            (Origin::Inside, Some(node)) => self.client_of_backend(node, key, chosen.address, now),
+            (Origin::Inside, None) => Client::Kept,
+        };
+        Ok(NewConnection {
             protocol: key.protocol(),
-            original: tuple,
+            original,
             server: (chosen.address, chosen.port),
-            client: match &self.node {
-                Some(node) if is_hairpin => Client::Address(node.gateway_ip),
-                Some(node) => self.client_of_backend(node, key, chosen.address, now),
-                None => Client::Kept,
-            },
-            owner: port.id,
+            client,
+            owner,
             kind: Kind { is_service: true, is_hairpin },
             backend: Some(chosen.slot),
             ports: self.source_ports(),
-        };
-        let created = self.shared.connections.create(&new, now).map_err(refused).inspect_err(|refusal| {
-            self.services.count_refused(service, refusal.reason);
-        })?;
-        if created.is_new() {
-            self.services.count_connection(service, chosen.slot);
-        }
-        Ok(Some(created.hit()))
+        })
     }
 
-    /// Whom a client inside seems to be: itself, but to a backend outside the cluster.
+    /// Whom a client inside seems to be: itself, but to a backend outside the cluster, and the node to itself.
     fn client_of_backend(&self, node: &Node, key: &Key, backend: Ipv4Addr, now: Instant) -> Client {
-        match (self.routes.lookup(backend), &node.uplink) {
-            (Some(Target::Uplink), Some(uplink)) => {
-                let Tuple { source, source_port, .. } = key.tuple();
+        let Tuple { source, source_port, .. } = key.tuple();
+        let is_nodes = |address| matches!(self.routes.lookup(address), Some(Target::Router | Target::Node));
+        match (self.routes.lookup(backend), &node.uplink, node.service_cidr) {
+            (Some(Target::Uplink), Some(uplink), _) => {
                 Client::Mapped(self.egress_address(uplink, key.protocol(), (source, source_port), now))
             }
-            (_, _) => Client::Kept,
+            (Some(Target::Router | Target::Node), _, Some(range)) if is_nodes(source) => {
+                Client::Masqueraded(range.network())
+            }
+            (_, _, _) => Client::Kept,
         }
     }
 

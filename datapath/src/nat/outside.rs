@@ -16,9 +16,9 @@ use std::net::Ipv4Addr;
 
 use protocol::link::{FrontendKind, PortConfig};
 
-use super::{no_backend, refused, tcp_flags};
 use crate::action::Refusal;
-use crate::conntrack::{Client, Hit, Key, Kind, NewConnection};
+use crate::conntrack::{Client, Hit, Key};
+use crate::frame::Frame;
 use crate::l3::route::Target;
 use crate::service::{FrontendHit, Origin};
 use crate::slow_path::SlowPath;
@@ -34,53 +34,27 @@ impl SlowPath {
         port: &PortConfig,
         place: Place,
         ip: &Ipv4,
+        frame: &Frame,
         now: Instant,
     ) -> Result<Hit, Refusal> {
         let Some(key) = Key::of(ip) else { return Err(nobody(place, ip)) };
         if let Some(hit) = self.shared.connections.lookup(&key)
-            && let Some(hit) = self.go_on(hit, &key, ip, now)?
+            && let Some(hit) = self.go_on(hit, &key, ip, frame, now)?
         {
             return Ok(hit);
         }
         match self.frontend_outside(place, &key) {
-            Some(frontend) => self.begin_from_outside(port, place, ip, &key, &frontend, now),
+            Some(frontend) => {
+                let begun = self.begin(port, (ip, frame), &key, &frontend, Origin::Outside, now);
+                begun.map_err(|refusal| told(place, refusal))
+            }
             None if self.is_external(&key) => self.admit_by_mapping(port, ip, &key, now),
             None => Err(nobody(place, ip)),
         }
     }
 
-    fn begin_from_outside(
-        &mut self,
-        port: &PortConfig,
-        place: Place,
-        ip: &Ipv4,
-        key: &Key,
-        frontend: &FrontendHit,
-        now: Instant,
-    ) -> Result<Hit, Refusal> {
-        if tcp_flags(ip).is_some_and(|flags| !flags.begins()) {
-            return Err(told(place, Refusal::unreachable(DropReason::NoConnection)));
-        }
-        let tuple = key.tuple();
-        let client = (tuple.source, tuple.source_port);
-        let chosen = self.services.choose(frontend, client, Origin::Outside, now, &mut self.rng, &[]);
-        let chosen = chosen.map_err(|why| told(place, no_backend(why)))?;
-        let new = NewConnection {
-            protocol: key.protocol(),
-            original: tuple,
-            server: (chosen.address, chosen.port),
-            client: self.client_from_outside(chosen.address)?,
-            owner: port.id,
-            kind: Kind { is_service: true, is_hairpin: false },
-            backend: Some(chosen.slot),
-            ports: self.source_ports(),
-        };
-        let created = self.shared.connections.create(&new, now).map_err(refused)?;
-        Ok(created.hit())
-    }
-
     /// See the module.
-    fn client_from_outside(&self, backend: Ipv4Addr) -> Result<Client, DropReason> {
+    pub(super) fn client_from_outside(&self, backend: Ipv4Addr) -> Result<Client, DropReason> {
         let node = self.node.as_ref().ok_or(DropReason::NotForSwitch)?;
         match self.routes.lookup(backend) {
             Some(Target::Port(_) | Target::Connected) => Ok(Client::Kept),
@@ -96,7 +70,7 @@ impl SlowPath {
     }
 
     /// The frontend that a packet from outside is for. Cluster addresses are not there for outsiders.
-    fn frontend_outside(&self, place: Place, key: &Key) -> Option<FrontendHit> {
+    pub(super) fn frontend_outside(&self, place: Place, key: &Key) -> Option<FrontendHit> {
         let tuple = key.tuple();
         let is_nodes = place == Place::Node;
         let hit =

@@ -60,6 +60,12 @@ impl Quote {
         self.key
     }
 
+    /// Of TCP.
+    pub(super) fn tcp_sequence(&self, ethernet: &[u8]) -> Option<u32> {
+        let [_, _, _, _, sequence @ ..] = ethernet.get(self.l4..self.end)?.first_chunk::<8>()?;
+        Some(u32::from_be_bytes(*sequence))
+    }
+
     /// Makes it the packet `to`, with all checksums that are quoted.
     pub(super) fn rewrite(&self, ethernet: &mut [u8], to: Tuple) {
         let (addresses, all) = Translation::new(&self.key.tuple(), to).changes();

@@ -67,6 +67,13 @@ impl Services {
         }
     }
 
+    /// The backend in `slot` was offered a connection that another one had been counted for.
+    pub(crate) fn count_offer(&mut self, slot: u32) {
+        if let Some(connections) = self.tallies.backends.get_mut(slot as usize) {
+            *connections += 1;
+        }
+    }
+
     /// A connection was refused.
     pub(crate) fn count_refused(&mut self, service: ServiceId, reason: DropReason) {
         let tally = self.tallies.services.get_mut(service.index());

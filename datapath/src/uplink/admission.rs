@@ -45,14 +45,14 @@ impl SlowPath {
         match &packet.body {
             Body::Arp(arp) => Ok(self.resolve_outside(port, packet, arp, now)?),
             Body::Ipv4(ip) => {
-                let place = self.admit_outside(port, packet, ip)?;
-                if let Some(action) = self.forward_error(ports, port, packet, ip, frame.ethernet())? {
+                let place = self.admit_outside(port, packet, ip, now)?;
+                if let Some(action) = self.forward_error(ports, port, packet, ip, frame, now)? {
                     return Ok(action);
                 }
                 let hit = match ip.fragment {
-                    Fragment::Whole => self.connect_from_outside(port, place, ip, now)?,
+                    Fragment::Whole => self.connect_from_outside(port, place, ip, frame, now)?,
                     Fragment::First => {
-                        let connection = self.connect_from_outside(port, place, ip, now);
+                        let connection = self.connect_from_outside(port, place, ip, frame, now);
                         self.fragments.begin(port.id, ip, connection.map(Some), now);
                         connection?
                     }
@@ -69,8 +69,8 @@ impl SlowPath {
     }
 
     /// Lets a packet in that may be for the switch, and says whose address it is for.
-    fn admit_outside(&self, port: &PortConfig, packet: &Packet, ip: &Ipv4) -> Verdict<Place> {
-        let place = self.place(ip.destination).filter(|_| packet.destination == port.mac);
+    fn admit_outside(&self, port: &PortConfig, packet: &Packet, ip: &Ipv4, now: Instant) -> Verdict<Place> {
+        let place = self.place(ip.destination, now).filter(|_| packet.destination == port.mac);
         let place = place.ok_or(DropReason::NotForSwitch)?;
         self.admit_outside_mac(port, packet)?;
         if is_martian_source(ip.source) {
@@ -95,7 +95,7 @@ impl SlowPath {
         Ok(())
     }
 
-    fn place(&self, address: Ipv4Addr) -> Option<Place> {
+    pub(crate) fn place(&self, address: Ipv4Addr, now: Instant) -> Option<Place> {
         let node = self.node.as_ref()?;
         let uplink = node.uplink.as_ref()?;
         let is_cluster_only = || {
@@ -104,7 +104,7 @@ impl SlowPath {
         };
         if address == uplink.address || node.addresses.contains(&address) {
             Some(Place::Node)
-        } else if self.uplink.is_announced(address) {
+        } else if self.uplink.is_announced(address, now) {
             Some(Place::Announced)
         } else if self.uplink.is_egress(address) {
             Some(Place::Egress)

@@ -31,11 +31,11 @@ impl SlowPath {
         }
         self.admit_outside_mac(port, packet)?;
         // Nobody else has what the switch stands for; what the kernel has is its own affair.
-        if arp.sender_mac != packet.source || self.uplink.stands_for(arp.sender_ip) {
+        if arp.sender_mac != packet.source || self.uplink.stands_for(arp.sender_ip, now) {
             return Err(DropReason::ArpSpoofed);
         }
         let heard = if arp.is_probe() { Heard::Unasked } else { self.hear(port, arp, is_to_us, now) };
-        if arp.operation == Operation::Request && self.uplink.stands_for(arp.target_ip) {
+        if arp.operation == Operation::Request && self.uplink.stands_for(arp.target_ip, now) {
             return Ok(Action::AnswerArp { request: *arp, mac: port.mac });
         }
         Err(match heard {
@@ -71,8 +71,8 @@ impl super::Uplink {
         heard
     }
 
-    fn stands_for(&self, address: Ipv4Addr) -> bool {
-        self.is_announced(address) || self.is_egress(address)
+    fn stands_for(&self, address: Ipv4Addr, now: Instant) -> bool {
+        self.is_announced(address, now) || self.is_egress(address)
     }
 
     /// The address in this node's own questions.

@@ -15,7 +15,7 @@
 //!
 //! - [`admission`]: what may come in. [`arp`]: whom ARP is answered for.
 //! - [`route`]: what may leave, and by which next hop. [`next_hop`], [`held`]: whose MAC is asked for, and what waits meanwhile.
-//! - [`announce`]: addresses that are told unasked. [`timers`]: when all of this is done.
+//! - [`announce`]: addresses that are told unasked. [`hold`]: for how long they may be. [`timers`]: when all of this is done.
 //! - [`mod@check`]: what a configuration must be like.
 
 mod admission;
@@ -23,6 +23,7 @@ mod announce;
 mod arp;
 mod check;
 pub(crate) mod held;
+mod hold;
 mod next_hop;
 mod route;
 mod timers;
@@ -35,6 +36,7 @@ use protocol::{Mac, PortId};
 
 use crate::time::Instant;
 use announce::Announcer;
+use hold::Hold;
 use next_hop::NextHops;
 
 pub(crate) use admission::Place;
@@ -51,6 +53,7 @@ pub(crate) struct Uplink {
     egress: Vec<Ipv4Addr>,
     next_hops: NextHops,
     announcer: Announcer,
+    hold: Hold,
     /// Tells the link: one worker does.
     announces: bool,
     /// Decisions rest on a MAC that is another now.
@@ -92,6 +95,7 @@ impl Uplink {
             egress: Vec::new(),
             next_hops: NextHops::new(seed, worker),
             announcer: Announcer::default(),
+            hold: Hold::default(),
             announces: worker == 0,
             is_void: false,
             release_due: None,
@@ -134,8 +138,9 @@ impl Uplink {
         self.announced = sorted(&mut config.iter().flat_map(|config| config.announced.iter().copied()));
         self.egress =
             sorted(&mut config.iter().flat_map(|config| config.egress.iter().map(|rule| rule.address)));
-        let announced: &[_] = if self.announces && link.is_some() { &self.announced } else { &[] };
-        self.announcer.install(announced, is_other, now);
+        let by_lease = config.is_some_and(|config| config.announced_by_lease && !config.announced.is_empty());
+        self.hold.install(by_lease, now);
+        self.announce(is_other, now);
     }
 
     /// Makes room for what packets of `port` ask for.
@@ -161,8 +166,8 @@ impl Uplink {
     }
 
     /// The switch answers ARP for it, and tells who asks it for what is not there.
-    pub(crate) fn is_announced(&self, address: Ipv4Addr) -> bool {
-        self.announced.binary_search(&address).is_ok()
+    pub(crate) fn is_announced(&self, address: Ipv4Addr, now: Instant) -> bool {
+        self.announced.binary_search(&address).is_ok() && self.hold.lasts(now)
     }
 
     fn is_egress(&self, address: Ipv4Addr) -> bool {

@@ -21,7 +21,7 @@ use crate::wire::icmp::IcmpError;
 impl Uplink {
     /// When [`Switch::serve_uplink`] has something to do.
     pub(crate) fn due(&self) -> Option<Instant> {
-        let dues = [self.next_hops.due(), self.announcer.due(), self.release_due];
+        let dues = [self.next_hops.due(), self.announcer.due(), self.hold.due(), self.release_due];
         dues.into_iter().flatten().min()
     }
 }
@@ -34,6 +34,7 @@ impl Switch {
             return;
         }
         uplink.release_due = None;
+        uplink.let_go(now);
         let link = uplink.link;
         let mut port = link.and_then(|link| self.ports.get_mut(link.port));
         let mut send = |sender: Ipv4Addr, target: Ipv4Addr, to: Option<Mac>| {
@@ -103,7 +104,7 @@ impl Switch {
     ) -> Verdict<Done> {
         let received = seen.received.as_ref().map_err(|reason| *reason)?;
         let refusal = Refusal::with_error(DropReason::NextHopUnresolved, IcmpError::HostUnreachable);
-        Err(self.report(refusal, ingress, frame, received, now, egress))
+        self.refuse((refusal, None), ingress, frame, received, now, egress)
     }
 }
 

@@ -78,6 +78,12 @@ pub(crate) const fn is_about_packet(kind: u8) -> bool {
     matches!(kind, UNREACHABLE | SOURCE_QUENCH | TIME_EXCEEDED | PARAMETER_PROBLEM)
 }
 
+/// The quoted packet did not get where it was to go; not that it was too big for the way.
+pub(crate) const fn is_unreachable(kind: u8, code: u8) -> bool {
+    const FRAGMENTATION_NEEDED: u8 = 4;
+    kind == UNREACHABLE && code != FRAGMENTATION_NEEDED
+}
+
 /// A question of echo, or an answer.
 pub(crate) const fn is_echo(kind: u8) -> bool {
     matches!(kind, ECHO_REQUEST | ECHO_REPLY)

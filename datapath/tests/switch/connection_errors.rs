@@ -9,7 +9,7 @@ use crate::common::*;
 use crate::services::*;
 
 /// An ICMP error; one that the packet is too big says for which MTU.
-fn error(path: Path, (kind, code): (u8, u8), quote: &[u8]) -> Vec<u8> {
+pub(crate) fn error(path: Path, (kind, code): (u8, u8), quote: &[u8]) -> Vec<u8> {
     let mtu: [u8; 2] = if (kind, code) == (3, 4) { [5, 0x14] } else { [0; 2] };
     let mut message = [&[kind, code, 0, 0, 0, 0][..], &mtu, quote].concat();
     let sum =
@@ -26,7 +26,7 @@ fn delivered(from: [u8; 4], to: [u8; 4]) -> Path {
 }
 
 /// The IP packet in a frame that was written.
-fn packet(frame: &[u8]) -> &[u8] {
+pub(crate) fn packet(frame: &[u8]) -> &[u8] {
     &ethernet(frame)[14..]
 }
 

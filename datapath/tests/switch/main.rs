@@ -7,6 +7,7 @@ mod bursts;
 mod common;
 mod configuration;
 mod connection_errors;
+mod fail_over;
 mod flows;
 mod forwarding;
 mod fragments;
@@ -16,6 +17,8 @@ mod learning;
 mod nat_bed;
 mod nat_icmp;
 mod nat_limits;
+mod nat_meeting;
+mod nat_model;
 mod nat_tcp;
 mod nat_udp;
 mod offload;
@@ -23,11 +26,13 @@ mod replication;
 mod robustness;
 mod service_counters;
 mod services;
+mod services_model;
 mod trace;
 mod tunnel;
 mod tunnel_robustness;
 mod uplink;
 mod uplink_announcements;
+mod uplink_hold;
 mod uplink_next_hops;
 mod uplink_robustness;
 mod uplink_services;
@@ -35,11 +40,12 @@ mod uplink_services;
 /// "Every drop has a name, a counter and a test": the last of the three.
 #[test]
 fn every_drop_reason_is_provoked_by_a_test() {
-    const SOURCES: [&str; 17] = [
+    const SOURCES: [&str; 18] = [
         include_str!("admission.rs"),
         include_str!("arp.rs"),
         include_str!("configuration.rs"),
         include_str!("connection_errors.rs"),
+        include_str!("fail_over.rs"),
         include_str!("flows.rs"),
         include_str!("forwarding.rs"),
         include_str!("fragments.rs"),

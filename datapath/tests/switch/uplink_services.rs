@@ -121,6 +121,19 @@ fn backend_that_is_the_node_itself_sees_an_address_it_answers_through_the_switch
     assert_eq!((to, ends(ethernet(&sent))), (UPLINK, (at(LB_IP, 53), at(CLIENT_IP, 4000))));
 }
 
+/// Its kernel takes nothing that comes from its own address, and would answer there by itself.
+#[test]
+fn node_that_is_its_own_backend_sees_that_address_too() {
+    let mut h = with_uplink_services(&[NODE_IP]);
+    let path = Path { from_mac: gateway_mac(), to_mac: router_mac(), ..from_node(VIP) };
+    let (to, sent) = only(h.send(GATEWAY, &udp(path, 4000, 53, b"?")));
+    let ((client, port), server) = ends(ethernet(&sent));
+    assert_eq!((to, client, server), (GATEWAY, [10, 96, 0, 0].into(), at(NODE_IP, 5353)));
+    let path = Path { from: NODE_IP, to: [10, 96, 0, 0], ..path };
+    let (to, sent) = only(h.send(GATEWAY, &udp(path, 5353, port, b"!")));
+    assert_eq!((to, ends(ethernet(&sent))), (GATEWAY, (at(VIP, 53), at(GATEWAY_IP, 4000))));
+}
+
 /// Another node's process asks a node port here, by the network both are on: the answer must not come by the tunnel.
 #[test]
 fn other_node_is_answered_by_the_way_it_asked() {

@@ -8,6 +8,7 @@ mod address;
 mod link;
 mod monitor;
 mod route;
+mod ruleset;
 
 use std::io;
 use std::ops::ControlFlow;
@@ -24,6 +25,7 @@ pub use address::Address;
 pub use link::{Link, LinkChange};
 pub use monitor::{AddressChange, AddressMonitor, ChangeMonitor};
 pub use route::Route;
+pub use ruleset::ruleset_generation;
 
 /// A dump arrives in parts of at most this (`NLMSG_GOODSIZE` is one page, dumps use up to 32 KiB).
 const RECEIVE_BYTES: usize = 64 * 1024;

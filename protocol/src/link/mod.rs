@@ -32,7 +32,7 @@ use crate::object::{
 
 /// Version of this conversation. A control process that finds a datapath of another version
 /// replaces it.
-pub const LINK_VERSION: u32 = 5;
+pub const LINK_VERSION: u32 = 6;
 /// Longest message; `SOCK_SEQPACKET` keeps messages whole, and the default socket buffer is larger.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// Descriptors in one message; the kernel's `SCM_MAX_FD` is 253.
@@ -120,6 +120,12 @@ pub enum ToDatapath {
     },
     /// What would become of a packet. Changes nothing. Answered by [`FromDatapath::Trace`].
     Trace(TracePacket),
+    /// The lease of announced addresses ([`UplinkConfig::announced_by_lease`]) is this node's until then, which may be later or
+    /// earlier than it was said before. Without a word a datapath holds none. Answered by [`FromDatapath::Done`].
+    HoldAnnounced {
+        /// Nanoseconds of the machine's `CLOCK_MONOTONIC`, which both processes read.
+        until_nanos: u64,
+    },
 }
 
 /// What the datapath says.
@@ -385,6 +391,27 @@ pub struct Summary {
     pub connection_events: ConnectionEvents,
     /// Session affinities that made room for others.
     pub affinity_evictions: u64,
+    /// New connections that were given to another backend of their service.
+    pub fail_overs: FailOvers,
+}
+
+/// New TCP connections that were given to another backend of their service, by what the one before did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FailOvers {
+    /// Refused it.
+    pub refused: u64,
+    /// Could not be reached.
+    pub unreachable: u64,
+    /// Had not answered when the client asked again.
+    pub unanswered: u64,
+}
+
+impl FailOvers {
+    /// Causes and counts.
+    #[must_use]
+    pub const fn by_cause(&self) -> [(&'static str, u64); 3] {
+        [("refused", self.refused), ("unreachable", self.unreachable), ("unanswered", self.unanswered)]
+    }
 }
 
 /// Connections made, ended and refused since the process began.

@@ -28,6 +28,9 @@ pub struct UplinkConfig {
     pub egress: Vec<EgressRule>,
     /// Load-balancer addresses this node stands for: it answers ARP for them, and says so unasked.
     pub announced: Vec<Ipv4Addr>,
+    /// They are this node's by a lease: it stands for them only until the moment that control last gave
+    /// ([`ToDatapath::HoldAnnounced`](super::ToDatapath::HoldAnnounced)), so that nobody else has to ask whether it still does.
+    pub announced_by_lease: bool,
 }
 
 /// What some pods appear as outside.

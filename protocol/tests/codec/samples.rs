@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use protocol::link::{
     BackendChanges, BackendConfig, BackendState, ConfigDelta, ConnectionEvents, DeviceKind, EgressRule,
-    Envelope, Filtering, FlowEvictions, FromDatapath, Frontend, FrontendKind, NodeConfig, PeerConfig,
-    PortConfig, Scheduler, ServiceConfig, ServiceRow, Summary, ToDatapath, TracePacket, TraceProtocol,
-    TrafficPolicy, Transport, TunnelConfig, UplinkConfig,
+    Envelope, FailOvers, Filtering, FlowEvictions, FromDatapath, Frontend, FrontendKind, NodeConfig,
+    PeerConfig, PortConfig, Scheduler, ServiceConfig, ServiceRow, Summary, ToDatapath, TracePacket,
+    TraceProtocol, TrafficPolicy, Transport, TunnelConfig, UplinkConfig,
 };
 use protocol::message::{
     AdminRequest, ApiError, Applied, ClusterStatus, CreatePod, DatapathStatus, ErrorCode, Items, Kind,
@@ -558,6 +558,7 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
                 address: "192.0.2.9".parse().unwrap(),
             }],
             announced: vec!["192.0.2.200".parse().unwrap()],
+            announced_by_lease: true,
         }),
     };
     let peer = PeerConfig {
@@ -604,6 +605,7 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
         ("link shutdown", ToDatapath::Shutdown),
         ("link set log filter", ToDatapath::SetLogFilter("debug".to_owned())),
         ("link ask services", ToDatapath::Services { cursor: 9 }),
+        ("link hold announced", ToDatapath::HoldAnnounced { until_nanos: 1_234_567_890_123 }),
         (
             "link ask trace",
             ToDatapath::Trace(TracePacket {
@@ -636,6 +638,7 @@ fn from_datapath() -> Vec<(&'static str, Envelope<FromDatapath>)> {
         connections: 16,
         connection_events: ConnectionEvents { created: 17, refused_ports: 18, ..ConnectionEvents::default() },
         affinity_evictions: 19,
+        fail_overs: FailOvers { refused: 20, unreachable: 21, unanswered: 22 },
     };
     let bodies = [
         ("link hello", FromDatapath::Hello { version: 2, build: "0.1.0".to_owned(), pid: 11, epoch: 8 }),

@@ -18,6 +18,7 @@ fn facts() -> NodeFacts {
         tunnel: None,
         uplink: None,
         announced: Vec::new(),
+        announced_by_lease: false,
         peers: BTreeMap::new(),
         services: Some(Arc::default()),
     }

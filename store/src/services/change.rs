@@ -1,6 +1,5 @@
 //! What the datapath is told when services change.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use protocol::ServiceId;
 use protocol::link::{BackendChanges, BackendConfig, ConfigDelta, ServiceConfig};
 
 use super::endpoints::Backends;
+use super::map::Services;
 
 /// One port of a service with its backends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,10 +17,6 @@ pub struct ServiceState {
     /// What it leads to.
     pub backends: Backends,
 }
-
-/// All services of a configuration. What did not change is shared, so that two of these are compared by pointers
-/// where they are equal.
-pub type Services = BTreeMap<ServiceId, Arc<ServiceState>>;
 
 /// Bytes of settings or backends in one message, as [`config_weight`] and the constants below count them; half of
 /// what there is room for.
@@ -51,16 +47,12 @@ pub struct ServiceChanges {
 #[must_use]
 pub fn diff(active: &Services, wanted: &Services) -> ServiceChanges {
     let mut changes = ServiceChanges::default();
-    let mut old = active.iter().peekable();
-    // Both are in order of numbers, so one walk finds all.
-    for (id, new) in wanted {
-        while let Some((gone, _)) = old.next_if(|(other, _)| *other < id) {
-            changes.forget.push(*gone);
+    for (id, old, new) in active.changes(wanted) {
+        match new {
+            Some(new) => changes.compare(id, old, new),
+            None => changes.forget.push(id),
         }
-        let known = old.next_if(|(other, _)| *other == id).map(|(_, known)| known);
-        changes.compare(*id, known, new);
     }
-    changes.forget.extend(old.map(|(id, _)| *id));
     changes
 }
 
@@ -68,7 +60,6 @@ impl ServiceChanges {
     fn compare(&mut self, id: ServiceId, old: Option<&Arc<ServiceState>>, new: &Arc<ServiceState>) {
         let none = Backends::new();
         let old = match old {
-            Some(old) if Arc::ptr_eq(old, new) => return,
             Some(old)
                 if old.config.name == new.config.name && old.config.transport == new.config.transport =>
             {

@@ -4,7 +4,7 @@
 //! How it works: a Service ([`Spec`]) and an EndpointSlice ([`SliceSpec`]) are checked once. [`Table`] holds those of
 //! the cluster beside its pods ([`PodFacts`]) and derives, for one node, a [`ServiceState`] per port of each service. Only
 //! what a change can concern is derived again: a pod's change costs its own services, found by their selectors. The
-//! states are shared ([`Services`]), so that [`diff`] compares pointers where nothing happened.
+//! states are shared ([`Services`]), so that [`diff`] looks only where something happened.
 //!
 //! Derived endpoints are not stored: every node derives the same from the same objects.
 
@@ -15,6 +15,7 @@ mod defaults;
 mod endpoints;
 mod ids;
 pub mod load_balancer;
+mod map;
 mod names;
 mod pods;
 mod problem;
@@ -25,11 +26,12 @@ mod view;
 mod words;
 pub mod write;
 
-pub use change::{ServiceChanges, ServiceState, Services, diff};
+pub use change::{ServiceChanges, ServiceState, diff};
 pub use defaults::fill_in;
 pub use endpoints::{Backends, Endpoint, Place, backends, of_pod, of_slice};
 pub use ids::ServiceIds;
 pub use load_balancer::{AddressPool, AddressPools, AddressRange, Tenants};
+pub use map::{Difference, Services};
 pub use names::{ObjectRef, PortKey, transport_word};
 pub use pods::{NamedPort, PodFacts};
 pub use problem::{Invalid, Problem};

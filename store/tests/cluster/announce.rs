@@ -18,6 +18,9 @@ on_both_stores! {
     a_dead_nodes_addresses_are_free_within_three_seconds
     a_node_that_comes_back_in_time_keeps_its_addresses
     there_are_never_two_owners
+    a_node_stands_for_what_it_has_as_long_as_its_lease_lasts_by_its_own_clock
+    a_node_lets_go_before_the_store_hears_of_it
+    a_node_stands_for_nothing_that_it_had_under_another_lease
 }
 
 /// etcd's shortest.
@@ -52,7 +55,7 @@ fn settle(
     may: &BTreeMap<Ipv4Addr, BTreeSet<String>>,
     now: Instant,
 ) {
-    announcer.settle(may, &known(&*bed.store()), now).unwrap();
+    announcer.settle(may, &known(&*bed.store()), now, &mut |_| ()).unwrap();
 }
 
 fn owned_by(bed: &dyn Bed, node: &str) -> Vec<Ipv4Addr> {
@@ -157,6 +160,59 @@ fn a_node_that_comes_back_in_time_keeps_its_addresses(bed: &dyn Bed) {
     assert!(before.iter().all(|(address, owner)| after[address].lease != owner.lease), "under the new lease");
 }
 
+fn a_node_stands_for_what_it_has_as_long_as_its_lease_lasts_by_its_own_clock(bed: &dyn Bed) {
+    let before = Instant::now();
+    let mut a = join(bed, "a");
+    let after = Instant::now();
+    let until = a.held_until().unwrap();
+    assert!(before + TTL / 2 < until && until < after + TTL, "before the store ends it");
+    settle(bed, &mut a, &may(3, &["a"]), Instant::now());
+    let owners = known(&*bed.store());
+    assert_eq!(a.stands_for(&owners, until - Duration::from_millis(1)).len(), 3);
+    assert!(a.stands_for(&owners, until).is_empty(), "whatever the store is known to have");
+    // Counted from before the store was asked.
+    let asked = Instant::now() + Duration::from_millis(1);
+    a.keep(Some(&AnnouncerRecord::default()), asked + Announcer::RENEW_AFTER).unwrap();
+    assert!(a.held_until().unwrap() < asked + Announcer::RENEW_AFTER + TTL);
+    assert_eq!(a.stands_for(&owners, until).len(), 3, "renewed");
+    a.withdraw().unwrap();
+    assert_eq!((a.held_until(), a.stands_for(&owners, Instant::now()).len()), (None, 0));
+}
+
+fn a_node_lets_go_before_the_store_hears_of_it(bed: &dyn Bed) {
+    let mut a = join(bed, "a");
+    settle(bed, &mut a, &may(3, &["a"]), Instant::now());
+    let owners = known(&*bed.store());
+    let mut may = may(3, &["a"]);
+    may.insert(address(2), BTreeSet::from(["b".to_owned()]));
+    let mut heard = Vec::new();
+    a.settle(&may, &owners, Instant::now(), &mut |a| {
+        heard.push((a.stands_for(&owners, Instant::now()), known(&*bed.store()).len()));
+    })
+    .unwrap();
+    let left = BTreeSet::from([address(1), address(3)]);
+    assert_eq!(heard, [(left.clone(), 3)], "the store has it still");
+    assert_eq!(known(&*bed.store()).len(), 2);
+    // A mirror that has not heard of it changes nothing.
+    assert_eq!(a.stands_for(&owners, Instant::now()), left);
+    // It may have it again.
+    may.insert(address(2), BTreeSet::from(["a".to_owned()]));
+    settle(bed, &mut a, &may, Instant::now());
+    assert_eq!(a.stands_for(&known(&*bed.store()), Instant::now()).len(), 3);
+}
+
+fn a_node_stands_for_nothing_that_it_had_under_another_lease(bed: &dyn Bed) {
+    let mut a = join(bed, "a");
+    settle(bed, &mut a, &may(3, &["a"]), Instant::now());
+    // It was killed, and starts again.
+    let mut again = join(bed, "a");
+    let before = known(&*bed.store());
+    assert!(again.stands_for(&before, Instant::now()).is_empty(), "that lease may end at any moment");
+    settle(bed, &mut again, &may(3, &["a"]), Instant::now());
+    assert_eq!(again.stands_for(&known(&*bed.store()), Instant::now()).len(), 3);
+    assert!(a.stands_for(&known(&*bed.store()), Instant::now()).is_empty());
+}
+
 /// The store's history says it: between two owners of an address there is a deletion.
 fn there_are_never_two_owners(bed: &dyn Bed) {
     const ADDRESSES: u8 = 8;
@@ -175,7 +231,9 @@ fn there_are_never_two_owners(bed: &dyn Bed) {
                         nodes.remove(NODES[(at + round / 3 + number) % 3]);
                     }
                     let known = owners(&store.list(ANNOUNCE).unwrap().entries);
-                    let _ = announcer.settle(&may, &known, Instant::now() + Duration::from_secs(5)).unwrap();
+                    let _ = announcer
+                        .settle(&may, &known, Instant::now() + Duration::from_secs(5), &mut |_| ())
+                        .unwrap();
                     if round % 10 == 5 + number {
                         announcer.withdraw().unwrap();
                     }

@@ -137,7 +137,8 @@ fn on_tick(control: &Control, ticks: u32) {
         fail(control, &pod, port, format!("its network namespace {netns} was deleted"));
     }
     create::forget_doomed(control);
-    if control.switch_problem.lock().is_some() || control.switch.edge().problem().is_some() {
+    let edge = control.switch.edge();
+    if control.switch_problem.lock().is_some() || edge.problem().is_some() || edge.has_lost_its_table() {
         control.sync();
     }
     if !control.switch.has_device(GATEWAY_PORT) {

@@ -13,6 +13,7 @@ use store::desired::{GATEWAY_PORT, GatewayDevice};
 
 use super::pods::network::{create_tap, tap_options};
 use super::switch::Switch;
+use super::uplink::Interface;
 use crate::config::{Config, TapKind};
 
 /// Why the node has no way to its pods.
@@ -74,7 +75,8 @@ pub(crate) fn open(
         };
         switch.add_device(GATEWAY_PORT, Tap::attach(kind, &options)?);
     }
-    configure(config, &mut netlink, ip_mtu)?;
+    let index = configure(config, &mut netlink, ip_mtu)?;
+    switch.edge().set_gateway(Interface { name: name.clone(), index });
     let device = switch.with_tap(GATEWAY_PORT, |tap| GatewayDevice {
         device: tap.device_kind(),
         offloads: netdev::Device::offloads(tap),
@@ -107,7 +109,7 @@ fn refuse_foreign_routes(config: &Config, netlink: &mut Netlink) -> Result<(), G
     Ok(())
 }
 
-fn configure(config: &Config, netlink: &mut Netlink, ip_mtu: u16) -> Result<(), GatewayError> {
+fn configure(config: &Config, netlink: &mut Netlink, ip_mtu: u16) -> Result<u32, GatewayError> {
     let link = netlink.link_by_name(&config.gateway_device)?;
     if link.ip_mtu != u32::from(ip_mtu) {
         netlink.set_mtu(link.index, ip_mtu.into())?;
@@ -115,6 +117,7 @@ fn configure(config: &Config, netlink: &mut Netlink, ip_mtu: u16) -> Result<(), 
     // Pods have IPv4 only: the node's router solicitations would all be dropped.
     let key = format!("net/ipv6/conf/{}/disable_ipv6", config.gateway_device);
     sysctl::write_if_present(&key, "1")?;
+    accept_own_addresses(&config.gateway_device)?;
     netlink.set_up(link.index)?;
     let gateway = config.gateway();
     let address = IpNet::new(gateway, config.pod_cidr.prefix_len()).unwrap_or(gateway.into());
@@ -124,6 +127,17 @@ fn configure(config: &Config, netlink: &mut Netlink, ip_mtu: u16) -> Result<(), 
             let route = Route { dst, via: None, ifindex: link.index, src: Some(gateway), mtu: None };
             netlink.replace_route(route)?;
         }
+    }
+    Ok(link.index)
+}
+
+/// What the switch answers in the node's place, at its NodePorts, comes to the node from its own address. Only the switch can send so:
+/// no pod may use an address of the node.
+fn accept_own_addresses(device: &str) -> Result<(), sysctl::SysctlError> {
+    sysctl::write(&format!("net/ipv4/conf/{device}/accept_local"), "1")?;
+    let strictness = format!("net/ipv4/conf/{device}/rp_filter");
+    if sysctl::read(&strictness)? == "1" {
+        sysctl::write(&strictness, "2")?;
     }
     Ok(())
 }

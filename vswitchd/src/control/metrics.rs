@@ -172,6 +172,12 @@ impl Collector for Snapshot {
         for (event, connections) in self.summary.connection_events.by_event() {
             ConstCounter::new(connections).encode(family.encode_family(&[("event", event)])?)?;
         }
+        let help =
+            "New TCP connections given to another backend of their service, by what the one before did";
+        let mut family = encoder.encode_descriptor("vswitch_fail_overs", help, None, MetricType::Counter)?;
+        for (cause, connections) in self.summary.fail_overs.by_cause() {
+            ConstCounter::new(connections).encode(family.encode_family(&[("cause", cause)])?)?;
+        }
         let mut counter = |name: &str, help: &str, value: u64| {
             let metric = ConstCounter::new(value);
             metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)

@@ -236,6 +236,7 @@ fn connect(control: &Control) -> anyhow::Result<()> {
             tunnel: None,
             uplink: None,
             announced: Vec::new(),
+            announced_by_lease: control.services.is_shared(),
             peers: BTreeMap::new(),
             services: None,
         });

@@ -118,6 +118,7 @@ pub(crate) fn decide(control: &Control) {
     let change = peers.decide(&own);
     let configs = peers.known.iter().map(|(id, peer)| (*id, peer.spec.config(*id))).collect();
     control.switch.set_peers(configs);
+    control.services.on_nodes_changed();
     if let Some(change) = change {
         tracing::info!(peers = peers.known.len(), "the peers changed");
         if let Err(error) = control.commit(change) {

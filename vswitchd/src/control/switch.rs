@@ -59,9 +59,22 @@ struct Active {
     replaced: BTreeSet<PortId>,
     facts: Option<NodeFacts>,
     quarantine: Quarantine,
+    /// When the lease of announced addresses ends, on the machine's clock.
+    announced_until: u64,
+    /// The datapath has heard of it.
+    is_hold_told: bool,
     taken_over: bool,
     /// It is unknown what became of the last delta, so the datapath has to be asked.
     interrupted: bool,
+}
+
+impl Active {
+    /// The datapath announces no address that it is not to announce, as far as is known.
+    fn announces_wanted_only(&self) -> bool {
+        let runs = self.configuration.node.as_ref().and_then(|node| node.uplink.as_ref());
+        let wanted = self.facts.as_ref().map_or(&[][..], |facts| &facts.announced);
+        runs.is_none_or(|uplink| uplink.announced.iter().all(|address| wanted.contains(address)))
+    }
 }
 
 impl Switch {
@@ -134,6 +147,31 @@ impl Switch {
     pub(crate) fn set_announced(&self, addresses: Vec<std::net::Ipv4Addr>) {
         if let Some(facts) = self.active.lock().facts.as_mut() {
             facts.announced = addresses;
+        }
+    }
+
+    /// The lease of those addresses is this node's until then, in nanoseconds of `CLOCK_MONOTONIC`; 0 is never. A datapath that is not
+    /// there is told when it is.
+    pub(crate) fn hold_announced(&self, until_nanos: u64) -> Result<(), SwitchError> {
+        let mut active = self.active.lock();
+        active.announced_until = until_nanos;
+        active.is_hold_told = false;
+        if active.connected { self.tell_hold(&mut active) } else { Ok(()) }
+    }
+
+    fn tell_hold(&self, active: &mut Active) -> Result<(), SwitchError> {
+        if active.is_hold_told {
+            return Ok(());
+        }
+        // Addresses that it announces and should not, because a change failed, are not prolonged.
+        let until_nanos = if active.announces_wanted_only() { active.announced_until } else { 0 };
+        let request = ToDatapath::HoldAnnounced { until_nanos };
+        match self.link.request(request, &[])?.0 {
+            FromDatapath::Done => {
+                active.is_hold_told = true;
+                Ok(())
+            }
+            other => Err(unexpected(other)),
         }
     }
 
@@ -210,6 +248,7 @@ impl Switch {
         active.epoch = epoch;
         active.configuration = Configuration { services: Some(Arc::default()), ..Configuration::default() };
         active.replaced.clear();
+        active.is_hold_told = false;
         active.interrupted = false;
         active.connected = true;
         self.reconnected.notify_all();
@@ -356,7 +395,7 @@ impl Switch {
         wanted.services = services;
         active.configuration = wanted;
         active.replaced.clear();
-        Ok(())
+        self.tell_hold(active)
     }
 
     fn send(&self, active: &mut Active, delta: ConfigDelta) -> Result<(), SwitchError> {

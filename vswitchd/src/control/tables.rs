@@ -301,6 +301,7 @@ fn problems(control: &Control) -> Vec<String> {
     problems.extend(control.tunnel.lock().problem.as_ref().map(|problem| format!("no tunnel: {problem}")));
     problems.extend(control.uplink.lock().problems().iter().cloned());
     problems.extend(control.switch.edge().problem());
+    problems.extend(control.switch.edge().shortcomings());
     problems.extend(control.services.problems());
     problems.extend(control.cluster.iter().flat_map(Cluster::problems));
     problems.extend(control.peers.lock().problems().iter().cloned());

@@ -22,6 +22,7 @@ pub(super) enum Command {
     Connections { cursor: u64, max: usize },
     Services { cursor: u64, max: usize },
     Trace(TracePacket),
+    HoldAnnounced { until: datapath::Instant },
     Peers { after: Option<PeerId>, max: usize },
     Summary,
     StartCapture { port: PortId, snaplen: u32, stream: OwnedFd },

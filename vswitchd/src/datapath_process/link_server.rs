@@ -287,6 +287,9 @@ impl PageRequest {
             }
             ToDatapath::Services { cursor } => page(Box::new(move |max| Command::Services { cursor, max })),
             ToDatapath::Trace(packet) => Self::Once(Command::Trace(packet)),
+            ToDatapath::HoldAnnounced { until_nanos } => {
+                Self::Once(Command::HoldAnnounced { until: datapath::Instant::from_nanos(until_nanos) })
+            }
             ToDatapath::Peers { after } => page(Box::new(move |max| Command::Peers { after, max })),
             ToDatapath::Summary => Self::Once(Command::Summary),
             ToDatapath::StartCapture { port, snaplen } => match fds.into_iter().next() {

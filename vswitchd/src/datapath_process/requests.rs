@@ -53,6 +53,10 @@ pub(super) fn answer(worker: &mut Worker, command: Command) -> Reply {
             FromDatapath::Summary(summary).into()
         }
         Command::StartCapture { port, snaplen, stream } => start_capture(worker, port, snaplen, stream),
+        Command::HoldAnnounced { until } => {
+            worker.switch.hold_announced(until, now);
+            FromDatapath::Done.into()
+        }
         Command::Shutdown => FromDatapath::Done.into(),
     }
 }

@@ -9,6 +9,7 @@
 //! | peers | all | traffic as a sum, health as the first one knows it, which sends the keep-alives |
 //! | flows | one after the other | pages; the cursor says whose |
 //! | services | all | traffic as a sum; a page of the first one says which rows |
+//! | how long addresses are held | all | the first one's; they agree |
 //! | a capture, a trace | the worker that reads the port | its own |
 
 use std::collections::BTreeMap;
@@ -112,6 +113,7 @@ impl Workers {
             | Command::Fdb { .. }
             | Command::Neighbors { .. }
             | Command::Connections { .. } => self.handle(0)?.ask(command),
+            Command::HoldAnnounced { until } => self.ask_all(|| Command::HoldAnnounced { until }).map(first),
             Command::Shutdown => self.ask_all(|| Command::Shutdown).map(first),
         }
     }

@@ -3,6 +3,7 @@
 mod mappings;
 mod mappings_model;
 mod model;
+mod replace;
 mod successor;
 mod tcp;
 mod timeouts;

@@ -155,6 +155,9 @@ fn run(operations: &[Operation]) -> Result<(), TestCaseError> {
                         Tracked::Forward
                     }
                     Step::Reopen => Tracked::Reopen,
+                    Step::Refused => Tracked::Refused,
+                    Step::Repeated => Tracked::Repeated,
+                    Step::TooLate => Tracked::TooLate,
                     Step::Invalid(reason) => Tracked::Invalid(reason),
                     Step::Filtered => Tracked::Filtered,
                 };

@@ -11,7 +11,10 @@ fn goes_after(protocol: u8, port: u16, packets: &[(Direction, TcpFlags)], second
     let table = table(4);
     let id = create(&table, &connection(protocol, (5, 1), (1, port), 9));
     for (direction, flags) in packets {
-        table.track(id, *direction, (protocol == TCP).then_some(*flags), START);
+        let tracked = table.track(id, *direction, (protocol == TCP).then_some(*flags), START);
+        if tracked == Tracked::Refused {
+            table.refuse(id, START);
+        }
     }
     assert!(table.expire(at(seconds - 1), 10));
     assert!(table.state(id).is_some(), "it is there after {} s", seconds - 1);

@@ -20,6 +20,7 @@ use std::time::Duration;
 use datapath::{
     Batch, Datagram, Egress, Instant, Limits, Pool, Switch, SwitchOptions, Train, Transmit, VNET_HDR_LEN,
 };
+use proptest::prelude::ProptestConfig;
 use protocol::link::{ConfigDelta, DeviceKind, NodeConfig, PortConfig};
 use protocol::object::{PortCounters, PortKind, PortState};
 use protocol::{Mac, Offloads, PortId};
@@ -110,6 +111,16 @@ pub(crate) fn ports_without_segmentation() -> Vec<PortConfig> {
 
 pub(crate) fn standard_ports() -> Vec<PortConfig> {
     vec![gateway(), port(A, "default/a", A_IP), port(B, "default/b", B_IP), vm()]
+}
+
+/// So many random cases, unless `PROPTEST_CASES` asks for another number.
+pub(crate) fn cases(default: u32) -> ProptestConfig {
+    let asked = ProptestConfig::default();
+    if std::env::var_os("PROPTEST_CASES").is_some() {
+        asked
+    } else {
+        ProptestConfig { cases: default, ..asked }
+    }
 }
 
 /// Collects what is written, and refuses where told to.
@@ -343,6 +354,8 @@ impl Harness {
     pub(crate) fn deltas(&mut self) -> BTreeMap<PortId, Delta> {
         let ids: Vec<_> = self.switch.ports().map(|port| port.id).collect();
         let mut deltas = BTreeMap::new();
+        // A port that comes again counts from zero.
+        self.seen.retain(|id, _| ids.contains(id));
         for id in ids {
             let now = self.switch.port_counters(id).unwrap();
             let before = self.seen.insert(id, now.clone()).unwrap_or_default();

@@ -42,6 +42,7 @@ pub(crate) fn uplink_config() -> UplinkConfig {
             address: EGRESS_IP.into(),
         }],
         announced: vec![LB_IP.into()],
+        announced_by_lease: false,
     }
 }
 

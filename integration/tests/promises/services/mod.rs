@@ -5,10 +5,12 @@
 
 mod affinity;
 mod conformance;
+mod fail_over;
 mod manifests;
 mod nodes;
 mod operations;
 mod outside;
+mod own_node;
 mod races;
 mod reach;
 mod readiness;

@@ -21,6 +21,8 @@ pub const ANNOUNCE: &str = "/vpod/v1/announce/";
 
 /// For each node before it in the order, a node waits so long before it takes an address that nobody takes.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// This part of a lease's time is not used; far more than clocks differ by.
+const CLOCKS_DIFFER: u32 = 10;
 /// Addresses in one transaction; etcd takes 128 changes.
 const ADDRESSES_PER_TXN: usize = 64;
 
@@ -64,6 +66,8 @@ pub struct Announcer {
     published: Option<AnnouncerRecord>,
     /// Since when nobody has an address that somebody may have.
     free_since: BTreeMap<Ipv4Addr, Instant>,
+    /// Let go of, by the entry's revision, whether the store has heard of it or not.
+    let_go: BTreeMap<Ipv4Addr, Revision>,
 }
 
 /// What a node does about one address.
@@ -87,6 +91,7 @@ impl Announcer {
             renewed: None,
             published: None,
             free_since: BTreeMap::new(),
+            let_go: BTreeMap::new(),
         }
     }
 
@@ -117,8 +122,33 @@ impl Announcer {
         Ok(())
     }
 
+    /// Until when nobody else can have what this node has, on its own clock: its lease as it was last renewed, counted from before the
+    /// store was asked. `None` without a lease.
+    #[must_use]
+    pub fn held_until(&self) -> Option<Instant> {
+        self.lease?;
+        // The store's clock and this one may differ in speed.
+        Some(self.renewed? + (self.ttl - self.ttl / CLOCKS_DIFFER))
+    }
+
+    /// The addresses that this node may stand for at this moment: the store was seen to have them under the lease it holds.
+    #[must_use]
+    pub fn stands_for(&self, owners: &BTreeMap<Ipv4Addr, Owner>, now: Instant) -> BTreeSet<Ipv4Addr> {
+        if self.held_until().is_none_or(|until| until <= now) {
+            return BTreeSet::new();
+        }
+        let is_mine = |(address, owner): &(&Ipv4Addr, &Owner)| {
+            owner.node == self.node
+                && owner.lease == self.lease
+                && self.let_go.get(address) != Some(&owner.revision)
+        };
+        owners.iter().filter(is_mine).map(|(address, _)| *address).collect()
+    }
+
     /// Takes the addresses that this node should have, and gives up those it should not. `may` names the nodes that may have
-    /// an address, `owners` those that have. Returns when to look again, if nothing happens before.
+    /// an address, `owners` those that have. Before the store hears that some are given up, `let_go` is called, which is to end what
+    /// this node does for whatever [`Announcer::stands_for`] no longer names: others may begin at once. Returns when to
+    /// look again, if nothing happens before.
     ///
     /// # Errors
     /// When the store cannot be written. What was done is seen in the store.
@@ -127,9 +157,11 @@ impl Announcer {
         may: &BTreeMap<Ipv4Addr, BTreeSet<String>>,
         owners: &BTreeMap<Ipv4Addr, Owner>,
         now: Instant,
+        let_go: &mut dyn FnMut(&Self),
     ) -> Result<Option<Duration>, ClusterError> {
         let Some(lease) = self.lease.filter(|_| self.published.is_some()) else { return Ok(None) };
         self.free_since.retain(|address, _| may.contains_key(address) && !owners.contains_key(address));
+        self.let_go.retain(|address, revision| owners.get(address).is_some_and(|o| o.revision == *revision));
         let (mut steps, mut wait) = (Vec::new(), None);
         let all: BTreeSet<Ipv4Addr> = may.keys().chain(owners.keys()).copied().collect();
         for address in all {
@@ -139,6 +171,15 @@ impl Announcer {
                 Ok(None) => {}
                 Err(later) => wait = Some(wait.map_or(later, |wait: Duration| wait.min(later))),
             }
+        }
+        let given_up = steps.iter().filter_map(|(address, step)| match step {
+            Step::GiveUp(revision) => Some((*address, *revision)),
+            Step::Take(_) => None,
+        });
+        let before = self.let_go.len();
+        self.let_go.extend(given_up);
+        if self.let_go.len() > before {
+            let_go(self);
         }
         for chunk in steps.chunks(ADDRESSES_PER_TXN) {
             self.renew(now + now.elapsed())?;
@@ -173,8 +214,8 @@ impl Announcer {
                 if !stays {
                     return Ok(Some(Step::GiveUp(owner.revision)));
                 }
-                // Left by me before a restart: it is not to end with that lease.
-                let is_mine = owner.lease == Some(lease);
+                // Left by me before a restart: it is not to end with that lease. Let go of, and not: for others it was mine all the time.
+                let is_mine = owner.lease == Some(lease) && !self.let_go.contains_key(&address);
                 Ok((!is_mine).then_some(Step::Take(Expect::Revision(owner.revision))))
             }
             None if i_may => {

@@ -13,8 +13,10 @@
 //! nodes; the first at once, each next one a second later, should those before it be stuck. An owner that may have an
 //! address keeps it, and one that may not keeps it as long as nobody else may: an address moves only if that helps.
 //!
-//! While the store is away nothing moves, and owners go on. A node that is cut off from the store alone so finds out
-//! that another one has its addresses when it reaches the store again, and stops then.
+//! No two nodes stand for an address at once: who gives one up stops before the store hears of it, and who cannot renew its
+//! lease stops when it has ended by its own clock ([`Announcer::held_until`]), counted from before the store was last asked, which
+//! is earlier than the store ends it. A node that is cut off from the store so lets go of its addresses, and has them again if
+//! its lease still lives when it is back. While the store is away from all of them for longer than that, nobody stands for any.
 
 mod announcer;
 mod order;

@@ -10,9 +10,16 @@ use super::super::pods::PodFacts;
 use super::super::slice::SliceSpec;
 use super::super::spec::Spec;
 
-/// A map with several values a key.
+/// A map with several values a key. Most keys have one, which needs no set: a cluster has ten addresses a service.
 #[derive(Debug, Clone)]
-pub(super) struct Multi<K, V>(BTreeMap<K, BTreeSet<V>>);
+pub(super) struct Multi<K, V>(BTreeMap<K, Values<V>>);
+
+/// INVARIANT: [`Values::Several`] is never empty.
+#[derive(Debug, Clone)]
+enum Values<V> {
+    One(V),
+    Several(BTreeSet<V>),
+}
 
 impl<K, V> Default for Multi<K, V> {
     fn default() -> Self {
@@ -22,24 +29,47 @@ impl<K, V> Default for Multi<K, V> {
 
 impl<K: Ord, V: Ord> Multi<K, V> {
     pub(super) fn add(&mut self, key: K, value: V) {
-        self.0.entry(key).or_default().insert(value);
+        let values = match self.0.remove(&key) {
+            None => Values::One(value),
+            Some(Values::One(one)) if one == value => Values::One(one),
+            Some(Values::One(one)) => Values::Several([one, value].into()),
+            Some(Values::Several(mut all)) => {
+                all.insert(value);
+                Values::Several(all)
+            }
+        };
+        self.0.insert(key, values);
     }
 
     pub(super) fn remove(&mut self, key: &K, value: &V) {
-        if let Some(values) = self.0.get_mut(key) {
-            values.remove(value);
-            if values.is_empty() {
-                self.0.remove(key);
+        let is_last = match self.0.get_mut(key) {
+            None => false,
+            Some(Values::One(one)) => one == value,
+            Some(Values::Several(all)) => {
+                all.remove(value);
+                all.is_empty()
             }
+        };
+        if is_last {
+            self.0.remove(key);
         }
     }
 
     pub(super) fn all(&self, key: &K) -> impl Iterator<Item = &V> + use<'_, K, V> {
-        self.0.get(key).into_iter().flatten()
+        let (one, several) = match self.0.get(key) {
+            None => (None, None),
+            Some(Values::One(one)) => (Some(one), None),
+            Some(Values::Several(all)) => (None, Some(all)),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
     }
 
     pub(super) fn count(&self, key: &K) -> usize {
-        self.0.get(key).map_or(0, BTreeSet::len)
+        match self.0.get(key) {
+            None => 0,
+            Some(Values::One(_)) => 1,
+            Some(Values::Several(all)) => all.len(),
+        }
     }
 }
 

@@ -21,9 +21,10 @@ pub use self::balanced::Health;
 use self::claims::Claims;
 use self::index::Index;
 use self::room::Room;
-use super::change::{ServiceState, Services};
+use super::change::ServiceState;
 use super::endpoints::{Endpoint, Place, backends, of_pod, of_slice};
 use super::ids::ServiceIds;
+use super::map::Services;
 use super::names::{ObjectRef, PortKey};
 use super::pods::PodFacts;
 use super::problem::Problem;
@@ -236,11 +237,11 @@ impl Table {
                 continue;
             };
             state.config.id = id;
-            let old = self.states.get(&id).cloned();
+            let old = self.states.get(id).cloned();
             if !self.room.take(old.as_deref(), &state) {
                 // What it had is given back already.
                 self.ids.release(&key);
-                changed |= Arc::make_mut(&mut self.states).remove(&id).is_some();
+                changed |= Arc::make_mut(&mut self.states).remove(id).is_some();
                 self.leave_out(&key, "there are too many addresses or endpoints in all");
             } else if old.is_none_or(|old| *old != state) {
                 Arc::make_mut(&mut self.states).insert(id, Arc::new(state));
@@ -254,7 +255,7 @@ impl Table {
     fn drop_port(&mut self, key: &PortKey) -> bool {
         self.room.is_served(key);
         let Some(id) = self.ids.release(key) else { return false };
-        if let Some(old) = Arc::make_mut(&mut self.states).remove(&id) {
+        if let Some(old) = Arc::make_mut(&mut self.states).remove(id) {
             self.room.give_back(&old);
         }
         true

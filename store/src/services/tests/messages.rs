@@ -1,5 +1,6 @@
 //! Differences of services, as the datapath gets them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -36,14 +37,14 @@ fn state(id: u32, tag: u8, backends: impl IntoIterator<Item = (u16, u16)>) -> Ar
 /// As the datapath applies them.
 fn apply(services: &mut Services, delta: &ConfigDelta) {
     for id in &delta.forget_services {
-        services.remove(id);
+        services.remove(*id);
     }
     for config in &delta.services {
-        let backends = services.get(&config.id).map(|old| old.backends.clone()).unwrap_or_default();
+        let backends = services.get(config.id).map(|old| old.backends.clone()).unwrap_or_default();
         services.insert(config.id, Arc::new(ServiceState { config: config.clone(), backends }));
     }
     for changes in &delta.backends {
-        let mut state = (**services.get(&changes.service).expect("backends of no service")).clone();
+        let mut state = (**services.get(changes.service).expect("backends of no service")).clone();
         for key in &changes.remove {
             assert!(state.backends.remove(key).is_some(), "removed what was not there");
         }
@@ -58,7 +59,9 @@ fn size(delta: &ConfigDelta) -> usize {
 
 fn any_services() -> impl Strategy<Value = Services> {
     let backends = prop::collection::btree_map(1u16..6, 0u16..3, 0..5);
-    prop::collection::btree_map(0u32..6, (0u8..9, backends), 0..6).prop_map(|all| {
+    // Numbers of several pages.
+    let number = (0u32..4, 0u32..3).prop_map(|(page, slot)| page * 64 + slot);
+    prop::collection::btree_map(number, (0u8..9, backends), 0..6).prop_map(|all| {
         all.into_iter().map(|(id, (tag, backends))| (ServiceId(id), state(id, tag, backends))).collect()
     })
 }
@@ -76,11 +79,64 @@ proptest! {
     }
 }
 
+#[derive(Debug, Clone)]
+enum Op {
+    Insert(u32, u8),
+    Remove(u32),
+}
+
+fn any_op() -> impl Strategy<Value = Op> {
+    let number = (0u32..5, 0u32..3).prop_map(|(page, slot)| page * 64 + slot * 31);
+    prop_oneof![
+        (number.clone(), 0u8..9).prop_map(|(id, tag)| Op::Insert(id, tag)),
+        number.prop_map(Op::Remove),
+    ]
+}
+
+proptest! {
+    /// Against an ordinary map; an earlier copy does not see what comes later.
+    #[test]
+    fn the_map_is_a_map(before in prop::collection::vec(any_op(), 0..20), after in prop::collection::vec(any_op(), 0..20)) {
+        let (mut ours, mut theirs) = (Services::new(), BTreeMap::new());
+        let mut run = |ours: &mut Services, ops: Vec<Op>| {
+            for op in ops {
+                let same = match op {
+                    Op::Insert(id, tag) => {
+                        let new = state(id, tag, []);
+                        ours.insert(ServiceId(id), Arc::clone(&new)) == theirs.insert(ServiceId(id), new)
+                    }
+                    Op::Remove(id) => ours.remove(ServiceId(id)) == theirs.remove(&ServiceId(id)),
+                };
+                assert!(same);
+            }
+            theirs.clone()
+        };
+        let first = run(&mut ours, before);
+        let copy = ours.clone();
+        let second = run(&mut ours, after);
+        for (ours, theirs) in [(&copy, &first), (&ours, &second)] {
+            prop_assert!(ours.iter().eq(theirs.iter().map(|(id, state)| (*id, state))));
+            prop_assert_eq!((ours.len(), ours.is_empty()), (theirs.len(), theirs.is_empty()));
+            prop_assert!(theirs.iter().all(|(id, state)| ours.get(*id) == Some(state)));
+            let anew: Services = theirs.iter().map(|(id, state)| (*id, Arc::clone(state))).collect();
+            prop_assert_eq!(ours, &anew);
+        }
+        for (id, old, new) in copy.changes(&ours) {
+            prop_assert_eq!((old, new), (first.get(&id), second.get(&id)));
+        }
+        let numbers: std::collections::BTreeSet<_> = copy.changes(&ours).map(|(id, ..)| id).collect();
+        for id in (0..400).map(ServiceId).filter(|id| !numbers.contains(id)) {
+            prop_assert_eq!(copy.get(id), ours.get(id));
+        }
+    }
+}
+
 #[test]
 fn large_changes_are_cut_into_messages() {
     let many: Services = (0..3000).map(|id| (ServiceId(id), state(id, 250, [(1, 1)]))).collect();
     let wide: Services =
-        [(ServiceId(60_000), state(60_000, 4, (1..=20_000).map(|port| (port, 65_535))))].into();
+        std::iter::once((ServiceId(60_000), state(60_000, 4, (1..=20_000).map(|port| (port, 65_535)))))
+            .collect();
     let none = Services::new();
     for (active, wanted) in [(&none, &many), (&many, &none), (&none, &wide), (&wide, &none), (&many, &wide)] {
         let mut result = active.clone();
@@ -91,7 +147,7 @@ fn large_changes_are_cut_into_messages() {
         assert_eq!(&result, wanted);
     }
     // All backends of one service go while it stays.
-    let empty: Services = [(ServiceId(60_000), state(60_000, 4, []))].into();
+    let empty: Services = std::iter::once((ServiceId(60_000), state(60_000, 4, []))).collect();
     let mut result = wide.clone();
     let deltas = diff(&wide, &empty).in_messages();
     assert!(deltas.len() > 1);

@@ -19,7 +19,7 @@ mod publish;
 mod rows;
 mod traffic;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +32,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::Mutex;
 use store::cluster::mirror::Change;
-use store::cluster::{ClusterStore, Embedded, Mirror, MirrorOptions, MirrorState};
+use store::cluster::{ClusterStore, Embedded, Entry, Mirror, MirrorOptions, MirrorState, Revision};
 use store::services::allocate::ClusterIps;
 use store::services::write::{PODS, Pools, SERVICES, SLICES};
 use store::services::{ObjectRef, Place, PodFacts, Settings, SliceSpec, Spec, Table};
@@ -55,7 +55,7 @@ pub(crate) use programming::report;
 pub(crate) use rows::{document, list};
 pub(crate) use traffic::traffic;
 
-/// Changes that come together are applied together; less than a client waits for its answer.
+/// A change after quiet is applied at once. While changes keep coming, those of this time are applied together.
 const SETTLE: Duration = Duration::from_millis(5);
 /// Pods are looked at at least this often.
 const TICK: Duration = Duration::from_secs(1);
@@ -83,6 +83,8 @@ pub(crate) struct Services {
     meters: Meters,
     /// The store has been read at least once.
     is_known: AtomicBool,
+    /// What was read at once, and comes from the mirrors once more.
+    primed: Mutex<BTreeMap<String, Revision>>,
 }
 
 struct Mirrors {
@@ -102,11 +104,15 @@ impl Mirrors {
 pub(super) struct Wake {
     sender: Sender<()>,
     pods: Arc<AtomicBool>,
+    nodes: Arc<AtomicBool>,
+    /// When the first change was heard of that nobody has begun to apply.
+    heard: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Wake {
     /// Something in the store has changed.
     fn objects(&self) {
+        self.heard.lock().get_or_insert_with(Instant::now);
         match self.sender.try_send(()) {
             // It is about to look.
             Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
@@ -117,6 +123,17 @@ impl Wake {
     fn pods(&self) {
         self.pods.store(true, Ordering::Release);
         self.objects();
+    }
+
+    /// Addresses of nodes may have changed.
+    fn nodes(&self) {
+        self.nodes.store(true, Ordering::Release);
+        self.objects();
+    }
+
+    /// What waits is applied from now on.
+    fn take_heard(&self) -> Option<Instant> {
+        self.heard.lock().take()
     }
 }
 
@@ -133,7 +150,8 @@ impl Services {
             None => Arc::new(Embedded::open(Arc::clone(local)).context("opening the store of services")?),
         };
         let (sender, woken) = bounded(1);
-        let wake = Wake { sender, pods: Arc::new(AtomicBool::new(true)) };
+        let first = || Arc::new(AtomicBool::new(true));
+        let wake = Wake { sender, pods: first(), nodes: first(), heard: Arc::default() };
         let mirror = |prefix: &str, confirm_after| {
             let wake = wake.clone();
             let wake: Box<dyn Fn() + Send> = Box::new(move || wake.objects());
@@ -164,15 +182,31 @@ impl Services {
             progress,
             meters: Meters::new(),
             is_known: AtomicBool::new(false),
+            primed: Mutex::default(),
             store,
             wake,
             woken,
         })
     }
 
+    /// Other nodes see the store as well.
+    pub(crate) const fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
     /// Pods of this node were made, changed or deleted.
     pub(crate) fn on_pods_changed(&self) {
         self.wake.pods();
+    }
+
+    /// Addresses of this node or of others have changed.
+    pub(crate) fn on_nodes_changed(&self) {
+        self.wake.nodes();
+    }
+
+    /// The uplink's interface has come up or gone down.
+    pub(crate) fn on_uplink(&self) {
+        self.announcing.wake();
     }
 
     /// Whether a pod's probe succeeds; true without one.
@@ -199,6 +233,17 @@ impl Services {
         problems.extend(self.announcing.problems());
         problems.extend(self.health.problems());
         problems
+    }
+
+    /// Whether this was taken before: a mirror tells everything it first finds, each key once.
+    fn is_primed(&self, change: &Change) -> bool {
+        match change {
+            Change::Put(entry) => self.primed.lock().remove(&entry.key) == Some(entry.revision),
+            Change::Delete { key } => {
+                self.primed.lock().remove(key);
+                false
+            }
+        }
     }
 
     /// The last word to the store: nobody is to be sent to this node's addresses, and to pods of a node that stops.
@@ -244,12 +289,7 @@ pub(crate) fn prime(control: &Control) -> Result<(), StoreError> {
     }
     for prefix in [SERVICES, SLICES] {
         match services.store.list(prefix) {
-            Ok(listing) => {
-                let mut table = services.table.lock();
-                for entry in listing.entries {
-                    take(&mut table, &Change::Put(entry), control);
-                }
-            }
+            Ok(listing) => take_all(&mut services.table.lock(), listing.entries, control),
             Err(error) => {
                 tracing::error!("reading services: {}", super::error::chain(&error));
                 return Ok(());
@@ -271,11 +311,13 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
     health::serve(control)?;
     let control = Arc::clone(control);
     std::thread::Builder::new().name("services".to_owned()).spawn(move || {
+        let mut last: Option<Instant> = None;
         loop {
-            let woken = control.services.woken.recv_timeout(TICK);
-            let heard = Instant::now();
-            match woken {
-                Ok(()) => std::thread::sleep(SETTLE),
+            match control.services.woken.recv_timeout(TICK) {
+                Ok(()) => {
+                    let since = last.map_or(SETTLE, |last| last.elapsed());
+                    std::thread::sleep(SETTLE.saturating_sub(since));
+                }
                 Err(RecvTimeoutError::Timeout) => control.services.wake.pods.store(true, Ordering::Release),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -283,11 +325,14 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
             while control.services.woken.try_recv().is_ok() {}
             // A daemon that stops takes its datapath along, so there is nobody to tell.
             let Some(_inside) = control.gate.enter() else { return };
+            let heard = control.services.wake.take_heard();
             let told = programming::told(&control.services);
             let began = Instant::now();
             if refresh(&control) {
                 control.sync();
-                control.services.meters.on_sync(began.elapsed(), heard.elapsed());
+                let since = heard.unwrap_or(began).elapsed();
+                control.services.meters.on_sync(began.elapsed(), since);
+                last = Some(Instant::now());
             }
             programming::settle(&control, told);
         }
@@ -316,13 +361,13 @@ fn refresh(control: &Control) -> bool {
     for mirror in services.mirrors.all() {
         // A state is known a moment before its changes are on their way.
         if first {
-            for entry in mirror.known().0.into_values() {
-                take(&mut table, &Change::Put(entry), control);
-            }
+            take_all(&mut table, mirror.known().0.into_values(), control);
         }
         for change in mirror.changes().try_iter() {
-            services.meters.on_change(&change);
-            take(&mut table, &change, control);
+            if !services.is_primed(&change) {
+                services.meters.on_change(&change);
+                take(&mut table, &change, control);
+            }
         }
     }
     if first {
@@ -331,7 +376,9 @@ fn refresh(control: &Control) -> bool {
     if let Some(facts) = &facts {
         local::put(&mut table, &control.config.node, facts);
     }
-    table.set_node_addresses(node_addresses(control));
+    if services.wake.nodes.swap(false, Ordering::AcqRel) {
+        table.set_node_addresses(node_addresses(control));
+    }
     let changed = table.settle();
     for problem in table.take_new_problems() {
         tracing::warn!("{problem}");
@@ -360,6 +407,15 @@ fn node_addresses(control: &Control) -> BTreeSet<IpAddr> {
         all.extend(peer.spec.node_addresses.iter().copied());
     }
     all
+}
+
+/// Everything a mirror knows, or will know in a moment.
+fn take_all(table: &mut Table, entries: impl IntoIterator<Item = Entry>, control: &Control) {
+    let mut primed = control.services.primed.lock();
+    for entry in entries {
+        primed.insert(entry.key.clone(), entry.revision);
+        take(table, &Change::Put(entry), control);
+    }
 }
 
 /// One change of the store. What cannot be read stays as it was known.

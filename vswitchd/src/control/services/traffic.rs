@@ -27,7 +27,7 @@ pub(crate) fn traffic(control: &Control, namespace: Option<&Namespace>) -> Resul
         .iter()
         .filter_map(|(id, state)| {
             let (object, port) = state.config.name.rsplit_once(':')?;
-            Some((*id, (ObjectRef::parse(object)?, port.to_owned(), state.config.transport.number())))
+            Some((id, (ObjectRef::parse(object)?, port.to_owned(), state.config.transport.number())))
         })
         .collect();
     let is_wanted = |object: &ObjectRef| namespace.is_none_or(|wanted| object.namespace == *wanted);

@@ -20,6 +20,8 @@ pub(super) struct Found {
     pub(super) ifindex: u32,
     pub(super) mac: Mac,
     pub(super) ip_mtu: u16,
+    /// It is up, and its cable plugged in.
+    pub(super) is_up: bool,
     pub(super) address: Ipv4Addr,
     pub(super) subnet: Ipv4Net,
     pub(super) gateway: Option<Ipv4Addr>,
@@ -94,6 +96,7 @@ fn complete(
         ifindex: link.index,
         mac: mac.ok_or_else(|| UplinkError::NotEthernet(link.name.clone()))?,
         ip_mtu: u16::try_from(link.ip_mtu).unwrap_or(u16::MAX),
+        is_up: link.up && link.carrier,
         address: net.addr(),
         subnet: net.trunc(),
         gateway: default.and_then(|route| route.via).and_then(v4),

@@ -7,6 +7,7 @@
 mod edge;
 mod find;
 mod hidden;
+mod kernel;
 mod nft;
 
 use std::collections::BTreeSet;
@@ -16,17 +17,20 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 use netdev::netlink::NetlinkError;
 use netdev::sysctl::SysctlError;
-use netdev::{Device, PacketFilter, PacketSocket, PacketSocketError};
+use netdev::{Device, PacketFilter, PacketSocket, PacketSocketError, sysctl};
 use protocol::link::UplinkConfig;
 use store::desired::{EgressSelector, UPLINK_PORT, UplinkFacts};
 
 use self::find::Found;
-use self::hidden::Interface;
 use super::error::chain;
 use super::node::Control;
 use crate::config::Uplink;
 
 pub(crate) use edge::Edge;
+pub(crate) use hidden::Interface;
+
+/// Whether every packet must come by the interface that its source is behind.
+const STRICT_SOURCES: &str = "net.ipv4.conf.all.rp_filter";
 
 /// Why the node has no way out, though it is to have one.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +66,8 @@ pub(crate) struct UplinkState {
     pub(crate) configured: Option<Uplink>,
     problems: Vec<String>,
     failed: bool,
+    /// The interface is up. One that is not keeps its connections, for it may come back.
+    is_up: bool,
 }
 
 impl UplinkState {
@@ -72,6 +78,11 @@ impl UplinkState {
     /// It is to be looked at again.
     pub(crate) const fn has_failed(&self) -> bool {
         self.failed
+    }
+
+    /// What is sent there may arrive.
+    pub(crate) const fn is_up(&self) -> bool {
+        self.is_up
     }
 
     /// For `status`.
@@ -85,11 +96,15 @@ impl UplinkState {
 pub(crate) fn refresh(control: &Control) -> bool {
     let mut state = control.uplink.lock();
     let mut problems = Vec::new();
-    let wanted = match &state.configured {
-        Some(uplink) => find::find(&control.config, uplink)
-            .and_then(|found| found.map(|found| open(control, uplink, &found, &mut problems)).transpose()),
+    let found = match &state.configured {
+        Some(uplink) => find::find(&control.config, uplink).map(|found| found.map(|found| (uplink, found))),
         None => Ok(None),
     };
+    let is_up = matches!(&found, Ok(Some((_, found))) if found.is_up);
+    let wanted = found.and_then(|found| {
+        found.map(|(uplink, found)| open(control, uplink, &found, &mut problems)).transpose()
+    });
+    let is_up = is_up && wanted.is_ok();
     state.failed = wanted.is_err();
     let facts = wanted.unwrap_or_else(|error| {
         problems.push(format!("no uplink: {}", chain(&error)));
@@ -99,12 +114,18 @@ pub(crate) fn refresh(control: &Control) -> bool {
         tracing::error!("{problem}");
     }
     state.problems = problems;
+    let was_up = std::mem::replace(&mut state.is_up, is_up);
     let is_open = facts.is_some();
     if !is_open {
         control.switch.edge().set_device(None);
         drop(control.switch.take_device(UPLINK_PORT));
     }
-    control.switch.set_uplink(facts)
+    drop(state);
+    let changed = control.switch.set_uplink(facts);
+    if was_up != is_up {
+        control.services.on_uplink();
+    }
+    changed
 }
 
 fn open(
@@ -128,6 +149,7 @@ fn open(
     };
     let interface = Interface { name: found.device.clone(), index: found.ifindex };
     control.switch.edge().set_device(Some(interface));
+    problems.extend(strict_sources());
     Ok(UplinkFacts {
         config: UplinkConfig {
             address: found.address,
@@ -139,11 +161,20 @@ fn open(
             not_translated: uplink.not_translated.clone(),
             egress: Vec::new(),
             announced: Vec::new(),
+            announced_by_lease: false,
         },
         egress: usable(control, uplink, found, problems),
         mac: found.mac,
         ip_mtu: found.ip_mtu,
         offloads,
+    })
+}
+
+/// The answers of the node's own NodePorts have its own address, and come by the gateway device.
+fn strict_sources() -> Option<String> {
+    let is_strict = sysctl::read(STRICT_SOURCES).is_ok_and(|value| value == "1");
+    is_strict.then(|| {
+        format!("the node does not reach its own NodePorts: {STRICT_SOURCES} is 1; set it to 0, or to 2")
     })
 }
 

@@ -2,6 +2,11 @@
 //!
 //! One chain at the `ingress` hook of the uplink's interface, before everything else the node's stack does with a frame, and
 //! three sets that follow the services. A script is one transaction: it is loaded whole or not at all.
+//!
+//! A second chain, at the `egress` hook of the loopback device, is the way of the node's own programs to the node's ports of services:
+//! packets for the node's own address are routed to that device, whatever routes say, and this is the last place before they are
+//! received. They leave by the gateway device instead, as if the node had routed them there, and nothing else is touched: neither rules
+//! of routing nor connection tracking. A program that sends from 127.0.0.1 could not be answered and finds what the kernel has.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Write as _};
@@ -10,7 +15,7 @@ use std::process::{Command, Stdio};
 
 use protocol::link::Transport;
 
-use super::hidden::Hidden;
+use super::hidden::{Hidden, OwnWay};
 
 /// Before other chains at that hook.
 const PRIORITY: i32 = -500;
@@ -28,17 +33,17 @@ pub(crate) enum NftError {
     Refused(String),
 }
 
-/// Whoever loads scripts.
-pub(crate) trait Nft: Send {
-    fn load(&self, script: &str) -> Result<(), NftError>;
+/// `nft -f -`, in the namespace of this process.
+pub(super) fn load(script: &str) -> Result<(), NftError> {
+    run(&["-f", "-"], script)
 }
 
-/// `nft -f -`, in the namespace of this process.
-pub(crate) struct Program;
-
-impl Nft for Program {
-    fn load(&self, script: &str) -> Result<(), NftError> {
-        run(&["-f", "-"], script)
+/// Whether the table is there, whatever is in it.
+pub(super) fn has_table() -> Result<bool, NftError> {
+    match run(&["-t", "list", "table", "netdev", "vpod"], "") {
+        Ok(()) => Ok(true),
+        Err(NftError::Refused(_)) => Ok(false),
+        Err(other) => Err(other),
     }
 }
 
@@ -91,10 +96,22 @@ pub(super) fn table(hidden: &Hidden) -> String {
             ports.end()
         ),
     ];
-    let body = [sets.concat(), format!("\tchain ingress {{\n\t\t{}\n\t}}\n", rules.join("\n\t\t"))].concat();
+    let chain = |name, rules: &[String]| format!("\tchain {name} {{\n\t\t{}\n\t}}\n", rules.join("\n\t\t"));
+    let own = hidden.own.as_ref().map(|own| chain("own", &own_rules(own)));
+    let body = [sets.concat(), chain("ingress", &rules), own.unwrap_or_default()].concat();
     // A string takes everything.
     let _ = write!(script, "table netdev vpod {{\n{body}}}\n");
     script
+}
+
+fn own_rules(own: &OwnWay) -> [String; 2] {
+    [
+        format!("type filter hook egress device \"lo\" priority {PRIORITY}; policy accept;"),
+        format!(
+            "ip saddr != 127.0.0.0/8 ip daddr @node_addresses meta l4proto . th dport @node_ports fwd ip to {} device \"{}\"",
+            own.next_hop, own.gateway.name
+        ),
+    ]
 }
 
 /// What turns the sets of `old` into those of `new`, which has the same rules; `None` if they are equal.
@@ -163,7 +180,15 @@ mod tests {
             node_ports: [(Transport::Tcp, 30_080), (Transport::Udp, 30_080), (Transport::Sctp, 31_000)]
                 .into(),
             addresses: [Ipv4Addr::new(198, 51, 100, 1), Ipv4Addr::new(198, 51, 100, 9)].into(),
+            routed: BTreeSet::new(),
+            own: None,
         }
+    }
+
+    /// `lo` is the one device that is everywhere.
+    fn with_own_way() -> Hidden {
+        let gateway = Interface { name: "lo".to_owned(), index: 1 };
+        Hidden { own: Some(OwnWay { gateway, next_hop: Ipv4Addr::new(10, 96, 0, 0) }), ..hidden() }
     }
 
     /// Says whether nft would load it, without doing so.
@@ -181,6 +206,7 @@ mod tests {
             ..hidden()
         };
         check(&table(&none));
+        check(&table(&with_own_way()));
         check(REMOVAL);
     }
 
@@ -193,6 +219,18 @@ mod tests {
             "elements = { tcp . 30080, udp . 30080, sctp . 31000 };",
             "elements = { 198.51.100.1, 198.51.100.9 };",
             "ip daddr @node_addresses meta l4proto { tcp, udp, sctp } th dport 61000-65535 drop",
+        ] {
+            assert!(script.contains(words), "{words}\n{script}");
+        }
+    }
+
+    #[test]
+    fn the_nodes_own_packets_for_services_leave_by_the_gateway_device() {
+        assert!(!table(&hidden()).contains("egress"));
+        let script = table(&with_own_way());
+        for words in [
+            "hook egress device \"lo\" priority -500; policy accept;",
+            "ip saddr != 127.0.0.0/8 ip daddr @node_addresses meta l4proto . th dport @node_ports fwd ip to 10.96.0.0 device \"lo\"\n",
         ] {
             assert!(script.contains(words), "{words}\n{script}");
         }

@@ -2,9 +2,12 @@
 //! wait for an address.
 //!
 //! One thread keeps the node's lease and takes what it should have ([`Announcer`]); two mirrors tell it, and whoever asks,
-//! which nodes there are and who has what. Without a store that others see there is nobody to agree with: the node has all of
+//! which nodes there are and who has what. The datapath is told until when the lease lasts ([`hold`]), so that it lets go of all addresses
+//! in time even if nothing of this runs any more. Without a store that others see there is nobody to agree with: the node has all of
 //! them. Nothing runs here as long as no pool is configured.
 
+mod handover;
+mod hold;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,14 +24,15 @@ use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use store::cluster::{ClusterStore, HoldPolicy, Mirror, MirrorOptions};
+use store::desired::UPLINK_PORT;
 use store::services::announce::{ANNOUNCE, ANNOUNCERS, Announcer, AnnouncerRecord, Owner, in_order, owners};
 
 pub(super) use view::conditions;
 
 /// Between two tries for services that wait for an address, if nothing happens.
 const RETRY: Duration = Duration::from_secs(30);
-/// For the last word to the store.
-const LEAVE_LIMIT: Duration = Duration::from_secs(1);
+/// For the last word to the store, and for others to take over.
+const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 /// Changes on their way from a mirror.
 const QUEUE: usize = 1024;
 /// Before a service has an address, no order of nodes is its own; then this one counts.
@@ -131,7 +135,7 @@ pub(super) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
             let pause = worker.step(&control);
             let _ = announcing.woken.recv_timeout(pause);
         }
-        worker.leave();
+        worker.leave(&control);
         drop(running);
     })?;
     Ok(())
@@ -165,7 +169,8 @@ impl Worker {
             let may = control.services.table.lock().announceable(&live);
             let owner = || Owner { node: control.config.node.clone(), revision: 0, lease: None };
             let mine = may.into_iter().filter(|(_, nodes)| !nodes.is_empty());
-            note(control, &mine.map(|(address, _)| (address, owner())).collect());
+            let owners: BTreeMap<_, _> = mine.map(|(address, _)| (address, owner())).collect();
+            note(control, &owners, &owners.keys().copied().collect());
             retry_waiting(control, true);
             return Duration::from_secs(1);
         };
@@ -173,14 +178,19 @@ impl Worker {
             let (records, owners) = seen(control);
             let live: BTreeSet<String> = records.keys().cloned().collect();
             let may = control.services.table.lock().announceable(&live);
-            let wait = announcer.settle(&may, &owners, Instant::now())?;
+            let mut let_go = |announcer: &Announcer| {
+                note(control, &owners, &announcer.stands_for(&owners, Instant::now()));
+            };
+            let wait = announcer.settle(&may, &owners, Instant::now(), &mut let_go)?;
             let leads = in_order(NOBODYS, live.iter().map(String::as_str)).first()
                 == Some(&control.config.node.as_str());
             Ok((wait, leads))
         });
         let (records, owners) = seen(control);
         compare_pools(control, &records);
-        note(control, &owners);
+        // First what is not this node's any more: a new lease must not prolong what was had under the one before.
+        note(control, &owners, &announcer.stands_for(&owners, Instant::now()));
+        hold::tell(control, announcer.held_until());
         match result {
             Ok((wait, leads)) => {
                 self.said = false;
@@ -190,7 +200,7 @@ impl Worker {
             Err(error) => {
                 if !std::mem::replace(&mut self.said, true) {
                     tracing::warn!(
-                        "load-balancer addresses stay where they are, the cluster's store is away: {}",
+                        "the cluster's store is away; load-balancer addresses are let go of when the lease ends: {}",
                         chain(&error)
                     );
                 }
@@ -199,18 +209,20 @@ impl Worker {
         }
     }
 
-    fn leave(&mut self) {
-        if let Some(announcer) = &mut self.announcer
-            && let Err(error) = announcer.withdraw()
-        {
-            tracing::warn!("load-balancer addresses are handed over when the lease ends: {}", chain(&error));
+    fn leave(&mut self, control: &Control) {
+        if let Some(announcer) = &mut self.announcer {
+            handover::leave(control, announcer);
         }
     }
 }
 
 /// It has addresses to give away, and a network to announce them on.
 fn can_announce(control: &Control) -> bool {
+    let switch = &control.switch;
     !control.config.load_balancer.pools.is_empty()
+        && control.uplink.lock().is_up()
+        && switch.has_device(UPLINK_PORT)
+        && !switch.edge().is_closed()
 }
 
 /// Who can announce, and who does, as far as the store has said.
@@ -228,16 +240,15 @@ fn seen(control: &Control) -> (BTreeMap<String, AnnouncerRecord>, BTreeMap<Ipv4A
     (records, owners(mirrors.owners.known().0.values()))
 }
 
-/// Remembers who has what; the datapath announces what is this node's.
-fn note(control: &Control, owners: &BTreeMap<Ipv4Addr, Owner>) {
+/// Remembers who has what; the datapath announces `mine`.
+fn note(control: &Control, owners: &BTreeMap<Ipv4Addr, Owner>, mine: &BTreeSet<Ipv4Addr>) {
     let mut known = control.services.announcing.known.lock();
     known.owners.retain(|address, (node, _)| owners.get(address).is_some_and(|owner| owner.node == *node));
     for (address, owner) in owners {
         let now = protocol::object::Timestamp::now;
         known.owners.entry(*address).or_insert_with(|| (owner.node.clone(), now()));
     }
-    let mine = known.owners.iter().filter(|(_, (node, _))| *node == control.config.node);
-    let announced: Vec<Ipv4Addr> = mine.map(|(address, _)| *address).collect();
+    let announced: Vec<Ipv4Addr> = mine.iter().copied().collect();
     if announced == known.announced {
         return;
     }

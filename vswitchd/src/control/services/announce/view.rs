@@ -18,11 +18,25 @@ pub(in super::super) fn conditions(control: &Control, table: &Table, service: &O
             std::net::IpAddr::V4(v4) => *v4,
             std::net::IpAddr::V6(_) => continue,
         };
-        all.push(announced(address, known.owners.get(&address)));
+        let owner = known.owners.get(&address);
+        let is_mine = owner.is_some_and(|(node, _)| *node == control.config.node);
+        all.push(match owner {
+            Some((node, since)) if is_mine && !known.announced.contains(&address) => {
+                let_go(address, node, *since)
+            }
+            _ => announced(address, owner),
+        });
     }
     let left_out = table.problems_of(service).iter();
     all.extend(left_out.map(|text| condition("vpod.io/Served", "False", "LeftOut", text, control.started)));
     all
+}
+
+/// This node has it no longer, or does not know.
+fn let_go(address: Ipv4Addr, node: &str, since: Timestamp) -> Value {
+    let text =
+        format!("{node} no longer stands for {address}: it could not renew its lease in the cluster's store");
+    condition("vpod.io/Announced", "False", "LeaseLost", &text, since)
 }
 
 fn announced(address: Ipv4Addr, owner: Option<&(String, Timestamp)>) -> Value {
