@@ -28,7 +28,7 @@ const BACKEND_PORT: u16 = 8080;
 /// Of the client's.
 const PORTS_USED: u32 = 50_000;
 const LEAST_PORT: u16 = 10_000;
-const FLOWS: [u32; 3] = [1, 1_000, 100_000];
+const FLOWS: [u32; 3] = [1, 1_000, 50_000];
 
 const SYN: u8 = 0x02;
 const SYN_ACK: u8 = 0x12;
