@@ -1,13 +1,13 @@
 # The only task runner: CI calls the same targets. `make help` lists them.
 #
 # `make demo`, `make test` and `make vm-test` do their own set-up, so each works on a fresh Debian 12 with Rust.
-# Variables:  KEEP=1       make demo, demo-cluster, demo-service leave everything running and say what to try next
+# Variables:  KEEP=1       make demo, demo-pods, demo-cluster, demo-service leave everything running and say what to try next
 #             TESTS=word   make test runs only integration tests whose name contains the word
 #             BASE=commit  make bench measures that commit too, as the peer "base"
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-cluster demo-service test vm-test soak lint bench bench-services bench-setup clean
+.PHONY: help setup demo demo-pods demo-cluster demo-service test vm-test soak lint bench bench-services bench-setup clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -16,15 +16,20 @@ help: ## List the targets
 setup: ## Install what is missing: Debian packages, /dev/net/tun; check the Rust toolchain
 	@scripts/setup.sh
 
-demo: ## Two nodes on this machine, four pods: ping, HTTP, containers, node and pod, iperf3 (KEEP=1 leaves it running)
+demo: ## Pods, then services: demo-pods and demo-service one after the other (KEEP=1 leaves the second running)
 	@scripts/setup.sh --quiet
-	@KEEP='$(KEEP)' scripts/demo.sh
+	@KEEP= scripts/demo-pods.sh
+	@KEEP='$(KEEP)' scripts/demo-service.sh
 
-demo-cluster: ## Three nodes on etcd: one loses its power and comes back (KEEP=1 leaves it running)
+demo-pods: ## Two nodes on this machine, four pods: ping, HTTP, containers, node and pod, iperf3 (KEEP=1)
+	@scripts/setup.sh --quiet
+	@KEEP='$(KEEP)' scripts/demo-pods.sh
+
+demo-cluster: ## Three nodes on etcd: one loses its power and comes back (KEEP=1)
 	@scripts/setup.sh --quiet
 	@KEEP='$(KEEP)' scripts/demo-cluster.sh
 
-demo-service: ## Two nodes on etcd: a service over three pods, the way out to a pretended Internet and in from there (KEEP=1)
+demo-service: ## Two nodes on etcd: a service that loses no connect while pods die, and a pretended Internet (KEEP=1)
 	@scripts/setup.sh --quiet
 	@KEEP='$(KEEP)' scripts/demo-service.sh
 

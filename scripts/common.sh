@@ -4,7 +4,7 @@
 # Directories of test nodes and demonstrations: this, the process id of the run, and more. Each has
 # a file `name`: the run's node namespace, if it has one, is called so, its pods' namespaces so with
 # "-" and more, and their cgroups like those.
-# The test harness (integration/src/node.rs) and demo.sh make them, cleanup.sh finds them.
+# The test harness (integration/src/node.rs) and the demonstrations make them, cleanup.sh finds them.
 export TEST_DIR_GLOB="/tmp/vpod-test."
 export DEMO_DIR_GLOB="/tmp/vpod-demo."
 # Those of vpod-bench: this, the process id of the run, and more. Its namespaces are called "vb-", a

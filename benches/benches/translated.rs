@@ -28,7 +28,7 @@ const BACKEND_PORT: u16 = 8080;
 /// Of the client's.
 const PORTS_USED: u32 = 50_000;
 const LEAST_PORT: u16 = 10_000;
-const FLOWS: [u32; 3] = [1, 1_000, 100_000];
+const FLOWS: [u32; 3] = [1, 1_000, 50_000];
 
 const SYN: u8 = 0x02;
 const SYN_ACK: u8 = 0x12;
@@ -118,7 +118,7 @@ fn established(way: &Way, connections: u32) -> Bench {
     if !way.name.starts_with("untranslated") {
         bench.apply(services());
     }
-    let step = BATCH as u32;
+    let step = u32::try_from(BATCH).expect("a few");
     for first in (0..connections).step_by(BATCH) {
         let mut send = |way: &Way, flags: u8| {
             let mut numbers = (first..first + step).map(|number| number % connections);

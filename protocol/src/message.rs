@@ -68,7 +68,7 @@ pub enum AdminRequest {
     /// Takes a node that will not come back out of the cluster, and frees its Pod CIDR; answered by
     /// [`Response::Done`].
     DeleteNode(ObjectName),
-    /// Creates or changes objects, each by itself and in order; answered by [`Response::Applied`].
+    /// Creates or changes objects, each by itself, and an object that is there twice in order; answered by [`Response::Applied`].
     Apply {
         /// One JSON object each: Services, EndpointSlices and Namespaces.
         manifests: Vec<String>,

@@ -17,10 +17,11 @@ use protocol::object::{PortKind, PortState};
 use protocol::{Mac, Offloads, PeerId, PortId};
 
 use crate::record::{PodRecord, Provisioning};
-pub use egress::EgressSelector;
+pub use egress::{EgressSelector, taken_on_link};
 
 use crate::services::{self, Services};
 
+mod announced;
 mod egress;
 
 /// The gateway's port is always this one; pods get the others.
@@ -179,12 +180,17 @@ fn node_config(facts: &NodeFacts, pods: &[&PodRecord]) -> NodeConfig {
         node_addresses,
         fdb_ageing_seconds: facts.fdb_ageing_seconds,
         tunnel: facts.tunnel.as_ref().map(|tunnel| tunnel.config.clone()),
-        uplink: facts.uplink.as_ref().map(|uplink| UplinkConfig {
-            egress: egress::rules(&uplink.egress, pods),
-            announced: facts.announced.clone(),
-            announced_by_lease: facts.announced_by_lease,
-            ..uplink.config.clone()
-        }),
+        uplink: facts.uplink.as_ref().map(|uplink| uplink_config(facts, uplink, pods)),
+    }
+}
+
+fn uplink_config(facts: &NodeFacts, uplink: &UplinkFacts, pods: &[&PodRecord]) -> UplinkConfig {
+    let egress = egress::rules(&uplink.egress, pods);
+    UplinkConfig {
+        announced: announced::sound(facts, &uplink.config, &egress),
+        announced_by_lease: facts.announced_by_lease,
+        egress,
+        ..uplink.config.clone()
     }
 }
 
@@ -291,7 +297,19 @@ pub fn diff(
     let (forget_peers, peers) = peer_changes(active, wanted);
     let rest = ConfigDelta { detach, node, attach, update, forget_peers, peers, ..<_>::default() };
     let mut deltas = in_messages(epoch + 1, rest);
-    deltas.extend(service_changes(active, wanted).in_messages());
+    let changes = service_changes(active.services.as_ref(), wanted.services.as_ref());
+    deltas.extend(changes.in_messages());
+    numbered(epoch, deltas)
+}
+
+/// The deltas that turn `active` services, of the configuration whose number is `epoch`, into `wanted`, as [`diff`] makes them;
+/// everything else stays as it is.
+#[must_use]
+pub fn diff_services(epoch: Epoch, active: &Arc<Services>, wanted: &Arc<Services>) -> Vec<ConfigDelta> {
+    numbered(epoch, service_changes(Some(active), Some(wanted)).in_messages())
+}
+
+fn numbered(epoch: Epoch, mut deltas: Vec<ConfigDelta>) -> Vec<ConfigDelta> {
     for delta in &mut deltas {
         delta.epoch = epoch + 1;
     }
@@ -303,8 +321,11 @@ pub fn diff(
 
 /// After a datapath of an earlier control process was taken over, all its services go and come again in the same
 /// configuration: connections are pinned by addresses, so no packet notices.
-fn service_changes(active: &Configuration, wanted: &Configuration) -> services::ServiceChanges {
-    match (&active.services, &wanted.services) {
+fn service_changes(
+    active: Option<&Arc<Services>>,
+    wanted: Option<&Arc<Services>>,
+) -> services::ServiceChanges {
+    match (active, wanted) {
         (_, None) => services::ServiceChanges::default(),
         (Some(active), Some(wanted)) if Arc::ptr_eq(active, wanted) => services::ServiceChanges::default(),
         (Some(active), Some(wanted)) => services::diff(active, wanted),

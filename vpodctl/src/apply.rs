@@ -12,50 +12,89 @@ use crate::manifest::{self, Manifest, Named};
 use crate::output::{self, document};
 use crate::wait;
 
+/// Objects in one request, and bytes of them; a message may have a MiB.
+const OBJECTS_PER_REQUEST: usize = 256;
+const BYTES_PER_REQUEST: usize = 512 << 10;
+
 /// Goes on after an object that is refused, and fails in the end if there was one.
 pub(crate) fn run(target: &Target, args: &ApplyArgs) -> Result<(), CliError> {
     let FileArgs { files, namespace, validate } = &args.files;
     let objects = manifest::read(files, &namespace.namespace, *validate)?;
     let mut daemon = Connection::admin(target, "apply")?;
-    let suffix = if args.dry_run { " (dry run)" } else { "" };
-    let mut failed = false;
-    let mut revision = None;
-    let mut said = Vec::new();
+    let mut report = Report::new(args);
+    let mut batch = Batch::default();
     for object in &objects {
-        let done = match &object.manifest {
-            Manifest::Pod(pod) => apply_pod(&mut daemon, object, pod, args.dry_run)?,
-            Manifest::Service(value) | Manifest::EndpointSlice(value) | Manifest::Namespace(value) => {
-                apply_one(&mut daemon, object, value, args.dry_run)?
+        match &object.manifest {
+            Manifest::Pod(pod) => {
+                report.all(batch.send(&mut daemon, args.dry_run)?)?;
+                report.one(apply_pod(&mut daemon, object, pod, args.dry_run)?)?;
             }
-        };
-        match done {
-            Ok(Applied { name, word, revision: its }) => {
-                revision = revision.max(its);
-                if args.output.is_none() {
-                    output::print(&format!("{name} {word}{suffix}\n"))?;
+            Manifest::Service(value) | Manifest::EndpointSlice(value) | Manifest::Namespace(value) => {
+                let text = value.to_string();
+                if !batch.has_room(&text) {
+                    report.all(batch.send(&mut daemon, args.dry_run)?)?;
                 }
-                said.push(json!({ "object": name, "outcome": word, "revision": its }));
+                batch.add(object, text);
+            }
+        }
+    }
+    report.all(batch.send(&mut daemon, args.dry_run)?)?;
+    report.finish(&mut daemon)
+}
+
+/// What is said of each object, and at the end.
+struct Report<'a> {
+    args: &'a ApplyArgs,
+    suffix: &'static str,
+    failed: bool,
+    revision: Option<u64>,
+    said: Vec<Value>,
+}
+
+impl<'a> Report<'a> {
+    const fn new(args: &'a ApplyArgs) -> Self {
+        let suffix = if args.dry_run { " (dry run)" } else { "" };
+        Self { args, suffix, failed: false, revision: None, said: Vec::new() }
+    }
+
+    fn all(&mut self, done: Vec<Done>) -> Result<(), CliError> {
+        done.into_iter().try_for_each(|one| self.one(one))
+    }
+
+    fn one(&mut self, done: Done) -> Result<(), CliError> {
+        match done {
+            Ok(Applied { name, word, revision }) => {
+                self.revision = self.revision.max(revision);
+                if self.args.output.is_none() {
+                    output::print(&format!("{name} {word}{}\n", self.suffix))?;
+                }
+                self.said.push(json!({ "object": name, "outcome": word, "revision": revision }));
             }
             Err(error) => {
                 eprintln!("error: {error}");
-                failed = true;
+                self.failed = true;
             }
         }
+        Ok(())
     }
-    let value = json!({ "revision": revision, "objects": said });
-    match args.output {
-        None => {}
-        Some(Document::Json) => output::print(&document::json(&value)?)?,
-        Some(Document::Yaml) => output::print(&document::yaml(&value)?)?,
-    }
-    if let Some(revision) = revision.filter(|_| args.wait) {
-        let what = format!("revision {revision}");
-        let found = wait::until_active(&mut daemon, Some(revision), args.timeout, &what)?;
-        if args.output.is_none() {
-            output::print(&wait::said(&found))?;
+
+    fn finish(self, daemon: &mut Connection) -> Result<(), CliError> {
+        let Self { args, failed, revision, said, .. } = self;
+        let value = json!({ "revision": revision, "objects": said });
+        match args.output {
+            None => {}
+            Some(Document::Json) => output::print(&document::json(&value)?)?,
+            Some(Document::Yaml) => output::print(&document::yaml(&value)?)?,
         }
+        if let Some(revision) = revision.filter(|_| args.wait) {
+            let what = format!("revision {revision}");
+            let found = wait::until_active(daemon, Some(revision), args.timeout, &what)?;
+            if args.output.is_none() {
+                output::print(&wait::said(&found))?;
+            }
+        }
+        if failed { Err(CliError::Reported) } else { Ok(()) }
     }
-    if failed { Err(CliError::Reported) } else { Ok(()) }
 }
 
 /// What was done with an object.
@@ -75,23 +114,57 @@ pub(crate) fn apply_one(
     value: &Value,
     dry_run: bool,
 ) -> Result<Done, CliError> {
-    let request = AdminRequest::Apply { manifests: vec![value.to_string()], dry_run };
-    let applied = match daemon.request(&request)? {
-        Response::Applied(applied) => applied,
-        other => return Err(unexpected(&other)),
-    };
-    let Some(applied) = applied.into_iter().next() else {
-        return Err(ClientError::Unexpected("an answer about no object".to_owned()).into());
-    };
-    let name = format!("{}/{}", word(&object.manifest), object.name);
-    let revision = applied.revision;
-    let done = |word| Ok(Applied { name, word, revision });
-    Ok(match applied.outcome {
-        Outcome::Created => done("created"),
-        Outcome::Configured => done("configured"),
-        Outcome::Unchanged => done("unchanged"),
-        Outcome::Failed(error) => Err(error),
-    })
+    let mut batch = Batch::default();
+    batch.add(object, value.to_string());
+    let done = batch.send(daemon, dry_run)?.pop();
+    done.ok_or_else(|| ClientError::Unexpected("an answer about no object".to_owned()).into())
+}
+
+/// Objects that go in one request.
+#[derive(Default)]
+struct Batch {
+    names: Vec<String>,
+    manifests: Vec<String>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn has_room(&self, text: &str) -> bool {
+        self.manifests.len() < OBJECTS_PER_REQUEST && self.bytes + text.len() <= BYTES_PER_REQUEST
+    }
+
+    fn add(&mut self, object: &Named, text: String) {
+        self.names.push(format!("{}/{}", word(&object.manifest), object.name));
+        self.bytes += text.len();
+        self.manifests.push(text);
+    }
+
+    /// Leaves it empty. One answer an object, in order.
+    fn send(&mut self, daemon: &mut Connection, dry_run: bool) -> Result<Vec<Done>, CliError> {
+        let Self { names, manifests, .. } = std::mem::take(self);
+        if manifests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let applied = match daemon.request(&AdminRequest::Apply { manifests, dry_run })? {
+            Response::Applied(applied) => applied,
+            other => return Err(unexpected(&other)),
+        };
+        if applied.len() != names.len() {
+            let problem = format!("answers about {} objects, not {}", applied.len(), names.len());
+            return Err(ClientError::Unexpected(problem).into());
+        }
+        let outcome = |(name, applied): (String, protocol::message::Applied)| {
+            let revision = applied.revision;
+            let done = |word| Ok(Applied { name, word, revision });
+            match applied.outcome {
+                Outcome::Created => done("created"),
+                Outcome::Configured => done("configured"),
+                Outcome::Unchanged => done("unchanged"),
+                Outcome::Failed(error) => Err(error),
+            }
+        };
+        Ok(names.into_iter().zip(applied).map(outcome).collect())
+    }
 }
 
 /// As kubectl names an object's kind.

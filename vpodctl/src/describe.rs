@@ -9,7 +9,7 @@ use crate::cli::{Target, kind};
 use crate::connection::Connection;
 use crate::error::CliError;
 use crate::get::rows_of;
-use crate::kept::{self, Endpoints, Services};
+use crate::kept::{self, Endpoints, Services, Slices, described};
 use crate::output::table::{self, View};
 use crate::output::{self, Resource};
 use crate::{node, peer, pod, port};
@@ -63,15 +63,19 @@ fn describe_service(target: &Target, args: &DescribeArgs, name: &str) -> Result<
     let found = services.iter().find(|service| service.is_named(name));
     let missing = || CliError::NotFound { kind: "service", plural: "services", name: name.to_owned() };
     let service = found.ok_or_else(missing)?;
-    let endpoints: Vec<Endpoints> = rows_of(daemon.list(Kind::Endpoints, namespace)?)?;
+    let endpoints: Vec<Endpoints> = rows_of(daemon.list(Kind::Endpoints, namespace.clone())?)?;
     let its = endpoints.iter().find(|endpoints| endpoints.is_named(name)).map(|endpoints| &endpoints.row);
-    let mut text = kept::service::describe(service, its, Timestamp::now());
-    let mut rows: Vec<Traffic> =
-        rows_of(daemon.list(Kind::Traffic, Some(args.namespace.namespace.clone()))?)?;
+    let now = Timestamp::now();
+    let mut text = kept::service::describe(service, its, now);
+    let slices: Vec<Slices> = rows_of(daemon.list(Kind::EndpointSlices, namespace)?)?;
+    text += &described::endpoints(name, slices.iter().map(|slice| &slice.row));
+    text += &described::conditions(&service.row, now);
+    // Of a datapath that is being started nothing can be said; of the service everything else.
+    let pages = daemon.list(Kind::Traffic, Some(args.namespace.namespace.clone())).unwrap_or_default();
+    let mut rows: Vec<Traffic> = rows_of(pages)?;
     rows.retain(|row| row.service.as_str() == name);
     if !rows.is_empty() {
         text += "\nTraffic on this node:\n";
-        let now = Timestamp::now();
         let view = View { wide: true, ..View::default() };
         text += &table::lines::<Traffic>(rows.iter().map(|row| row.cells(now)), view).concat();
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use protocol::client::ClientError;
 use protocol::message::{Items, Kind, PodRef, ReadRequest, Response};
 use protocol::object::{
-    self, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, Port, Route, Timestamp, Traffic,
+    self, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, Port, Route, ServiceCounters, Timestamp,
+    Traffic,
 };
 use protocol::{NameError, Namespace};
 
@@ -55,6 +56,8 @@ struct Query {
     namespace: Option<Namespace>,
     selector: Option<Selector>,
     filter: Filter,
+    /// All columns are.
+    wide: bool,
 }
 
 impl Query {
@@ -81,7 +84,8 @@ impl Query {
             return Err(CliError::Usage("give either names or a selector".to_owned()));
         }
         let namespace = (has_namespaces && !args.all_namespaces).then(|| args.namespace.namespace.clone());
-        Ok(Self { names, namespace, selector: args.selector.clone(), filter: Filter::default() })
+        let wide = args.output == Format::Wide;
+        Ok(Self { names, namespace, selector: args.selector.clone(), filter: Filter::default(), wide })
     }
 }
 
@@ -120,6 +124,7 @@ fn fetch<R: Resource + Selectable>(
     let mut rows = rows_of::<R>(pages)?;
     rows.retain(|row| row.passes(&query.filter));
     rows.retain(|row| query.selector.as_ref().is_none_or(|selector| row.is_selected(selector)));
+    R::complete(&mut rows, daemon, query);
     if query.names.is_empty() {
         return Ok(rows);
     }
@@ -154,6 +159,9 @@ trait Selectable: Sized {
         true
     }
 
+    /// Fills in what another request answers.
+    fn complete(_rows: &mut [Self], _daemon: &mut Connection, _query: &Query) {}
+
     /// The named rows, where the daemon can be asked for one; `None` to list and filter instead.
     fn by_name(_daemon: &mut Connection, _query: &Query) -> Result<Option<Vec<Self>>, CliError> {
         Ok(None)
@@ -183,6 +191,25 @@ impl Selectable for Pod {
 impl<S: Shape> Selectable for Kept<S> {
     fn is_selected(&self, selector: &Selector) -> bool {
         selector.matches(&self.row.labels())
+    }
+
+    /// A daemon whose datapath cannot be asked knows its services all the same.
+    fn complete(rows: &mut [Self], daemon: &mut Connection, query: &Query) {
+        if !S::HAS_TRAFFIC || !query.wide {
+            return;
+        }
+        let Ok(pages) = daemon.list(Kind::Traffic, query.namespace.clone()) else { return };
+        let Ok(traffic) = rows_of::<Traffic>(pages) else { return };
+        let mut sums: BTreeMap<(String, String), ServiceCounters> = BTreeMap::new();
+        for port in traffic.iter().filter(|row| row.backend.is_none()) {
+            sums.entry((port.namespace.to_string(), port.service.to_string()))
+                .or_default()
+                .add(&port.counters);
+        }
+        for Self { row, .. } in rows {
+            let sum = sums.remove(&(row.namespace(), row.document.name.to_string()));
+            row.traffic = Some(sum.unwrap_or_default());
+        }
     }
 }
 

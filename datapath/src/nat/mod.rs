@@ -41,7 +41,8 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use protocol::PortId;
-use protocol::link::PortConfig;
+use protocol::link::{FrontendKind, PortConfig};
+use protocol::object::PortKind;
 
 use self::fragments::Fate;
 use crate::action::{Action, Refusal};
@@ -125,7 +126,7 @@ impl SlowPath {
         {
             return Ok(Some(hit));
         }
-        if let Some(frontend) = self.frontend(&key) {
+        if let Some(frontend) = self.frontend(&key).filter(|frontend| may_use(port, frontend)) {
             return self.begin(port, (ip, frame), &key, &frontend, Origin::Inside, now).map(Some);
         }
         if self.is_of_services(ip.destination) {
@@ -326,6 +327,11 @@ impl SlowPath {
             Some(Target::Port(_) | Target::Connected | Target::Uplink | Target::Nowhere) | None => false,
         }
     }
+}
+
+/// What is at the node's 127.0.0.1 is for the node's own programs.
+const fn may_use(port: &PortConfig, frontend: &FrontendHit) -> bool {
+    !matches!(frontend.kind, FrontendKind::HostLocal) || matches!(port.kind, PortKind::Gateway)
 }
 
 /// Why a segment of a connection is dropped.

@@ -76,8 +76,11 @@ impl SlowPath {
         let hit =
             self.services.frontend(key.protocol(), tuple.destination, tuple.destination_port, is_nodes)?;
         match hit.kind {
-            FrontendKind::NodePort | FrontendKind::LoadBalancer | FrontendKind::ExternalIp => Some(hit),
-            FrontendKind::ClusterIp => None,
+            FrontendKind::NodePort
+            | FrontendKind::LoadBalancer
+            | FrontendKind::ExternalIp
+            | FrontendKind::HostPort => Some(hit),
+            FrontendKind::ClusterIp | FrontendKind::HostLocal => None,
         }
     }
 }

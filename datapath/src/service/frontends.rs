@@ -55,7 +55,7 @@ struct Entry {
 pub(super) struct Frontends {
     hasher: SeedableRandomState,
     entries: HashTable<Entry>,
-    /// How many frontends have the address; none is a node port.
+    /// How many frontends have the address; node ports and host ports do not count.
     addresses: HashMap<Ipv4Addr, u32, SeedableRandomState>,
 }
 
@@ -105,7 +105,7 @@ impl Frontends {
             let key = key(protocol, frontend.address, frontend.port);
             let (hasher, entry) = (&self.hasher, Entry { key, service, number, kind: frontend.kind });
             self.entries.insert_unique(hasher.hash_one(key), entry, |entry| hasher.hash_one(entry.key));
-            if frontend.kind != FrontendKind::NodePort {
+            if frontend.kind.owns_address() {
                 *self.addresses.entry(frontend.address).or_default() += 1;
             }
         }
@@ -119,7 +119,8 @@ impl Frontends {
             if let Ok(entry) = found {
                 entry.remove();
             }
-            if let Some(count) = self.addresses.get_mut(&frontend.address) {
+            let count = self.addresses.get_mut(&frontend.address).filter(|_| frontend.kind.owns_address());
+            if let Some(count) = count {
                 *count -= 1;
                 if *count == 0 {
                     self.addresses.remove(&frontend.address);

@@ -85,7 +85,9 @@ impl Settings {
             (
                 FrontendKind::NodePort | FrontendKind::LoadBalancer | FrontendKind::ExternalIp,
                 Origin::Inside,
-            ) => TrafficPolicy::Cluster,
+            )
+            // Its one backend is here.
+            | (FrontendKind::HostPort | FrontendKind::HostLocal, _) => TrafficPolicy::Cluster,
             (
                 FrontendKind::NodePort | FrontendKind::LoadBalancer | FrontendKind::ExternalIp,
                 Origin::Outside,
@@ -103,7 +105,14 @@ impl Settings {
         match (kind, &self.source_ranges) {
             (FrontendKind::LoadBalancer, Some(ranges)) => ranges.iter().any(|range| range.contains(&client)),
             (FrontendKind::LoadBalancer, None)
-            | (FrontendKind::ClusterIp | FrontendKind::NodePort | FrontendKind::ExternalIp, _) => true,
+            | (
+                FrontendKind::ClusterIp
+                | FrontendKind::NodePort
+                | FrontendKind::ExternalIp
+                | FrontendKind::HostPort
+                | FrontendKind::HostLocal,
+                _,
+            ) => true,
         }
     }
 
@@ -124,7 +133,11 @@ fn frontend(config: &protocol::link::Frontend) -> Result<Frontend, &'static str>
         FrontendKind::NodePort if !is_everywhere => {
             return Err("a node port is at every address of the node, written 0.0.0.0");
         }
-        FrontendKind::ClusterIp | FrontendKind::LoadBalancer | FrontendKind::ExternalIp
+        FrontendKind::ClusterIp
+        | FrontendKind::LoadBalancer
+        | FrontendKind::ExternalIp
+        | FrontendKind::HostPort
+        | FrontendKind::HostLocal
             if is_martian_source(address) =>
         {
             return Err(NOT_A_STATION);
@@ -132,7 +145,9 @@ fn frontend(config: &protocol::link::Frontend) -> Result<Frontend, &'static str>
         FrontendKind::NodePort
         | FrontendKind::ClusterIp
         | FrontendKind::LoadBalancer
-        | FrontendKind::ExternalIp => {}
+        | FrontendKind::ExternalIp
+        | FrontendKind::HostPort
+        | FrontendKind::HostLocal => {}
     }
     Ok(Frontend { address, port: config.port, kind: config.kind })
 }

@@ -193,7 +193,7 @@ impl Changes {
                     let problem = format!("frontend {address}:{port} already belongs to {other}");
                     return Err(bad_service(id, &settings.name, problem));
                 }
-                if !address.is_unspecified() {
+                if frontend.kind.owns_address() {
                     claimed.insert(address, id);
                 }
             }

@@ -141,6 +141,8 @@ fn tell_service(service: &Candidates, ip: &Ipv4, steps: &mut Steps) {
         FrontendKind::NodePort => "its node port",
         FrontendKind::LoadBalancer => "its load-balancer address",
         FrontendKind::ExternalIp => "its external address",
+        FrontendKind::HostPort => "its port at the node's address",
+        FrontendKind::HostLocal => "its port at the node's 127.0.0.1",
     };
     steps.add("service", service.name.clone(), format!("{} is {kind}", ip.destination));
     match service.policy {

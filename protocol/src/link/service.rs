@@ -79,6 +79,21 @@ pub enum FrontendKind {
     LoadBalancer,
     /// `spec.externalIPs`.
     ExternalIp,
+    /// `hostPort` of a pod of this node, at one of the node's addresses, which stays the node's.
+    HostPort,
+    /// The same at the node's 127.0.0.1, for which an address of the service range stands that no service has: the node alone finds it.
+    HostLocal,
+}
+
+impl FrontendKind {
+    /// All ports of its address are the services'; those of the others are the node's as well.
+    #[must_use]
+    pub const fn owns_address(self) -> bool {
+        match self {
+            Self::ClusterIp | Self::LoadBalancer | Self::ExternalIp => true,
+            Self::NodePort | Self::HostPort | Self::HostLocal => false,
+        }
+    }
 }
 
 /// `internalTrafficPolicy`, `externalTrafficPolicy`.

@@ -1,5 +1,7 @@
 //! What services need to know of pods, and objects that are kept as Kubernetes writes them.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
@@ -28,6 +30,20 @@ pub struct ContainerPort {
     pub number: u16,
     /// Its protocol.
     pub transport: Transport,
+    /// The port of its node that leads there.
+    #[serde(default)]
+    pub host_port: Option<u16>,
+    /// At this address of the node; at all of them without.
+    #[serde(default)]
+    pub host_ip: Option<IpAddr>,
+}
+
+impl ContainerPort {
+    /// The address of the node that its port is at; `None` is all of them.
+    #[must_use]
+    pub fn host_address(&self) -> Option<IpAddr> {
+        self.host_ip.filter(|ip| !ip.is_unspecified())
+    }
 }
 
 /// Kubernetes' readiness probe.

@@ -42,7 +42,13 @@ pub(crate) fn create_pod() -> CreatePod {
 }
 
 fn serving() -> Serving {
-    let port = ContainerPort { name: "web".to_owned(), number: 8080, transport: Transport::Tcp };
+    let port = ContainerPort {
+        name: "web".to_owned(),
+        number: 8080,
+        transport: Transport::Tcp,
+        host_port: Some(80),
+        host_ip: None,
+    };
     Serving {
         ports: vec![port],
         readiness: Some(Probe::new(Check::Http { port: 8080, path: "/healthz".to_owned() })),

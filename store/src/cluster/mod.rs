@@ -26,10 +26,12 @@ pub mod embedded;
 mod entry;
 mod error;
 pub mod etcd;
+mod memory;
 pub mod mirror;
 mod object;
 pub mod registration;
 mod txn;
+mod writer;
 
 use std::time::Duration;
 
@@ -39,6 +41,7 @@ pub use entry::{
 };
 pub use error::{ClusterError, WatchEnd};
 pub use etcd::{Etcd, EtcdConfig, EtcdTls};
+pub use memory::{MAX_REMEMBERED, Memory, Note};
 pub use mirror::{HoldPolicy, Mirror, MirrorOptions, MirrorState};
 pub use object::{Collection, Object, ObjectChange, Put};
 pub use registration::{
@@ -46,6 +49,7 @@ pub use registration::{
     RegistrationState, delete_node,
 };
 pub use txn::{Expect, MAX_TXN_BYTES, MAX_TXN_OPS, Op, Txn};
+pub use writer::Writer;
 
 /// A store shared by the nodes of a cluster.
 pub trait ClusterStore: Send + Sync {
@@ -67,6 +71,14 @@ pub trait ClusterStore: Send + Sync {
     /// [`ClusterError::Conflict`] names the first condition that does not hold. After
     /// [`ClusterError::OutcomeUnknown`] the changes may or may not have been made; otherwise they were not.
     fn commit(&self, txn: &Txn) -> Result<Revision, ClusterError>;
+
+    /// When it returns, whatever was committed so far is certain, [`Txn::deferred`] or not.
+    ///
+    /// # Errors
+    /// When the store cannot be written: what was deferred may be lost.
+    fn sync(&self) -> Result<(), ClusterError> {
+        Ok(())
+    }
 
     /// Watches the entries whose keys begin with `prefix`, with every change from revision `from`
     /// on. After a [`Listing`] of revision r, that is r + 1.

@@ -87,6 +87,7 @@ impl Op {
 pub struct Txn {
     pub(super) conditions: Vec<(String, Expect)>,
     pub(super) ops: Vec<Op>,
+    pub(super) deferred: bool,
 }
 
 impl Txn {
@@ -127,6 +128,14 @@ impl Txn {
     #[must_use]
     pub fn op(mut self, op: Op) -> Self {
         self.ops.push(op);
+        self
+    }
+
+    /// A store in a file need not have it on disk when the call returns, but after [`super::ClusterStore::sync`]. It is seen
+    /// at once; a machine or process that dies before takes it along, so nobody is to be told before that it was made.
+    #[must_use]
+    pub fn deferred(mut self) -> Self {
+        self.deferred = true;
         self
     }
 

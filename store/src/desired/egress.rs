@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
-use protocol::link::EgressRule;
+use protocol::link::{EgressRule, UplinkConfig};
 
 use crate::record::PodRecord;
 
@@ -25,6 +25,21 @@ impl EgressSelector {
         let in_namespace = self.namespaces.is_empty()
             || self.namespaces.iter().any(|namespace| *namespace == metadata.namespace.to_string());
         in_namespace && self.labels.iter().all(|(key, value)| metadata.labels.get(key) == Some(value))
+    }
+}
+
+/// What an address is in the network that the uplink leads to, if no load balancer and no pod can have it.
+#[must_use]
+pub fn taken_on_link(uplink: &UplinkConfig, address: Ipv4Addr) -> Option<&'static str> {
+    let is_edge = uplink.subnet.prefix_len() < 31;
+    if uplink.gateway == Some(address) {
+        Some("the uplink's gateway")
+    } else if is_edge && address == uplink.subnet.network() {
+        Some("the address of the uplink's network")
+    } else if is_edge && address == uplink.subnet.broadcast() {
+        Some("the broadcast address of the uplink's network")
+    } else {
+        None
     }
 }
 
@@ -50,3 +65,6 @@ pub(super) fn rules(selectors: &[EgressSelector], pods: &[&PodRecord]) -> Vec<Eg
     rules.retain(|rule| !rule.sources.is_empty());
     rules
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use protocol::object::{ObjectMeta, PodSpec, Resources, RestartPolicy, Timestamp}
 
 use super::*;
 
-fn facts() -> NodeFacts {
+pub(super) fn facts() -> NodeFacts {
     NodeFacts {
         pod_cidr: "10.244.0.0/24".parse().unwrap(),
         cluster_cidr: "10.244.0.0/16".parse().unwrap(),
@@ -58,7 +58,7 @@ fn with_peers(peers: impl IntoIterator<Item = PeerConfig>) -> Configuration {
     desired(&facts, &[pod(1)], &BTreeSet::new())
 }
 
-fn pod(port: u32) -> PodRecord {
+pub(super) fn pod(port: u32) -> PodRecord {
     let ip = IpAddr::V4(Ipv4Addr::from_bits(0x0af4_0000 + port));
     PodRecord {
         metadata: ObjectMeta {

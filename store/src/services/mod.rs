@@ -33,7 +33,7 @@ pub use ids::ServiceIds;
 pub use load_balancer::{AddressPool, AddressPools, AddressRange, Tenants};
 pub use map::{Difference, Services};
 pub use names::{ObjectRef, PortKey, transport_word};
-pub use pods::{NamedPort, PodFacts};
+pub use pods::{HostPort, NamedPort, PodFacts};
 pub use problem::{Invalid, Problem};
 pub use slice::{SERVICE_LABEL, SliceEndpoint, SlicePort, SliceSpec};
 pub use spec::{

@@ -1,7 +1,7 @@
 //! Pods of the cluster, as far as services are about them.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use protocol::link::Transport;
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,22 @@ pub struct PodFacts {
     /// For weighted schedulers.
     #[serde(default = "one")]
     pub weight: u16,
+    /// Ports of its node that lead to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_ports: Vec<HostPort>,
+}
+
+/// A port of the node that leads to a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPort {
+    /// Its protocol.
+    pub transport: Transport,
+    /// The node's address, or 127.0.0.1; all of them without.
+    pub address: Option<Ipv4Addr>,
+    /// Its number at the node.
+    pub number: u16,
+    /// Its number at the pod.
+    pub target: u16,
 }
 
 const fn one() -> u16 {

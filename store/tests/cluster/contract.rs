@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use store::cluster::{
     ClusterError, ClusterStore, Collection, Event, Expect, MAX_TXN_OPS, MAX_VALUE_BYTES, Put, Revision, Txn,
-    Watch, WatchEnd,
+    Watch, WatchEnd, Writer,
 };
 
 use crate::bed::Bed;
@@ -16,6 +16,7 @@ crate::on_both_stores! {
     what_was_put_is_read_with_its_revision_and_listed_in_order
     conditions_that_do_not_hold_are_named_and_nothing_changes
     a_transaction_is_one_revision_and_one_batch
+    deferred_changes_are_changes_in_order_like_all_others
     of_many_threads_that_create_one_entry_exactly_one_wins
     no_increment_by_condition_is_lost_or_made_twice
     a_watch_from_a_revision_sees_every_change_once_and_in_order
@@ -103,6 +104,24 @@ fn a_transaction_is_one_revision_and_one_batch(bed: &dyn Bed) {
     assert_eq!(batch.revision, revision);
     assert_eq!(batch.events.iter().map(Event::key).collect::<Vec<_>>(), ["/p/c", "/p/a", "/p/b"]);
     assert!(matches!(&batch.events[1], Event::Delete { .. }));
+}
+
+fn deferred_changes_are_changes_in_order_like_all_others(bed: &dyn Bed) {
+    let store = bed.store();
+    let before = store.put("/p/a", b"1", Expect::Any).unwrap();
+    let mut watch = store.watch("/p/", before + 1).unwrap();
+    let writer = Writer::deferring(&*store);
+    assert_eq!(writer.committed(), None);
+    for n in 2u64..5 {
+        let revision =
+            writer.put("/p/a", n.to_string().as_bytes(), Expect::Revision(before + n - 2)).unwrap();
+        assert_eq!((revision, writer.committed()), (before + n - 1, Some(revision)));
+        assert_eq!(bed.another().get("/p/a").unwrap().unwrap().revision, revision);
+        assert_eq!(watch.next(SOON).unwrap().expect("a deferred change").revision, revision);
+    }
+    writer.put("/p/a", b"x", Expect::Absent).unwrap_err();
+    writer.sync().unwrap();
+    assert_eq!(store.put("/p/b", b"5", Expect::Absent).unwrap(), before + 4);
 }
 
 fn of_many_threads_that_create_one_entry_exactly_one_wins(bed: &dyn Bed) {

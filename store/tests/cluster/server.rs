@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use store::cluster::registration::alive_key;
 use store::cluster::{
-    ClusterError, ClusterStore, Etcd, EtcdConfig, EtcdTls, Expect, Mirror, MirrorState, RegistrationState,
-    Txn, WatchEnd, etcd::EtcdUser,
+    ClusterError, ClusterStore, Embedded, Etcd, EtcdConfig, EtcdTls, Expect, Mirror, MirrorState,
+    RegistrationState, Txn, WatchEnd, etcd::EtcdUser,
 };
 
 use crate::bed::{Bed, EmbeddedBed, EtcdBed, EtcdServer, Proxy, TlsFiles, eventually, quick};
@@ -46,6 +46,28 @@ fn embedded_entries_revisions_and_leases_survive_a_restart() {
     assert_ne!(store.grant(Duration::from_secs(2)).unwrap(), lease);
     eventually("its time goes on", SOON, || store.get("/p/b").unwrap().is_none());
     assert!(store.list("/p/").unwrap().revision > before.revision);
+}
+
+#[test]
+fn what_is_deferred_is_on_disk_after_a_sync_and_nothing_is_half_there_before() {
+    let bed = EmbeddedBed::new();
+    let store = bed.store();
+    let first = store.put("/p/0", b"x", Expect::Absent).unwrap();
+    // As the file is if the machine stops here.
+    let found_now = || {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(bed.dir.path().join("state.redb"), dir.path().join("state.redb")).unwrap();
+        let file = Arc::new(store::Store::open(&dir.path().join("state.redb")).unwrap());
+        Embedded::open(file).unwrap().list("/p/").unwrap()
+    };
+    for n in 1..50 {
+        let txn = Txn::new().put(&format!("/p/{n}"), b"x").put("/p/last", n.to_string().as_bytes());
+        assert_eq!(store.commit(&txn.deferred()).unwrap(), first + n);
+    }
+    let found = found_now();
+    assert_eq!((found.revision, found.entries.len()), (first, 1));
+    store.sync().unwrap();
+    assert_eq!(found_now(), store.list("/p/").unwrap());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum, ValueHint};
 use protocol::message::PodRef;
-use protocol::object::RestartPolicy;
+use protocol::object::{ContainerPort, RestartPolicy};
 use protocol::{Mac, Namespace, ObjectName};
 
 use super::kind::{KindArg, parse_kind};
@@ -96,6 +96,11 @@ pub(crate) struct CreatePodArgs {
     /// When an ended container is started again
     #[arg(long, value_name = "POLICY", default_value = "Always", ignore_case = true, value_parser = restart_policies())]
     pub(crate) restart: RestartPolicy,
+    /// A port of the node that leads to the pod: 8080:80, 127.0.0.1:8080:80 or 53:53/udp; may be given several times
+    ///
+    /// Without an address it is at all of the node's. Written as for podman; in a manifest it is ports[].hostPort.
+    #[arg(short, long, value_name = "[IP:]PORT:PORT", value_parser = crate::pod::publish::parse)]
+    pub(crate) publish: Vec<ContainerPort>,
     /// Let the pod send from addresses that are not its own
     ///
     /// For pods that hold further stations behind their eth0, such as a bridged virtual machine.

@@ -1,5 +1,6 @@
 //! Kinds that the daemon keeps as Kubernetes writes them: their tables are made from the object itself.
 
+pub(crate) mod described;
 pub(crate) mod endpoints;
 mod namespace;
 pub(crate) mod service;
@@ -7,7 +8,7 @@ pub(crate) mod service;
 use std::collections::BTreeMap;
 
 use protocol::message::{Items, Kind};
-use protocol::object::{Document, Timestamp};
+use protocol::object::{Document, ServiceCounters, Timestamp};
 use serde_json::Value;
 
 use crate::cli::kind;
@@ -26,6 +27,8 @@ pub(crate) trait Shape: Clone + PartialEq {
     fn documents(items: Items) -> Option<Vec<Document>>;
     /// One text per column, without the age.
     fn cells(row: &Row) -> Vec<String>;
+    /// `-o wide` says what they have to do.
+    const HAS_TRAFFIC: bool = false;
 }
 
 /// An object, read.
@@ -33,12 +36,14 @@ pub(crate) trait Shape: Clone + PartialEq {
 pub(crate) struct Row {
     pub(crate) document: Document,
     pub(crate) value: Value,
+    /// What it has to do on this node, if that was asked for and is known.
+    pub(crate) traffic: Option<ServiceCounters>,
 }
 
 impl Row {
     pub(crate) fn new(document: Document) -> Self {
         let value = serde_json::from_str(&document.json).unwrap_or_default();
-        Self { document, value }
+        Self { document, value, traffic: None }
     }
 
     pub(crate) fn text(&self, path: &str) -> String {
@@ -104,6 +109,11 @@ impl<S: Shape> Resource for Kept<S> {
 
     fn document(&self) -> Value {
         self.row.value.clone()
+    }
+
+    /// What it has to do changes all the time.
+    fn differs(&self, earlier: &Self) -> bool {
+        self.row.document != earlier.row.document
     }
 
     /// As kubectl has it: without the namespace, which the request has named.

@@ -28,7 +28,13 @@ impl Shape for Shaped {
         wide("SELECTOR"),
         wide("ENDPOINTS"),
         wide("ANNOUNCED-BY"),
+        wide("CONNS"),
+        wide("PKTS-IN"),
+        wide("PKTS-OUT"),
+        wide("BYTES-IN"),
+        wide("BYTES-OUT"),
     ];
+    const HAS_TRAFFIC: bool = true;
 
     fn documents(items: Items) -> Option<Vec<Document>> {
         let Items::Services(rows) = items else { return None };
@@ -36,7 +42,7 @@ impl Shape for Shaped {
     }
 
     fn cells(row: &Row) -> Vec<String> {
-        vec![
+        let mut cells = vec![
             row.namespace(),
             row.document.name.to_string(),
             row.text("/spec/type"),
@@ -46,8 +52,17 @@ impl Shape for Shaped {
             or_none(joined(&pairs(row.value.pointer("/spec/selector")))),
             format!("{}/{}", row.document.ready, row.document.endpoints),
             or_none(announcers(row).join(",")),
-        ]
+        ];
+        cells.extend(traffic(row));
+        cells
     }
+}
+
+/// In the order of `ipvsadm --stats`, on this node.
+fn traffic(row: &Row) -> [String; 5] {
+    let Some(all) = &row.traffic else { return std::array::from_fn(|_| "<unknown>".to_owned()) };
+    let numbers = [all.connections, all.packets_in, all.packets_out, all.bytes_in, all.bytes_out];
+    numbers.map(|number| number.to_string())
 }
 
 /// As kubectl shows it.
@@ -126,7 +141,7 @@ pub(crate) fn describe(service: &Services, endpoints: Option<&Row>, now: Timesta
         let found = endpoints.map(|row| addresses(row, port["name"].as_str(), protocol)).unwrap_or_default();
         line("Endpoints:", or_none(found.join(",")));
     }
-    line("Session Affinity:", row.text("/spec/sessionAffinity"));
+    line("Session Affinity:", affinity(row));
     line("External Traffic Policy:", row.text("/spec/externalTrafficPolicy"));
     line("HealthCheck NodePort:", {
         row.value.pointer("/spec/healthCheckNodePort").map(ToString::to_string).unwrap_or_default()
@@ -135,10 +150,23 @@ pub(crate) fn describe(service: &Services, endpoints: Option<&Row>, now: Timesta
     line("Source Ranges:", sources.collect::<Vec<_>>().join(","));
     line("Internal Traffic Policy:", row.text("/spec/internalTrafficPolicy"));
     line("Traffic Distribution:", row.text("/spec/trafficDistribution"));
+    if row.value.pointer("/spec/publishNotReadyAddresses") == Some(&Value::Bool(true)) {
+        line("Not Ready Addresses:", "published".to_owned());
+    }
     for (name, message) in conditions(row) {
         line(&format!("{}:", word(name)), message.to_owned());
     }
     text
+}
+
+/// `ClientIP (10800 s)`.
+fn affinity(row: &Row) -> String {
+    let time = row.value.pointer("/spec/sessionAffinityConfig/clientIP/timeoutSeconds");
+    let kind = row.text("/spec/sessionAffinity");
+    match time {
+        Some(seconds) if kind == "ClientIP" => format!("{kind} ({seconds} s)"),
+        _ => kind,
+    }
 }
 
 /// What conditions are called here.

@@ -18,6 +18,11 @@ use serde_json::Value;
 use crate::cli::args::Validation;
 use crate::error::CliError;
 
+/// Most bytes of one file: some hundred thousand objects.
+const MAX_BYTES: usize = 256 << 20;
+/// Events of a text that hardly has any.
+const MIN_BUDGET: usize = 1 << 16;
+
 /// An object that vpod knows.
 #[derive(Debug)]
 pub(crate) enum Manifest {
@@ -48,10 +53,7 @@ pub(crate) fn read(
 ) -> Result<Vec<Named>, CliError> {
     let mut all = Vec::new();
     for file in files {
-        let text = text_of(file)?;
-        let options = serde_saphyr::options! { legacy_octal_numbers: true, strict_booleans: true };
-        let documents: Vec<Value> =
-            serde_saphyr::from_multiple_with_options(&text, options).map_err(|error| refuse(file, error))?;
+        let documents = documents(&text_of(file)?).map_err(|error| refuse(file, error))?;
         for document in documents.into_iter().filter(|document| !document.is_null()) {
             for object in items(document) {
                 all.push(decode(file, object, namespace, validation)?);
@@ -66,12 +68,31 @@ pub(crate) fn read(
 }
 
 fn text_of(file: &Path) -> Result<String, CliError> {
-    if file == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map_err(|error| refuse(file, error))?;
-        return Ok(text);
+    let mut text = String::new();
+    let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX) + 1;
+    let result = if file == Path::new("-") {
+        std::io::stdin().take(limit).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(file).and_then(|opened| opened.take(limit).read_to_string(&mut text))
+    };
+    result.map_err(|error| refuse(file, error))?;
+    if text.len() > MAX_BYTES {
+        let problem = format!("more than {} MiB, the most one file may have; split it", MAX_BYTES >> 20);
+        return Err(refuse(file, problem));
     }
-    std::fs::read_to_string(file).map_err(|error| refuse(file, error))
+    Ok(text)
+}
+
+/// As YAML, of which JSON is a part.
+fn documents(text: &str) -> Result<Vec<Value>, serde_saphyr::Error> {
+    // Each of these takes a byte of the text, so its length bounds them; what aliases blow up is bounded as it always is.
+    let most = text.len().max(MIN_BUDGET);
+    let budget = serde_saphyr::budget! {
+        max_documents: most, max_events: most, max_nodes: most, max_total_scalar_bytes: most,
+    };
+    let options =
+        serde_saphyr::options! { legacy_octal_numbers: true, strict_booleans: true, budget: budget };
+    serde_saphyr::from_multiple_with_options(text, options)
 }
 
 /// A List's items; any other object itself.
@@ -139,8 +160,7 @@ fn typed<T: DeserializeOwned + Serialize>(
     value: &Value,
     validation: Validation,
 ) -> Result<T, CliError> {
-    let typed: T =
-        serde_json::from_value(value.clone()).map_err(|error| refuse(file, format!("{object}: {error}")))?;
+    let typed: T = T::deserialize(value).map_err(|error| refuse(file, format!("{object}: {error}")))?;
     let known = serde_json::to_value(&typed).map_err(|error| refuse(file, error))?;
     let unknown = unknown::fields(value, &known);
     match validation {

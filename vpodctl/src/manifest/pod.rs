@@ -1,6 +1,8 @@
 //! A Pod manifest as a request. vpod runs programs of the node in a pod's network, so much of a Pod means nothing to it: what would
 //! change how the program runs is refused by its path, what only a kubelet or a registry cares about is warned about.
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe as KubeProbe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use protocol::link::Transport;
@@ -127,9 +129,6 @@ fn ports(spec: &PodSpec) -> Result<Vec<ContainerPort>, String> {
     for (index, container) in spec.containers.iter().enumerate() {
         for (number, port) in container.ports.iter().flatten().enumerate() {
             let path = format!("spec.containers[{index}].ports[{number}]");
-            if port.host_port.is_some() || port.host_ip.is_some() {
-                return Err(format!("{path}.hostPort: not supported"));
-            }
             let transport = match port.protocol.as_deref() {
                 None | Some("TCP") => Transport::Tcp,
                 Some("UDP") => Transport::Udp,
@@ -137,10 +136,25 @@ fn ports(spec: &PodSpec) -> Result<Vec<ContainerPort>, String> {
                 Some(other) => return Err(format!("{path}.protocol: Unsupported value: \"{other}\"")),
             };
             let number = port_number(port.container_port, &format!("{path}.containerPort"))?;
-            all.push(ContainerPort { name: port.name.clone().unwrap_or_default(), number, transport });
+            let host_port =
+                port.host_port.map(|port| port_number(port, &format!("{path}.hostPort"))).transpose()?;
+            let host_ip = port.host_ip.as_deref().filter(|text| !text.is_empty());
+            let host_ip = host_ip.map(|text| address(text, &format!("{path}.hostIP"))).transpose()?;
+            all.push(ContainerPort {
+                name: port.name.clone().unwrap_or_default(),
+                number,
+                transport,
+                host_port,
+                // Without a port it means nothing, as in Kubernetes.
+                host_ip: host_ip.filter(|_| host_port.is_some()),
+            });
         }
     }
     Ok(all)
+}
+
+fn address(text: &str, path: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| format!("{path}: Invalid value: \"{text}\": must be a valid IP address"))
 }
 
 fn port_number(number: i32, path: &str) -> Result<u16, String> {

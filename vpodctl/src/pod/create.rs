@@ -36,7 +36,7 @@ fn request(args: CreatePodArgs) -> Result<CreatePod, CliError> {
             return Err(CliError::Usage(format!("the label \"{key}\" is given twice")));
         }
     }
-    let serving = Serving { readiness: args.readiness.probe(), weight: args.weight, ..Serving::default() };
+    let serving = Serving { ports: args.publish, readiness: args.readiness.probe(), weight: args.weight };
     Ok(CreatePod {
         pod: PodRef { namespace: args.namespace.namespace, name: args.name },
         labels,

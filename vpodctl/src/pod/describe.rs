@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use protocol::object::{Container, ContainerState, ContainerStatus, Exit, Pod, Port, Timestamp};
 
-use super::{addresses, document, summary};
+use super::{addresses, document, publish, summary};
 use crate::cli::quantity::{format_cpu, format_memory};
 use crate::output::{age, or_none};
 use crate::port;
@@ -15,6 +15,7 @@ pub(crate) fn describe(pod: &Pod, port: Option<&Port>, now: Timestamp) -> String
     let labels = meta.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
     let created = meta.creation_timestamp;
     let limit = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+    let host_ports: Vec<String> = pod.spec.serving.ports.iter().filter_map(publish::shown).collect();
     let rows = [
         ("Name:", meta.name.to_string()),
         ("Namespace:", meta.namespace.to_string()),
@@ -26,6 +27,7 @@ pub(crate) fn describe(pod: &Pod, port: Option<&Port>, now: Timestamp) -> String
         ("Message:", pod.status.message.clone().unwrap_or_default()),
         ("IP:", or_none(addresses(pod))),
         ("MAC:", pod.spec.mac.to_string()),
+        ("Host ports:", host_ports.join(", ")),
         ("Netns:", or_none(pod.status.netns.clone())),
         ("Restart:", document::policy(pod.spec.restart_policy).to_owned()),
         ("CPU limit:", limit(pod.spec.resources.cpu_millicores.map(format_cpu))),

@@ -7,6 +7,7 @@ pub(crate) mod describe;
 mod document;
 pub(crate) mod exec;
 pub(crate) mod logs;
+pub(crate) mod publish;
 pub(crate) mod run_container;
 pub(crate) mod summary;
 pub(crate) mod wait;

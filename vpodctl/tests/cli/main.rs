@@ -4,4 +4,5 @@ mod commands;
 mod daemon;
 mod failures;
 mod offline;
+mod operations;
 mod services;

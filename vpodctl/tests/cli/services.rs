@@ -50,14 +50,33 @@ fn what_became_of_each_object_is_printed_as_kubectl_does() {
     }
 }
 
+/// Refuses objects called "bad".
+fn each(request: &AdminRequest) -> Vec<Response> {
+    let AdminRequest::Apply { manifests, .. } = request else { return vec![Response::Done] };
+    let applied = manifests.iter().map(|manifest| {
+        let bad = || Outcome::Failed(ApiError::new(ErrorCode::Invalid, "The Service \"bad\" is invalid: x"));
+        let outcome = if manifest.contains("\"bad\"") { bad() } else { Outcome::Created };
+        Applied { object: String::new(), outcome, revision: Some(7) }
+    });
+    vec![Response::Applied(applied.collect())]
+}
+
+#[test]
+fn many_documents_go_in_few_requests_and_each_has_its_answer() {
+    let daemon = Daemon::admin(each);
+    let named = |n: usize| if n == 700 { "bad".to_owned() } else { format!("web-{n}") };
+    let text: Vec<String> = (0..1500).map(|n| SERVICE.replace("web", &named(n))).collect();
+    let run = apply(&daemon, &text.join("---"), &[]);
+    assert_eq!((run.status, &*run.err), (1, "error: The Service \"bad\" is invalid: x\n"));
+    let said: Vec<String> =
+        (0..1500).filter(|n| *n != 700).map(|n| format!("service/web-{n} created\n")).collect();
+    assert_eq!(run.out, said.concat());
+    assert!(daemon.seen().len() < 10, "{} requests", daemon.seen().len());
+}
+
 #[test]
 fn several_documents_are_applied_in_order_and_a_refusal_does_not_stop_the_rest() {
-    let daemon = Daemon::admin(|request| match request {
-        AdminRequest::Apply { manifests, .. } if manifests[0].contains("\"bad\"") => {
-            outcome(Outcome::Failed(ApiError::new(ErrorCode::Invalid, "The Service \"bad\" is invalid: x")))
-        }
-        _ => outcome(Outcome::Created),
-    });
+    let daemon = Daemon::admin(each);
     let bad = SERVICE.replace("web", "bad");
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
     let run = apply(&daemon, &format!("{namespace}---{bad}---{SERVICE}---\n"), &[]);
@@ -104,7 +123,14 @@ fn a_pod_that_could_not_run_as_written_is_refused() {
     for (spec, part) in [
         (", env: [{name: A, value: b}]", "spec.containers[0].env: not supported"),
         (", ports: [{containerPort: 0}]", "spec.containers[0].ports[0].containerPort"),
-        (", ports: [{containerPort: 80, hostPort: 80}]", "hostPort: not supported"),
+        (
+            ", ports: [{containerPort: 80, hostPort: 0}]",
+            "spec.containers[0].ports[0].hostPort: must be between",
+        ),
+        (
+            ", ports: [{containerPort: 80, hostPort: 80, hostIP: x}]",
+            "spec.containers[0].ports[0].hostIP: Invalid value: \"x\"",
+        ),
         (", readinessProbe: {tcpSocket: {port: web}}", "no port is named \"web\""),
         (", readinessProbe: {}", "must have one of tcpSocket"),
     ] {

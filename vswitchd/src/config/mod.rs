@@ -82,6 +82,11 @@ impl Config {
         self.state_dir.join("state.redb")
     }
 
+    /// What the cluster's store last said.
+    pub(crate) fn memory_path(&self) -> PathBuf {
+        self.state_dir.join("cluster.redb")
+    }
+
     /// Directories of pods, by uid.
     pub(crate) fn pods_dir(&self) -> PathBuf {
         self.state_dir.join("pods")

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(crate) struct PodEntry {
     pub(crate) failure: Option<String>,
     /// Device and inode of its netns, known once made.
     pub(crate) netns_identity: Option<(u64, u64)>,
+    /// Ports of the node that are the pod's, bound.
+    pub(crate) held: Arc<[OwnedFd]>,
     /// Held while it is created, changed or deleted.
     pub(crate) operation: Arc<Mutex<()>>,
 }

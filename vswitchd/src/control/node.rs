@@ -19,7 +19,7 @@ use super::inventory::Inventory;
 use super::peers::Peers;
 use super::server::Gate;
 use super::services::Services;
-use super::switch::Switch;
+use super::switch::{Switch, SwitchError};
 use super::tunnel::TunnelState;
 use super::uplink::UplinkState;
 use crate::config::Config;
@@ -111,7 +111,19 @@ impl Control {
 
     /// Makes the datapath run what the inventory says; logs and remembers a failure.
     pub(crate) fn sync(&self) {
-        let result = self.switch.sync(&self.inventory);
+        self.note_sync(self.switch.sync(&self.inventory));
+    }
+
+    /// As [`Control::sync`] where only services have changed, at the cost of those.
+    pub(crate) fn sync_services(&self) {
+        // What was refused is tried again with all there is.
+        if self.switch_problem.lock().is_some() {
+            return self.sync();
+        }
+        self.note_sync(self.switch.sync_services(&self.inventory));
+    }
+
+    fn note_sync(&self, result: Result<(), SwitchError>) {
         if let Err(error) = &result {
             tracing::error!("datapath configuration: {}", super::error::chain(error));
         }

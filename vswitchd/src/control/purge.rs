@@ -140,6 +140,7 @@ fn remove_state(config: &Config) -> anyhow::Result<()> {
         Ok(()) | Err(_) => {}
     }
     remove_file(&config.store_path())?;
+    remove_file(&config.memory_path())?;
     remove_if_empty(&config.state_dir)
 }
 

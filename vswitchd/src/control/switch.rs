@@ -14,7 +14,10 @@ use netdev::{PacketSocket, Tap, UdpTunnel};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use protocol::link::{ConfigDelta, Epoch, FromDatapath, PeerConfig, PortConfig, ToDatapath, TunnelConfig};
 use protocol::{PeerId, PortId};
-use store::desired::{Configuration, NodeFacts, TunnelFacts, UPLINK_PORT, UplinkFacts, desired, diff};
+use store::desired::{
+    Configuration, NodeFacts, TunnelFacts, UPLINK_PORT, UplinkFacts, desired, diff, diff_services,
+    taken_on_link,
+};
 use store::record::PodRecord;
 use store::services::Services;
 
@@ -72,7 +75,7 @@ impl Active {
     /// The datapath announces no address that it is not to announce, as far as is known.
     fn announces_wanted_only(&self) -> bool {
         let runs = self.configuration.node.as_ref().and_then(|node| node.uplink.as_ref());
-        let wanted = self.facts.as_ref().map_or(&[][..], |facts| &facts.announced);
+        let wanted = self.facts.as_ref().map_or(&[][..], |facts| facts.announced.as_slice());
         runs.is_none_or(|uplink| uplink.announced.iter().all(|address| wanted.contains(address)))
     }
 }
@@ -107,6 +110,15 @@ impl Switch {
 
     pub(crate) fn node_addresses(&self) -> Vec<std::net::IpAddr> {
         self.active.lock().facts.as_ref().map(|facts| facts.node_addresses.clone()).unwrap_or_default()
+    }
+
+    /// What pods of this node may appear as outside, beside its own address.
+    pub(crate) fn egress_addresses(&self) -> Vec<std::net::IpAddr> {
+        let active = self.active.lock();
+        let uplink = active.facts.as_ref().and_then(|facts| facts.uplink.as_ref());
+        uplink
+            .map(|uplink| uplink.egress.iter().map(|rule| rule.address.into()).collect())
+            .unwrap_or_default()
     }
 
     /// Other nodes, from the next sync on.
@@ -183,6 +195,18 @@ impl Switch {
         let changed = facts.uplink != uplink || is_replaced;
         facts.uplink = uplink;
         changed
+    }
+
+    /// Addresses of the uplink's network that nobody can have, and what they are.
+    pub(crate) fn link_addresses(&self) -> BTreeMap<std::net::IpAddr, &'static str> {
+        let active = self.active.lock();
+        let Some(uplink) = active.facts.as_ref().and_then(|facts| facts.uplink.as_ref()) else {
+            return BTreeMap::new();
+        };
+        let uplink = &uplink.config;
+        let all = [Some(uplink.subnet.network()), Some(uplink.subnet.broadcast()), uplink.gateway];
+        let named = |address| Some((std::net::IpAddr::V4(address), taken_on_link(uplink, address)?));
+        all.into_iter().flatten().filter_map(named).collect()
     }
 
     /// The node's end of the tunnel.
@@ -357,6 +381,49 @@ impl Switch {
             }
         }
         self.send_difference(&mut active, inventory)
+    }
+
+    /// As [`Switch::sync`] where only services have changed, at the cost of those.
+    pub(crate) fn sync_services(&self, inventory: &Mutex<Inventory>) -> Result<(), SwitchError> {
+        let mut active = self.active.lock();
+        let is_known = active.connected && !active.interrupted && active.replaced.is_empty();
+        match (is_known && self.edge.problem().is_none() && !self.edge.is_closed())
+            .then(|| self.send_services(&mut active))
+        {
+            // Perhaps they go together with something else that has changed.
+            Some(Err(SwitchError::Refused(why))) => {
+                tracing::debug!("services alone were refused: {why}");
+                // Nothing of it was taken, so what is active is known.
+                active.interrupted = false;
+            }
+            Some(Ok(false)) | None => {}
+            Some(result) => return result.map(drop),
+        }
+        drop(active);
+        self.sync(inventory)
+    }
+
+    /// False if it takes more than that.
+    fn send_services(&self, active: &mut MutexGuard<'_, Active>) -> Result<bool, SwitchError> {
+        let wanted = active.facts.as_ref().and_then(|facts| facts.services.clone());
+        let (Some(wanted), Some(runs)) = (wanted, active.configuration.services.clone()) else {
+            return Ok(false);
+        };
+        let network = &active.configuration;
+        let socket = active.devices.get(&UPLINK_PORT).and_then(Held::uplink);
+        if network.node.is_none() || (socket.is_some() && !self.edge.prepare(network, Some(&wanted), socket))
+        {
+            return Ok(false);
+        }
+        for delta in diff_services(active.epoch, &runs, &wanted) {
+            active.interrupted = true;
+            self.send(active, delta)?;
+            active.interrupted = false;
+        }
+        let socket = active.devices.get(&UPLINK_PORT).and_then(Held::uplink);
+        self.edge.finish(&active.configuration, Some(&wanted), socket);
+        active.configuration.services = Some(wanted);
+        Ok(true)
     }
 
     fn send_difference(

@@ -1,7 +1,6 @@
 //! Who there is, how each sends, and what is seen to become of a packet.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use datapath::Limits;
 use etherparse::TransportHeader;
@@ -82,6 +81,7 @@ pub(super) fn config_of(number: usize, port: u16, kinds: &[FrontendKind]) -> Ser
     let at = |kind: &FrontendKind| match kind {
         FrontendKind::ClusterIp => frontend(*kind, address, ports + port),
         FrontendKind::NodePort => frontend(*kind, [0; 4], node_port + port),
+        FrontendKind::HostPort | FrontendKind::HostLocal => unreachable!("not of services"),
         FrontendKind::LoadBalancer => frontend(*kind, LB_IP, ports + port),
         FrontendKind::ExternalIp => frontend(*kind, EXTERNAL_IP, ports + port),
     };
@@ -143,7 +143,6 @@ impl Bed {
 
     pub(super) fn wait(&mut self, seconds: u64) {
         later(&mut self.h, seconds);
-        self.h.wait(Duration::ZERO);
     }
 
     /// What a client sends. `flags` if it is TCP.

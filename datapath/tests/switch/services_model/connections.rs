@@ -1,6 +1,5 @@
 //! Connections as their ends and the clock know them: a list of them.
 
-use protocol::ServiceId;
 use protocol::link::Transport;
 
 use super::bed::Client;
@@ -13,7 +12,6 @@ pub(super) struct Connection {
     /// The client, and where it sends to.
     pub(super) from: End,
     pub(super) to: End,
-    pub(super) service: ServiceId,
     /// The backend, and whom that sees.
     pub(super) server: End,
     pub(super) seen: End,
@@ -55,14 +53,13 @@ impl Connection {
     pub(super) fn begun(
         (transport, client): (Transport, Client),
         (from, to): (End, End),
-        service: ServiceId,
         (server, seen): (End, End),
         is_egress: bool,
         now: u64,
     ) -> Self {
         let state = if transport == Transport::Tcp { State::Opening } else { State::Asked };
         let (by_client, last) = (true, now);
-        Self { transport, client, from, to, service, server, seen, is_egress, state, by_client, last }
+        Self { transport, client, from, to, server, seen, is_egress, state, by_client, last }
     }
 
     /// A packet of one end, with these flags if it is TCP's.

@@ -56,7 +56,7 @@ impl Model {
             self.check_source(question, server, as_whom);
             let is_egress = place_of(server.0) == Place::Outside;
             let (who, ends) = ((question.transport, client), (question.from, question.to));
-            let new = Connection::begun(who, ends, id, (server, as_whom), is_egress, self.now);
+            let new = Connection::begun(who, ends, (server, as_whom), is_egress, self.now);
             self.connections.push(new);
         }
     }

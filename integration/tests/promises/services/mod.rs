@@ -4,8 +4,11 @@
 //! `[sig-network]` in `test/conformance/testdata/conformance.yaml` of Kubernetes 1.34.
 
 mod affinity;
+mod away;
 mod conformance;
 mod fail_over;
+mod first_packet;
+mod host_ports;
 mod manifests;
 mod nodes;
 mod operations;
@@ -16,6 +19,7 @@ mod reach;
 mod readiness;
 mod refused;
 mod restarts;
+mod source_addresses;
 mod stale_udp;
 
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 """Both ends of the conversations that the promises about services are about.
 
     peer.py serve NAME PROTOCOL:PORT …                   answer every line or datagram with "NAME CLIENT"
-    peer.py ask PROTOCOL ADDRESS PORT COUNT              COUNT questions, each by a socket of its own
+    peer.py ask PROTOCOL ADDRESS PORT COUNT [SOURCE]     COUNT questions, each by a socket of its own
     peer.py talk PROTOCOL ADDRESS PORT [SOURCE_PORT]     a question by one socket for every line of input
     peer.py pairs ADDRESS PORT COUNT                     two datagrams at once by each of COUNT sockets
 
@@ -53,11 +53,11 @@ def answer_datagrams(name, listener):
         listener.sendto(f"{name} {client[0]}\n".encode(), client)
 
 
-def connect(protocol, address, port, source_port=0):
+def connect(protocol, address, port, source_port=0, source="0.0.0.0"):
     client = socket.socket(socket.AF_INET, kind(protocol))
     client.settimeout(PATIENCE_SECONDS)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    client.bind(("0.0.0.0", int(source_port)))
+    client.bind((source, int(source_port)))
     client.connect((address, int(port)))
     return client
 
@@ -71,10 +71,10 @@ def named(error):
     return "error ETIMEDOUT" if isinstance(error, TimeoutError) else f"error {errno.errorcode[error.errno]}"
 
 
-def ask(protocol, address, port, count):
+def ask(protocol, address, port, count, source="0.0.0.0"):
     for _ in range(int(count)):
         try:
-            with connect(protocol, address, port) as client:
+            with connect(protocol, address, port, source=source) as client:
                 print(question(client))
         except OSError as error:
             print(named(error))

@@ -142,6 +142,12 @@ impl ClusterStore for Embedded {
         Ok(revision)
     }
 
+    fn sync(&self) -> Result<(), ClusterError> {
+        let core = &*self.core;
+        let mut state = core.enter()?;
+        Ok(state.sync(&core.file)?)
+    }
+
     fn watch(&self, prefix: &str, from: Revision) -> Result<Box<dyn Watch>, ClusterError> {
         check_key(prefix)?;
         drop(self.core.enter()?);

@@ -75,6 +75,11 @@ impl State {
         Ok(self.revision)
     }
 
+    /// Has the disk take what was deferred.
+    pub(super) fn sync(&mut self, file: &Store) -> Result<(), StoreError> {
+        self.write(file, |database| table::sync(file.path(), database))
+    }
+
     pub(super) fn grant(
         &mut self,
         file: &Store,

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::StoreError;
 use crate::cluster::entry::{Batch, Entry, Event, LeaseId, MAX_LISTED, Revision};
@@ -18,6 +18,8 @@ const LEASES: TableDefinition<'_, u64, u64> = TableDefinition::new("cluster-leas
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("cluster-numbers");
 const REVISION: &str = "revision";
 const LAST_LEASE: &str = "last-lease";
+/// The revision that was last synced; written so that there is something to write.
+const SYNCED: &str = "synced";
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -81,7 +83,11 @@ pub(super) fn commit(
     txn: &Txn,
 ) -> Result<std::result::Result<Option<Batch>, ClusterError>> {
     let run = || -> std::result::Result<_, redb::Error> {
-        let write = database.begin_write()?;
+        let mut write = database.begin_write()?;
+        if txn.deferred {
+            // Never refused: the file has one process and no savepoints.
+            write.set_durability(Durability::None)?;
+        }
         if let Some(conflict) = first_conflict(&write, txn)? {
             return Ok(Err(conflict));
         }
@@ -90,6 +96,19 @@ pub(super) fn commit(
             write.commit()?;
         }
         Ok(Ok(batch))
+    };
+    run().map_err(|e| StoreError::from_redb(path, e))
+}
+
+/// Puts on disk what was deferred: a commit takes along those before it.
+pub(super) fn sync(path: &Path, database: &Database) -> Result<()> {
+    let run = || -> std::result::Result<_, redb::Error> {
+        let write = database.begin_write()?;
+        let mut numbers = write.open_table(NUMBERS)?;
+        let revision = numbers.get(REVISION)?.map_or(0, |n| n.value());
+        numbers.insert(SYNCED, revision)?;
+        drop(numbers);
+        Ok(write.commit()?)
     };
     run().map_err(|e| StoreError::from_redb(path, e))
 }

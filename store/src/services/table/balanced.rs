@@ -22,6 +22,11 @@ pub struct Health {
 }
 
 impl Table {
+    /// Whether anything of load balancers' services has changed since this was last asked: they, or their endpoints.
+    pub fn take_balanced_changed(&mut self) -> bool {
+        std::mem::take(&mut self.balanced_changed)
+    }
+
     /// Services of load balancers that are handled here.
     pub fn balanced(&self) -> impl Iterator<Item = &Spec> {
         let specs = self.balanced.iter().filter_map(|object| self.specs.get(object));
@@ -42,7 +47,8 @@ impl Table {
             let nodes = match spec.external_policy {
                 TrafficPolicy::Cluster => live.clone(),
                 TrafficPolicy::Local => {
-                    let with = nodes_with(self.endpoints_of(&spec.object));
+                    let endpoints = self.endpoints_of(&spec.object);
+                    let with = nodes_with(&endpoints);
                     live.iter().filter(|node| with.contains(node.as_str())).cloned().collect()
                 }
             };

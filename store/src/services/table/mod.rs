@@ -5,6 +5,7 @@
 
 mod balanced;
 mod claims;
+mod host_ports;
 mod index;
 mod room;
 mod sound;
@@ -19,6 +20,7 @@ use protocol::link::{Frontend, FrontendKind, Scheduler, ServiceConfig};
 
 pub use self::balanced::Health;
 use self::claims::Claims;
+use self::host_ports::HostPorts;
 use self::index::Index;
 use self::room::Room;
 use super::change::ServiceState;
@@ -57,6 +59,8 @@ impl Settings {
 pub struct Table {
     settings: Settings,
     node_addresses: BTreeSet<IpAddr>,
+    /// Of the node's network, which nobody can have, and what they are.
+    link_addresses: BTreeMap<IpAddr, &'static str>,
     specs: BTreeMap<ObjectRef, Spec>,
     /// Those of load balancers.
     balanced: BTreeSet<ObjectRef>,
@@ -66,9 +70,12 @@ pub struct Table {
     claims: Claims,
     ids: ServiceIds,
     room: Room,
+    host_ports: HostPorts,
     derived: BTreeMap<ObjectRef, Derived>,
     states: Arc<Services>,
     marked: BTreeSet<ObjectRef>,
+    /// Something of load balancers' services has changed.
+    balanced_changed: bool,
     /// Not yet told to anybody.
     new_problems: Vec<String>,
 }
@@ -76,7 +83,6 @@ pub struct Table {
 /// What came of a service.
 #[derive(Debug, Default)]
 struct Derived {
-    endpoints: Vec<Endpoint>,
     ports: Vec<PortKey>,
     problems: Vec<String>,
 }
@@ -88,6 +94,7 @@ impl Table {
         Self {
             settings,
             node_addresses: BTreeSet::new(),
+            link_addresses: BTreeMap::new(),
             specs: BTreeMap::new(),
             balanced: BTreeSet::new(),
             slices: BTreeMap::new(),
@@ -96,9 +103,11 @@ impl Table {
             claims: Claims::default(),
             ids: ServiceIds::default(),
             room: Room::default(),
+            host_ports: HostPorts::default(),
             derived: BTreeMap::new(),
             states: Arc::default(),
             marked: BTreeSet::new(),
+            balanced_changed: false,
             new_problems: Vec::new(),
         }
     }
@@ -120,7 +129,7 @@ impl Table {
     pub fn remove_service(&mut self, object: &ObjectRef) {
         if let Some(old) = self.specs.remove(object) {
             self.index.remove_service(&old);
-            self.balanced.remove(object);
+            self.balanced_changed |= self.balanced.remove(object);
         }
         self.marked.insert(object.clone());
     }
@@ -151,6 +160,7 @@ impl Table {
         }
         self.remove_pod(&pod.object.clone());
         self.index.add_pod(&pod);
+        self.host_ports.on_pod(&pod, &self.settings.place.node);
         self.mark_of_pod(&pod);
         self.pods.insert(pod.object.clone(), pod);
     }
@@ -159,6 +169,7 @@ impl Table {
     pub fn remove_pod(&mut self, object: &ObjectRef) {
         if let Some(old) = self.pods.remove(object) {
             self.index.remove_pod(&old);
+            self.host_ports.on_pod_gone(object);
             self.mark_of_pod(&old);
         }
     }
@@ -169,11 +180,24 @@ impl Table {
             let changed: BTreeSet<IpAddr> =
                 self.node_addresses.symmetric_difference(&addresses).copied().collect();
             self.node_addresses = addresses;
-            self.marked.extend(self.slices.values().filter_map(|slice| slice.service.clone()));
-            let concerned =
-                self.specs.values().filter(|spec| spec.addresses().any(|ip| changed.contains(&ip)));
-            self.marked.extend(concerned.map(|spec| spec.object.clone()));
+            let slices = changed.iter().flat_map(|ip| self.index.slices_at(*ip));
+            self.marked.extend(slices.filter_map(|slice| self.slices.get(slice)?.service.clone()));
+            self.mark_by_address(&changed);
         }
+    }
+
+    /// Addresses of the network that the node is on, which no service may have, and what they are: "the uplink's gateway".
+    pub fn set_link_addresses(&mut self, addresses: BTreeMap<IpAddr, &'static str>) {
+        if self.link_addresses != addresses {
+            let old = std::mem::replace(&mut self.link_addresses, addresses);
+            let changed = old.into_keys().chain(self.link_addresses.keys().copied()).collect();
+            self.mark_by_address(&changed);
+        }
+    }
+
+    fn mark_by_address(&mut self, changed: &BTreeSet<IpAddr>) {
+        let concerned = self.specs.values().filter(|spec| spec.addresses().any(|ip| changed.contains(&ip)));
+        self.marked.extend(concerned.map(|spec| spec.object.clone()));
     }
 
     /// The configuration has changed.
@@ -205,8 +229,8 @@ impl Table {
             let wanted = wanted.iter().flat_map(|(key, all)| all.iter().map(move |one| (key, one)));
             concerned.extend(self.claims.set(&object, wanted));
         }
-        let mut new = Vec::new();
-        let mut gone = Vec::new();
+        self.balanced_changed |= concerned.iter().any(|object| self.balanced.contains(object));
+        let (mut gone, mut new) = self.host_port_changes();
         for object in concerned {
             let derived = self.derive(&object, &mut new);
             let kept: BTreeSet<PortKey> = derived.iter().flat_map(|derived| derived.ports.clone()).collect();
@@ -275,7 +299,7 @@ impl Table {
     fn derive(&self, object: &ObjectRef, new: &mut Vec<(PortKey, ServiceState)>) -> Option<Derived> {
         let spec = self.specs.get(object)?;
         let mut derived = Derived::default();
-        derived.endpoints = self.endpoints(spec, &mut derived.problems);
+        let endpoints = self.endpoints(spec, &mut derived.problems);
         let wanted = self.frontends(spec, &mut derived.problems);
         for (index, (key, mut frontends)) in wanted.into_iter().enumerate() {
             frontends.retain(|frontend| match self.claims.owner(&key, frontend) {
@@ -292,7 +316,7 @@ impl Table {
             if frontends.is_empty() {
                 continue;
             }
-            let backends = backends(&derived.endpoints, index, &self.settings.place);
+            let backends = backends(&endpoints, index, &self.settings.place);
             let backends = Self::sound_backends(spec, backends, &mut derived.problems);
             let config = self.config(spec, &key, frontends);
             new.push((key.clone(), ServiceState { config, backends }));
@@ -443,10 +467,11 @@ impl Table {
         self.specs.get(object)
     }
 
-    /// The endpoints of a service, derived and given.
+    /// The endpoints of a service, derived and given. They are not kept: all of a cluster's would take more memory than
+    /// everything else here.
     #[must_use]
-    pub fn endpoints_of(&self, object: &ObjectRef) -> &[Endpoint] {
-        self.derived.get(object).map_or(&[], |derived| &derived.endpoints)
+    pub fn endpoints_of(&self, object: &ObjectRef) -> Vec<Endpoint> {
+        self.specs.get(object).map_or_else(Vec::new, |spec| self.endpoints(spec, &mut Vec::new()))
     }
 
     /// What could not be done for one service, one sentence each.

@@ -25,6 +25,9 @@ impl Table {
         if self.node_addresses.contains(&ip) {
             return Some("an address of a node".to_owned());
         }
+        if let Some(what) = self.link_addresses.get(&ip) {
+            return Some((*what).to_owned());
+        }
         let (pods, services) = (self.settings.cluster_cidr, self.settings.service_cidr);
         if pods.contains(&ip) {
             return Some(format!("in the range of pods, {pods}"));

@@ -231,7 +231,7 @@ fn what_does_not_matter_changes_nothing() {
 fn endpoints_are_shown_as_slices() {
     let table = table(&json!({}), (2..=151).map(|n| pod(&format!("default/p{n}"), &format!("10.244.0.{n}"))));
     let object = name("default/web");
-    let slices = slices(table.spec(&object).unwrap(), table.endpoints_of(&object));
+    let slices = slices(table.spec(&object).unwrap(), &table.endpoints_of(&object));
     assert_eq!(slices.iter().map(|s| s.endpoints.as_ref().unwrap().len()).collect::<Vec<_>>(), [100, 50]);
     assert_eq!(slices[1].metadata.name.as_deref(), Some("web-1"));
     let read = SliceSpec::check(&slices[0]).unwrap();

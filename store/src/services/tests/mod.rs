@@ -2,6 +2,7 @@
 
 mod check;
 mod derive;
+mod host_ports;
 mod messages;
 mod model;
 
@@ -54,6 +55,7 @@ fn slice(object: &Value) -> EndpointSlice {
 
 fn pod(text: &str, address: &str) -> PodFacts {
     PodFacts {
+        host_ports: Vec::new(),
         object: name(text),
         labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
         addresses: vec![ip(address)],

@@ -82,6 +82,7 @@ fn any_pod() -> impl Strategy<Value = Op> {
                 number: 9000 + u16::from(number),
             };
             Op::Pod(PodFacts {
+                host_ports: Vec::new(),
                 object: object("p", number),
                 labels,
                 addresses: vec![address(at)],

@@ -25,7 +25,7 @@ use super::super::inventory::{Inventory, Life, PodEntry, Rest};
 use super::super::node::Control;
 use super::network::Interface;
 use super::teardown::{self, Netns};
-use super::{containers, files, network, view};
+use super::{containers, files, host_ports, network, view};
 
 /// Labels of one pod; with keys and values at their longest about 100 KiB.
 const MAX_LABELS: usize = 256;
@@ -89,6 +89,7 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
     let pod = request.pod;
     let refuse = |code, text: String| Err(ApiError::new(code, text));
     let uid = new_uid().map_err(|e| api(ErrorCode::Internal, &format!("pod {pod}"), &e))?;
+    let host_ports = host_ports::check(control, &pod, &request.serving)?;
     let mut inventory = control.inventory.lock();
     if let Some(entry) = inventory.get(&pod) {
         return match entry.life {
@@ -108,6 +109,7 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
             ),
         };
     }
+    let held = host_ports::take(&host_ports, &inventory, &pod)?.into();
     let Some(port) = inventory.free_port() else {
         return refuse(ErrorCode::Exhausted, format!("pod {pod}: all ports of the switch are in use"));
     };
@@ -157,6 +159,7 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
         life: Life::Creating,
         failure: None,
         netns_identity: None,
+        held,
         operation: Arc::clone(operation),
     };
     inventory.insert(pod, entry);

@@ -4,6 +4,7 @@ pub(crate) mod containers;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod files;
+pub(crate) mod host_ports;
 pub(crate) mod network;
 pub(crate) mod recover;
 pub(crate) mod teardown;

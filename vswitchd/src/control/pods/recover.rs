@@ -15,7 +15,7 @@ use super::super::inventory::{Inventory, Life, PodEntry, Rest, reference};
 use super::super::node::Control;
 use super::delete;
 use super::teardown::{self, Netns};
-use super::{containers, create, network};
+use super::{containers, create, host_ports, network};
 use crate::config::Config;
 
 /// Fills the inventory from the store. Returns what could not be read, for `status`.
@@ -91,7 +91,8 @@ fn adopt(inventory: &mut Inventory, record: PodRecord, problems: &mut Vec<String
         }
     }
     let operation = Arc::new(Mutex::new(()));
-    inventory.insert(pod, PodEntry { record, life, failure, netns_identity: None, operation });
+    let held = host_ports::take_again(&pod, &record.spec.serving).into();
+    inventory.insert(pod, PodEntry { record, life, failure, netns_identity: None, held, operation });
 }
 
 /// Brings machine and records together: removes half-made pods, attaches the others. The datapath

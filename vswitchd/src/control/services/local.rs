@@ -28,6 +28,7 @@ fn of_pod(control: &Control, pod: Pod) -> Option<PodFacts> {
     let life = control.inventory.lock().get(&reference)?.life;
     let port =
         |port: ContainerPort| NamedPort { name: port.name, transport: port.transport, number: port.number };
+    let host_ports = pods::host_ports::of(&pod.spec.serving);
     Some(PodFacts {
         object: ObjectRef { namespace: reference.namespace, name: reference.name },
         labels: pod.metadata.labels,
@@ -40,6 +41,7 @@ fn of_pod(control: &Control, pod: Pod) -> Option<PodFacts> {
         ended: matches!(pod.status.phase, PodPhase::Succeeded | PodPhase::Failed),
         ports: pod.spec.serving.ports.into_iter().map(port).collect(),
         weight: pod.spec.serving.weight.unwrap_or(1),
+        host_ports,
     })
 }
 

@@ -6,21 +6,24 @@
 //! ([`publish`]). Nothing here is on a packet's way: a store that is away leaves the datapath as it is.
 
 mod announce;
+mod apply;
 mod exits;
 mod health;
 mod healthz;
 mod local;
+mod memory;
 mod meters;
 mod named;
 mod objects;
 mod probes;
 mod programming;
 mod publish;
+mod reading;
 mod rows;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -28,29 +31,30 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::Mutex;
 use store::cluster::mirror::Change;
-use store::cluster::{ClusterStore, Embedded, Entry, Mirror, MirrorOptions, MirrorState, Revision};
+use store::cluster::{ClusterStore, Embedded, Mirror, MirrorOptions, MirrorState, Revision};
 use store::services::allocate::ClusterIps;
 use store::services::write::{PODS, Pools, SERVICES, SLICES};
-use store::services::{ObjectRef, Place, PodFacts, Settings, SliceSpec, Spec, Table};
+use store::services::{Place, Settings, Table};
 use store::{Store, StoreError};
 
 use self::announce::Announcing;
 use self::exits::Exits;
 use self::health::HealthChecks;
+use self::memory::Remembered;
 use self::meters::Meters;
 use self::probes::Probes;
 use self::programming::Progress;
 use self::publish::Publisher;
+use self::reading::{take, take_all};
 use super::node::Control;
 use crate::config::Config;
 
+pub(crate) use apply::apply;
 pub(crate) use meters::{Readings, readings};
 pub(crate) use named::{place_of, pod_address};
-pub(crate) use objects::{apply, delete};
+pub(crate) use objects::delete;
 pub(crate) use programming::report;
 pub(crate) use rows::{document, list};
 pub(crate) use traffic::traffic;
@@ -72,6 +76,7 @@ pub(crate) struct Services {
     pools: Pools,
     table: Mutex<Table>,
     mirrors: Mirrors,
+    remembered: Remembered,
     wake: Wake,
     woken: Receiver<()>,
     probes: Probes,
@@ -152,10 +157,12 @@ impl Services {
         let (sender, woken) = bounded(1);
         let first = || Arc::new(AtomicBool::new(true));
         let wake = Wake { sender, pods: first(), nodes: first(), heard: Arc::default() };
+        let remembered = Remembered::open(config, is_shared);
         let mirror = |prefix: &str, confirm_after| {
+            let known = (remembered.recall(prefix), 0);
             let wake = wake.clone();
             let wake: Box<dyn Fn() + Send> = Box::new(move || wake.objects());
-            let options = MirrorOptions { queue: QUEUE, confirm_after, ..MirrorOptions::new(prefix) };
+            let options = MirrorOptions { queue: QUEUE, confirm_after, known, ..MirrorOptions::new(prefix) };
             Mirror::start(Arc::clone(&store), MirrorOptions { wake: Some(wake), ..options })
                 .context("following the store of services")
         };
@@ -174,6 +181,7 @@ impl Services {
             pools: pools(config)?,
             table: Mutex::new(Table::new(settings(config)?)),
             mirrors,
+            remembered,
             probes: Probes::new(wake.clone()),
             exits,
             publisher: Mutex::default(),
@@ -204,9 +212,10 @@ impl Services {
         self.wake.nodes();
     }
 
-    /// The uplink's interface has come up or gone down.
+    /// The uplink is another one, or its interface has come up or gone down.
     pub(crate) fn on_uplink(&self) {
         self.announcing.wake();
+        self.wake.nodes();
     }
 
     /// Whether a pod's probe succeeds; true without one.
@@ -230,6 +239,7 @@ impl Services {
                 ));
             }
         }
+        problems.extend(self.remembered.problem());
         problems.extend(self.announcing.problems());
         problems.extend(self.health.problems());
         problems
@@ -250,6 +260,7 @@ impl Services {
     pub(crate) fn leave(&self) {
         self.announcing.leave();
         drop(self.publisher.lock().take());
+        self.remembered.leave();
     }
 }
 
@@ -281,10 +292,15 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
 }
 
 /// What a start goes on with: the node's own store is read at once, so that the first configuration has its services.
-/// A cluster's store may be away; until it answers, a running datapath keeps what it has.
+/// A cluster's store may be away; until it answers, a running datapath keeps what it has, and a new one is given what is remembered.
 pub(crate) fn prime(control: &Control) -> Result<(), StoreError> {
     let services = &control.services;
     if services.is_shared {
+        if services.remembered.has_any() && !control.switch.was_taken_over() {
+            know_all(control);
+            services.is_known.store(true, Ordering::Release);
+            refresh(control);
+        }
         return Ok(());
     }
     for prefix in [SERVICES, SLICES] {
@@ -301,6 +317,14 @@ pub(crate) fn prime(control: &Control) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Puts all that the mirrors know into the table: what the store said, or else what is remembered.
+fn know_all(control: &Control) {
+    let mut table = control.services.table.lock();
+    for mirror in control.services.mirrors.all() {
+        take_all(&mut table, mirror.known().0.into_values(), control);
+    }
+}
+
 /// Keeps the datapath as the store and the pods are, until the daemon ends.
 pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
     if control.services.is_shared {
@@ -308,6 +332,7 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
         *control.services.publisher.lock() = Some(publisher);
     }
     announce::follow(control)?;
+    memory::follow(control)?;
     health::serve(control)?;
     let control = Arc::clone(control);
     std::thread::Builder::new().name("services".to_owned()).spawn(move || {
@@ -329,7 +354,7 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
             let told = programming::told(&control.services);
             let began = Instant::now();
             if refresh(&control) {
-                control.sync();
+                control.sync_services();
                 let since = heard.unwrap_or(began).elapsed();
                 control.services.meters.on_sync(began.elapsed(), since);
                 last = Some(Instant::now());
@@ -354,16 +379,23 @@ pub(crate) fn serve_health(control: &Arc<Control>) -> Result<(), super::metrics:
 /// Brings the table up to date. True if the datapath is to be told something.
 fn refresh(control: &Control) -> bool {
     let services = &control.services;
-    let first = !services.is_known.load(Ordering::Acquire)
-        && services.mirrors.all().iter().all(|mirror| !matches!(mirror.state(), MirrorState::Stale { .. }));
+    let mirrors = services.mirrors.all();
+    let is_read = mirrors.iter().all(|mirror| !matches!(mirror.state(), MirrorState::Stale { .. }));
+    if is_read {
+        services.remembered.confirm();
+    }
+    // With the store away, what is remembered is better than nothing, which is all that this process knows of a datapath it found.
+    let is_away = || services.remembered.has_any() && mirrors.iter().any(|mirror| mirror.problem().is_some());
+    let first = !services.is_known.load(Ordering::Acquire) && (is_read || is_away());
     let facts = services.wake.pods.swap(false, Ordering::AcqRel).then(|| local::facts(control));
-    let mut table = services.table.lock();
-    for mirror in services.mirrors.all() {
+    if first {
         // A state is known a moment before its changes are on their way.
-        if first {
-            take_all(&mut table, mirror.known().0.into_values(), control);
-        }
+        know_all(control);
+    }
+    let mut table = services.table.lock();
+    for mirror in mirrors {
         for change in mirror.changes().try_iter() {
+            services.remembered.on_change(&change);
             if !services.is_primed(&change) {
                 services.meters.on_change(&change);
                 take(&mut table, &change, control);
@@ -378,12 +410,17 @@ fn refresh(control: &Control) -> bool {
     }
     if services.wake.nodes.swap(false, Ordering::AcqRel) {
         table.set_node_addresses(node_addresses(control));
+        table.set_own_addresses(own_addresses(control));
+        table.set_link_addresses(control.switch.link_addresses());
     }
     let changed = table.settle();
     for problem in table.take_new_problems() {
         tracing::warn!("{problem}");
     }
-    services.health.set(table.health());
+    let balanced_changed = table.take_balanced_changed();
+    if balanced_changed {
+        services.health.set(table.health());
+    }
     let states = Arc::clone(table.states());
     // The switch may be waiting for a datapath; who asks for services does not wait with it.
     drop(table);
@@ -394,73 +431,26 @@ fn refresh(control: &Control) -> bool {
     if let (Some(facts), Some(publisher)) = (facts, &*services.publisher.lock()) {
         publisher.tell(facts);
     }
-    services.announcing.wake();
+    if balanced_changed {
+        services.announcing.wake();
+    }
     known && (changed || first)
 }
 
-/// Of all nodes, as far as they are known.
+/// Of this node, where its pods may have ports.
+fn own_addresses(control: &Control) -> BTreeSet<Ipv4Addr> {
+    let v4 = |address| if let IpAddr::V4(v4) = address { Some(v4) } else { None };
+    control.switch.node_addresses().into_iter().filter_map(v4).collect()
+}
+
+/// Of all nodes, as far as they are known, and what this one's pods appear as: no service can have them.
 fn node_addresses(control: &Control) -> BTreeSet<IpAddr> {
     let mut all: BTreeSet<IpAddr> = control.switch.node_addresses().into_iter().collect();
     all.insert(control.config.gateway());
+    all.extend(control.switch.egress_addresses());
     for peer in control.peers.lock().known() {
         all.insert(peer.spec.address.into());
         all.extend(peer.spec.node_addresses.iter().copied());
     }
     all
-}
-
-/// Everything a mirror knows, or will know in a moment.
-fn take_all(table: &mut Table, entries: impl IntoIterator<Item = Entry>, control: &Control) {
-    let mut primed = control.services.primed.lock();
-    for entry in entries {
-        primed.insert(entry.key.clone(), entry.revision);
-        take(table, &Change::Put(entry), control);
-    }
-}
-
-/// One change of the store. What cannot be read stays as it was known.
-fn take(table: &mut Table, change: &Change, control: &Control) {
-    let problem = match change {
-        Change::Put(entry) if entry.key.starts_with(SERVICES) => {
-            serde_json::from_slice::<Service>(&entry.value).map_err(|e| e.to_string()).and_then(|service| {
-                Spec::check(&service).map(|spec| table.put_service(spec)).map_err(|e| e.to_string())
-            })
-        }
-        Change::Put(entry) if entry.key.starts_with(SLICES) => {
-            serde_json::from_slice::<EndpointSlice>(&entry.value).map_err(|e| e.to_string()).and_then(
-                |slice| {
-                    SliceSpec::check(&slice).map(|slice| table.put_slice(slice)).map_err(|e| e.to_string())
-                },
-            )
-        }
-        Change::Put(entry) => match serde_json::from_slice::<PodFacts>(&entry.value) {
-            // Of our own we know better.
-            Ok(pod) if pod.node == control.config.node => Ok(()),
-            Ok(pod) => {
-                table.put_pod(pod);
-                Ok(())
-            }
-            Err(error) => Err(error.to_string()),
-        },
-        Change::Delete { key } => {
-            remove(table, key, control);
-            Ok(())
-        }
-    };
-    if let (Err(problem), Change::Put(entry)) = (problem, change) {
-        tracing::warn!("{}: it stays as it was known: {problem}", entry.key);
-    }
-}
-
-fn remove(table: &mut Table, key: &str, control: &Control) {
-    let object = |prefix| key.strip_prefix(prefix).and_then(ObjectRef::parse);
-    if let Some(service) = object(SERVICES) {
-        table.remove_service(&service);
-    } else if let Some(slice) = object(SLICES) {
-        table.remove_slice(&slice);
-    } else if let Some(pod) = object(PODS)
-        && table.node_of(&pod).is_some_and(|node| node != control.config.node)
-    {
-        table.remove_pod(&pod);
-    }
 }

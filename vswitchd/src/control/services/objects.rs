@@ -1,15 +1,15 @@
-//! `apply` and `delete`: manifests in, objects of the store out.
+//! Single objects of the store: checked and written, or deleted.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use protocol::ObjectName;
-use protocol::message::{ApiError, Applied, ErrorCode, Kind, Outcome};
+use protocol::message::{ApiError, ErrorCode, Kind};
 use protocol::object::Timestamp;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::Value;
-use store::cluster::ClusterError;
+use store::cluster::{ClusterError, ClusterStore};
 use store::services::write::{
     self, NAMESPACES, Run, SERVICES, SLICES, Stamp, Surroundings, WriteError, Written,
 };
@@ -20,58 +20,8 @@ use super::super::node::Control;
 use super::super::pods::create::new_uid;
 use super::Services;
 
-/// Makes objects be as manifests say, one by one.
-pub(crate) fn apply(control: &Control, manifests: &[String], run: Run) -> Vec<Applied> {
-    let applied = manifests.iter().map(|text| apply_one(control, text, run)).collect();
-    control.services.wake.objects();
-    applied
-}
-
-fn apply_one(control: &Control, text: &str, run: Run) -> Applied {
-    let value: Value = match serde_json::from_str(text) {
-        Ok(value) => value,
-        Err(error) => {
-            let error = ApiError::new(ErrorCode::Invalid, format!("this is not a JSON object: {error}"));
-            return Applied { object: String::new(), outcome: Outcome::Failed(error), revision: None };
-        }
-    };
-    let word = |path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (kind, version, name) = (word("/kind"), word("/apiVersion"), word("/metadata/name"));
-    let result = match (version.as_str(), kind.as_str()) {
-        ("v1", "Service") => service(control, value.clone(), run),
-        ("discovery.k8s.io/v1", "EndpointSlice") => slice(control, value.clone(), run),
-        ("v1", "Namespace") => namespace(control, value.clone(), run),
-        _ => Err(ApiError::new(
-            ErrorCode::Invalid,
-            format!("no matches for kind \"{kind}\" in version \"{version}\""),
-        )),
-    };
-    let outcome = match result {
-        Ok(Written::Created) => Outcome::Created,
-        Ok(Written::Configured) => Outcome::Configured,
-        Ok(Written::Unchanged) => Outcome::Unchanged,
-        Err(error) => Outcome::Failed(error),
-    };
-    let is_there = run == Run::Real && !matches!(outcome, Outcome::Failed(_));
-    let revision = is_there.then(|| revision_of(control, &value)).flatten();
-    Applied { object: format!("{}/{name}", kind.to_ascii_lowercase()), outcome, revision }
-}
-
-/// The revision of an object as the store has it now: that of its last change, or a later one.
-fn revision_of(control: &Control, value: &Value) -> Option<u64> {
-    let word = |path: &str| value.pointer(path).and_then(Value::as_str);
-    let name = word("/metadata/name")?;
-    let namespace = word("/metadata/namespace").unwrap_or("default");
-    let key = match word("/kind")? {
-        "Service" => format!("{SERVICES}{namespace}/{name}"),
-        "EndpointSlice" => format!("{SLICES}{namespace}/{name}"),
-        _ => format!("{NAMESPACES}{name}"),
-    };
-    Some(control.services.store.get(&key).ok()??.revision)
-}
-
-fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
-    serde_json::from_value(value).map_err(|e| ApiError::new(ErrorCode::Invalid, e.to_string()))
+fn typed<'a, T: Deserialize<'a>>(value: &'a Value) -> Result<T, ApiError> {
+    T::deserialize(value).map_err(|e| ApiError::new(ErrorCode::Invalid, e.to_string()))
 }
 
 fn stamp() -> Result<Stamp, ApiError> {
@@ -93,10 +43,15 @@ impl Surroundings for Services {
     }
 }
 
-fn service(control: &Control, value: Value, run: Run) -> Result<Written, ApiError> {
+pub(super) fn service(
+    control: &Control,
+    store: &dyn ClusterStore,
+    value: &Value,
+    run: Run,
+) -> Result<Written, ApiError> {
     let services = &control.services;
     let object: Service = typed(value)?;
-    write::put_service(&*services.store, &services.pools, &object, &stamp()?, services, run)
+    write::put_service(store, &services.pools, &object, &stamp()?, services, run)
         .map(|(written, _)| written)
         .map_err(|error| refused(&error))
 }
@@ -116,7 +71,12 @@ pub(super) fn assign_again(control: &Control, object: &ObjectRef) -> Result<Writ
         .map_err(|error| refused(&error))
 }
 
-fn slice(control: &Control, value: Value, run: Run) -> Result<Written, ApiError> {
+pub(super) fn slice(
+    control: &Control,
+    store: &dyn ClusterStore,
+    value: &Value,
+    run: Run,
+) -> Result<Written, ApiError> {
     let services = &control.services;
     let mut object: EndpointSlice = typed(value)?;
     object.metadata.namespace.get_or_insert_with(|| "default".to_owned());
@@ -127,12 +87,12 @@ fn slice(control: &Control, value: Value, run: Run) -> Result<Written, ApiError>
         return Err(refused(&Invalid { kind: "EndpointSlice", name, problems }.into()));
     }
     let key = format!("{SLICES}{}", spec.object);
-    write::put(&*services.store, &key, &object, &stamp()?, run)
+    write::put(store, &key, &object, &stamp()?, run)
         .map(|(written, _)| written)
         .map_err(|error| refused(&error))
 }
 
-fn namespace(control: &Control, value: Value, run: Run) -> Result<Written, ApiError> {
+pub(super) fn namespace(store: &dyn ClusterStore, value: &Value, run: Run) -> Result<Written, ApiError> {
     let mut object: Namespace = typed(value)?;
     object.metadata.namespace = None;
     let name = object.metadata.name.clone().unwrap_or_default();
@@ -141,7 +101,7 @@ fn namespace(control: &Control, value: Value, run: Run) -> Result<Written, ApiEr
         return Err(refused(&Invalid { kind: "Namespace", name, problems }.into()));
     }
     let key = format!("{NAMESPACES}{name}");
-    write::put(&*control.services.store, &key, &object, &stamp()?, run)
+    write::put(store, &key, &object, &stamp()?, run)
         .map(|(written, _)| written)
         .map_err(|error| refused(&error))
 }
@@ -204,7 +164,7 @@ fn refuse_inhabited(control: &Control, name: &ObjectName) -> Result<(), ApiError
     Err(ApiError::new(ErrorCode::Conflict, text))
 }
 
-fn refused(error: &WriteError) -> ApiError {
+pub(super) fn refused(error: &WriteError) -> ApiError {
     let code = match error {
         WriteError::Invalid(_) => ErrorCode::Invalid,
         WriteError::Exhausted { .. } => ErrorCode::Exhausted,

@@ -114,7 +114,8 @@ fn endpoints(_: &Control, table: &Table, entry: &Entry, object: ObjectRef) -> Op
     let service = whole(entry, "v1", "Service")?;
     let spec = table.spec(&object)?;
     let mut groups: BTreeMap<&[Option<u16>], Subset> = BTreeMap::new();
-    for endpoint in table.endpoints_of(&object) {
+    let all = table.endpoints_of(&object);
+    for endpoint in &all {
         let subset = groups.entry(&endpoint.ports).or_default();
         let all = if endpoint.ready { &mut subset.ready } else { &mut subset.other };
         all.push(address(endpoint));
@@ -180,7 +181,7 @@ fn all_slices(control: &Control, namespace: Option<&Namespace>) -> Vec<Document>
     let derived = table.specs().filter(|spec| is_wanted(&spec.object));
     let derived = derived.flat_map(|spec| {
         let created = times.get(&spec.object).copied().unwrap_or_default();
-        let slices = slices(spec, table.endpoints_of(&spec.object)).into_iter();
+        let slices = slices(spec, &table.endpoints_of(&spec.object)).into_iter();
         slices.filter_map(move |slice| derived_row(&slice, created))
     });
     let mut all: Vec<Document> = given.chain(derived).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use protocol::link::{FromDatapath, ServiceRow, ToDatapath};
 use protocol::object::{Backend, Traffic};
 use protocol::{Namespace, ServiceId};
-use store::services::ObjectRef;
+use store::services::{Endpoint, ObjectRef};
 
 use super::super::node::Control;
 use super::super::switch::SwitchError;
@@ -31,10 +31,16 @@ pub(crate) fn traffic(control: &Control, namespace: Option<&Namespace>) -> Resul
         })
         .collect();
     let is_wanted = |object: &ObjectRef| namespace.is_none_or(|wanted| object.namespace == *wanted);
+    // Rows of a service come together.
+    let mut endpoints: Option<(&ObjectRef, Vec<Endpoint>)> = None;
     let row = |row: ServiceRow| {
         let (object, port, protocol) = known.get(&row.service).filter(|(object, ..)| is_wanted(object))?;
         let backend = row.backend.map(|(address, port)| {
-            let its = table.endpoints_of(object).iter().find(|endpoint| endpoint.address == address);
+            if endpoints.as_ref().is_none_or(|(whose, _)| *whose != object) {
+                endpoints = Some((object, table.endpoints_of(object)));
+            }
+            let mut all = endpoints.iter().flat_map(|(_, all)| all);
+            let its = all.find(|endpoint| endpoint.address == address);
             let pod = its.and_then(|endpoint| endpoint.pod.as_ref()).map(ToString::to_string);
             Backend { address, port, pod: pod.unwrap_or_default() }
         });

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use store::desired::Configuration;
 use store::services::Services;
 
-use super::hidden::{Hidden, Interface};
+use super::hidden::{self, Hidden, Interface};
 use super::kernel::{Host, Kernel};
 use super::nft::{self, NftError};
 use crate::control::error::chain;
@@ -43,6 +43,8 @@ struct State {
     routed: Option<Routed>,
     /// Why they are not.
     no_routes: Option<String>,
+    /// The gateway device takes what is from and for 127.0.0.1.
+    accepts_loopback: bool,
     /// What the socket passes, if that is known.
     filter: Option<PacketFilter>,
     problem: Option<String>,
@@ -59,7 +61,7 @@ enum Table {
     #[default]
     Unknown,
     None,
-    Of(Hidden),
+    Of(Box<Hidden>),
 }
 
 /// Addresses that the node reaches by the switch.
@@ -70,15 +72,14 @@ struct Routed {
     addresses: BTreeSet<Ipv4Addr>,
 }
 
-/// A configuration as far as it matters here; services are compared by where they are.
-#[derive(PartialEq)]
+/// A configuration as far as it matters here.
 struct Seen {
     device: Option<Interface>,
     gateway: Option<Interface>,
     node: Option<protocol::link::NodeConfig>,
     /// How many; who they are matters only to services that claim an address of theirs.
     peers: usize,
-    services: Option<usize>,
+    services: Arc<Services>,
 }
 
 impl Edge {
@@ -102,6 +103,7 @@ impl Edge {
             state.gateway = Some(gateway);
             state.no_own_way = None;
             state.routed = None;
+            state.accepts_loopback = false;
         }
     }
 
@@ -160,7 +162,8 @@ impl Edge {
     ) -> bool {
         let state = &mut *self.state.lock();
         // After a take-over nobody knows what is served until the store has been read; it is hidden already.
-        if services.is_none() || state.is_seen(wanted, services) {
+        let Some(services) = services else { return true };
+        if state.is_seen(wanted, services) {
             return true;
         }
         let Some(target) = state.target(wanted, services) else { return true };
@@ -172,6 +175,7 @@ impl Edge {
             let union = |known: &Routed| &known.addresses | &target.routed;
             let both = state.routed.as_ref().map_or_else(|| target.routed.clone(), union);
             self.route(state, wanted, both);
+            self.accept_loopback(state, &target);
         }
         let may_serve = result.is_ok() || state.hides_like(&target);
         state.problem = result.err();
@@ -187,7 +191,10 @@ impl Edge {
         socket: Option<&PacketSocket>,
     ) {
         let state = &mut *self.state.lock();
-        if services.is_none() || state.is_seen(wanted, services) {
+        let Some(services) = services else { return };
+        if state.is_seen(wanted, services) {
+            // The next change is compared with these.
+            state.last = state.last.take().map(|last| Seen { services: Arc::clone(services), ..last });
             return;
         }
         let target = state.target(wanted, services);
@@ -241,7 +248,7 @@ impl Edge {
         if self.kernel.load(script).is_err() {
             return self.replace(state, hidden);
         }
-        state.table = Table::Of(hidden);
+        state.table = Table::Of(Box::new(hidden));
         Ok(())
     }
 
@@ -258,9 +265,21 @@ impl Edge {
             }
             Err(error) => return Err(message(&error)),
         };
-        state.table = Table::Of(hidden);
+        state.table = Table::Of(Box::new(hidden));
         state.generation = None;
         Ok(())
+    }
+
+    /// Lets answers from pods' ports at 127.0.0.1 in.
+    fn accept_loopback(&self, state: &mut State, target: &Hidden) {
+        let Some(gateway) = &state.gateway else { return };
+        if target.local_ports.is_empty() || state.accepts_loopback {
+            return;
+        }
+        match self.kernel.accept_loopback(gateway) {
+            Ok(()) => state.accepts_loopback = true,
+            Err(error) => state.no_routes = Some(chain(&error)),
+        }
     }
 
     /// Leads the node's own packets for `addresses` to the switch, and no others.
@@ -298,23 +317,33 @@ fn message(error: &NftError) -> String {
 }
 
 impl State {
-    fn target(&self, wanted: &Configuration, services: Option<&Arc<Services>>) -> Option<Hidden> {
+    fn target(&self, wanted: &Configuration, services: &Services) -> Option<Hidden> {
         let gateway = self.gateway.as_ref().filter(|_| self.no_own_way.is_none());
-        Hidden::of(wanted, services?, self.device.as_ref()?, gateway)
+        Hidden::of(wanted, services, self.device.as_ref()?, gateway)
     }
 
-    fn seen(&self, wanted: &Configuration, services: Option<&Arc<Services>>) -> Seen {
+    fn seen(&self, wanted: &Configuration, services: &Arc<Services>) -> Seen {
         Seen {
             device: self.device.clone(),
             gateway: self.gateway.clone(),
             node: wanted.node.clone(),
             peers: wanted.peers.len(),
-            services: services.map(|services| Arc::as_ptr(services).addr()),
+            services: Arc::clone(services),
         }
     }
 
-    fn is_seen(&self, wanted: &Configuration, services: Option<&Arc<Services>>) -> bool {
-        self.last.as_ref().is_some_and(|last| *last == self.seen(wanted, services))
+    /// Costs what differs of the services.
+    fn is_seen(&self, wanted: &Configuration, services: &Arc<Services>) -> bool {
+        // What the kernel did not take is tried again with each change.
+        let is_whole = self.no_routes.is_none() && self.no_own_way.is_none();
+        self.last.as_ref().is_some_and(|last| {
+            last.device == self.device
+                && last.gateway == self.gateway
+                && last.node == wanted.node
+                && last.peers == wanted.peers.len()
+                && (Arc::ptr_eq(&last.services, services)
+                    || is_whole && hidden::is_same_outside(&last.services, services))
+        })
     }
 
     /// What is new would be answered by both, but nothing else.
@@ -338,3 +367,6 @@ impl State {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use netdev::PacketFilter;
-use protocol::link::{FrontendKind, NodeConfig, Transport, UplinkConfig};
+use protocol::link::{Frontend, FrontendKind, NodeConfig, Transport, UplinkConfig};
 use store::desired::Configuration;
-use store::services::Services;
+use store::services::{ServiceState, Services};
 
 /// What the switch answers for at the uplink.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,10 @@ pub(super) struct Hidden {
     pub(super) node_addresses: BTreeSet<Ipv4Addr>,
     /// NodePorts that services have.
     pub(super) node_ports: BTreeSet<(Transport, u16)>,
+    /// Ports of pods at the node's addresses.
+    pub(super) host_ports: BTreeSet<(Ipv4Addr, Transport, u16)>,
+    /// Those at 127.0.0.1.
+    pub(super) local_ports: BTreeSet<(Transport, u16)>,
     /// Load-balancer, external and egress addresses.
     pub(super) addresses: BTreeSet<Ipv4Addr>,
     /// Those of services, which the node itself reaches over the gateway device.
@@ -34,7 +39,9 @@ pub(super) struct Hidden {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OwnWay {
     pub(super) gateway: Interface,
-    /// An address there that the switch answers ARP for, and that nobody has.
+    /// The node's address there, which stands for 127.0.0.1 as a client.
+    pub(super) address: Ipv4Addr,
+    /// An address there that the switch answers ARP for, and that nobody has; it stands for 127.0.0.1 as a server.
     pub(super) next_hop: Ipv4Addr,
 }
 
@@ -55,10 +62,12 @@ impl Hidden {
     ) -> Option<Self> {
         let node = wanted.node.as_ref()?;
         let uplink = node.uplink.as_ref()?;
-        let own = |gateway: &Interface| match node.service_cidr? {
+        let own = |gateway: &Interface| match (node.service_cidr?, node.gateway_ip) {
             // No service has the first address of the range.
-            IpNet::V4(range) => Some(OwnWay { gateway: gateway.clone(), next_hop: range.network() }),
-            IpNet::V6(_) => None,
+            (IpNet::V4(range), IpAddr::V4(address)) => {
+                Some(OwnWay { gateway: gateway.clone(), address, next_hop: range.network() })
+            }
+            (_, _) => None,
         };
         let mut hidden = Self {
             device: device.clone(),
@@ -66,6 +75,8 @@ impl Hidden {
             node_port_range: uplink.node_ports.clone(),
             node_addresses: node_addresses(node, uplink.address),
             node_ports: BTreeSet::new(),
+            host_ports: BTreeSet::new(),
+            local_ports: BTreeSet::new(),
             addresses: uplink.announced.iter().copied().collect(),
             routed: BTreeSet::new(),
             own: gateway.and_then(own),
@@ -91,6 +102,12 @@ impl Hidden {
                         self.addresses.insert(address);
                         self.routed.insert(address);
                     }
+                    (FrontendKind::HostPort, IpAddr::V4(address)) => {
+                        self.host_ports.insert((address, state.config.transport, frontend.port));
+                    }
+                    (FrontendKind::HostLocal, IpAddr::V4(_)) => {
+                        self.local_ports.insert((state.config.transport, frontend.port));
+                    }
                     (FrontendKind::ClusterIp, _) | (_, IpAddr::V6(_)) => {}
                 }
             }
@@ -114,6 +131,8 @@ impl Hidden {
         Self {
             node_addresses: &self.node_addresses | &other.node_addresses,
             node_ports: &self.node_ports | &other.node_ports,
+            host_ports: &self.host_ports | &other.host_ports,
+            local_ports: &self.local_ports | &other.local_ports,
             addresses: &self.addresses | &other.addresses,
             routed: &self.routed | &other.routed,
             ..self.clone()
@@ -125,14 +144,42 @@ impl Hidden {
         self.device == other.device && self.source_ports == other.source_ports && self.own == other.own
     }
 
+    /// Numbers of host ports, sorted, those in a row together.
+    fn host_port_ranges(&self) -> Vec<RangeInclusive<u16>> {
+        let numbers: BTreeSet<u16> = self.host_ports.iter().map(|(_, _, number)| *number).collect();
+        let mut ranges: Vec<RangeInclusive<u16>> = Vec::new();
+        for number in numbers {
+            match ranges.last_mut() {
+                Some(last) if number - 1 == *last.end() => *last = *last.start()..=number,
+                Some(_) | None => ranges.push(number..=number),
+            }
+        }
+        ranges
+    }
+
     /// What the socket is to get.
     pub(super) fn filter(&self) -> PacketFilter {
         PacketFilter {
             whole: self.addresses.iter().map(|address| (*address).into()).collect(),
             shared: self.node_addresses.iter().copied().collect(),
-            ports: vec![self.node_port_range.clone(), self.source_ports.clone()],
+            ports: [self.node_port_range.clone(), self.source_ports.clone()]
+                .into_iter()
+                .chain(self.host_port_ranges())
+                .collect(),
         }
     }
+}
+
+/// Whether both have the same frontends outside of the cluster. Costs what differs.
+pub(super) fn is_same_outside(old: &Services, new: &Services) -> bool {
+    old.changes(new).all(|(_, old, new)| outside(old).eq(outside(new)))
+}
+
+fn outside(state: Option<&Arc<ServiceState>>) -> impl Iterator<Item = (Transport, &Frontend)> {
+    let all = state
+        .into_iter()
+        .flat_map(|state| state.config.frontends.iter().map(|frontend| (state.config.transport, frontend)));
+    all.filter(|(_, frontend)| frontend.kind != FrontendKind::ClusterIp)
 }
 
 fn node_addresses(node: &NodeConfig, own: Ipv4Addr) -> BTreeSet<Ipv4Addr> {

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
-use netdev::Netlink;
 use netdev::netlink::{NetlinkError, Route, ruleset_generation};
+use netdev::sysctl::SysctlError;
+use netdev::{Netlink, sysctl};
 
 use super::hidden::Interface;
 use super::nft::{self, NftError};
@@ -28,6 +29,9 @@ pub(super) trait Kernel: Send + Sync {
         source: Ipv4Addr,
         addresses: &BTreeSet<Ipv4Addr>,
     ) -> Result<(), NetlinkError>;
+
+    /// Has the node take packets from and for 127.0.0.1 that come by `gateway`. Only the switch can send such there.
+    fn accept_loopback(&self, gateway: &Interface) -> Result<(), SysctlError>;
 }
 
 /// The kernel of this process's namespace.
@@ -73,6 +77,10 @@ impl Kernel for Host {
             netlink.add_route(route)?;
         }
         Ok(())
+    }
+
+    fn accept_loopback(&self, gateway: &Interface) -> Result<(), SysctlError> {
+        sysctl::write(&format!("net/ipv4/conf/{}/route_localnet", gateway.name), "1")
     }
 }
 

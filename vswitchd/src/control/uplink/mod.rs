@@ -19,7 +19,7 @@ use netdev::netlink::NetlinkError;
 use netdev::sysctl::SysctlError;
 use netdev::{Device, PacketFilter, PacketSocket, PacketSocketError, sysctl};
 use protocol::link::UplinkConfig;
-use store::desired::{EgressSelector, UPLINK_PORT, UplinkFacts};
+use store::desired::{EgressSelector, UPLINK_PORT, UplinkFacts, taken_on_link};
 
 use self::find::Found;
 use super::error::chain;
@@ -122,7 +122,7 @@ pub(crate) fn refresh(control: &Control) -> bool {
     }
     drop(state);
     let changed = control.switch.set_uplink(facts);
-    if was_up != is_up {
+    if was_up != is_up || changed {
         control.services.on_uplink();
     }
     changed
@@ -150,20 +150,21 @@ fn open(
     let interface = Interface { name: found.device.clone(), index: found.ifindex };
     control.switch.edge().set_device(Some(interface));
     problems.extend(strict_sources());
+    let config = UplinkConfig {
+        address: found.address,
+        subnet: found.subnet,
+        gateway: found.gateway,
+        source_ports: uplink.source_ports.clone(),
+        node_ports: control.config.services.node_ports.0.clone(),
+        filtering: uplink.filtering,
+        not_translated: uplink.not_translated.clone(),
+        egress: Vec::new(),
+        announced: Vec::new(),
+        announced_by_lease: false,
+    };
     Ok(UplinkFacts {
-        config: UplinkConfig {
-            address: found.address,
-            subnet: found.subnet,
-            gateway: found.gateway,
-            source_ports: uplink.source_ports.clone(),
-            node_ports: control.config.services.node_ports.0.clone(),
-            filtering: uplink.filtering,
-            not_translated: uplink.not_translated.clone(),
-            egress: Vec::new(),
-            announced: Vec::new(),
-            announced_by_lease: false,
-        },
-        egress: usable(control, uplink, found, problems),
+        egress: usable(control, uplink, &config, problems),
+        config,
         mac: found.mac,
         ip_mtu: found.ip_mtu,
         offloads,
@@ -182,23 +183,27 @@ fn strict_sources() -> Option<String> {
 fn usable(
     control: &Control,
     uplink: &Uplink,
-    found: &Found,
+    config: &UplinkConfig,
     problems: &mut Vec<String>,
 ) -> Vec<EgressSelector> {
     let mut taken: BTreeSet<IpAddr> = control.switch.node_addresses().into_iter().collect();
-    taken.extend([Some(found.address), found.gateway].into_iter().flatten().map(IpAddr::V4));
+    taken.insert(IpAddr::V4(config.address));
     for peer in control.peers.lock().known() {
         taken.insert(peer.spec.address.into());
         taken.extend(peer.spec.node_addresses.iter().copied());
     }
-    let (usable, not): (Vec<_>, Vec<_>) =
-        uplink.egress.iter().cloned().partition(|rule| !taken.contains(&IpAddr::V4(rule.address)));
-    problems.extend(not.into_iter().map(|rule| {
-        format!(
-            "uplink.egress: {} is an address of a node or of the gateway; its pods appear as the node",
-            rule.address
-        )
-    }));
+    let why_not = |address: Ipv4Addr| {
+        let is_nodes = taken.contains(&IpAddr::V4(address)).then_some("an address of a node");
+        taken_on_link(config, address).or(is_nodes)
+    };
+    let mut usable = Vec::new();
+    for rule in &uplink.egress {
+        match why_not(rule.address) {
+            None => usable.push(rule.clone()),
+            Some(what) => problems
+                .push(format!("uplink.egress: {} is {what}; its pods appear as the node", rule.address)),
+        }
+    }
     usable
 }
 

@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write as _};
+use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
 use protocol::link::Transport;
@@ -81,6 +82,8 @@ pub(super) fn table(hidden: &Hidden) -> String {
     let sets = [
         set("node_addresses", "ipv4_addr", &hidden.node_addresses),
         set("node_ports", "inet_proto . inet_service", &elements(&hidden.node_ports)),
+        set("host_ports", "ipv4_addr . inet_proto . inet_service", &at_addresses(&hidden.host_ports)),
+        set("local_ports", "inet_proto . inet_service", &elements(&hidden.local_ports)),
         set("addresses", "ipv4_addr", &hidden.addresses),
     ];
     let rules = [
@@ -90,6 +93,7 @@ pub(super) fn table(hidden: &Hidden) -> String {
         ),
         "ip daddr @addresses drop".to_owned(),
         "ip daddr @node_addresses meta l4proto . th dport @node_ports drop".to_owned(),
+        "ip daddr . meta l4proto . th dport @host_ports drop".to_owned(),
         format!(
             "ip daddr @node_addresses meta l4proto {{ tcp, udp, sctp }} th dport {}-{} drop",
             ports.start(),
@@ -97,20 +101,54 @@ pub(super) fn table(hidden: &Hidden) -> String {
         ),
     ];
     let chain = |name, rules: &[String]| format!("\tchain {name} {{\n\t\t{}\n\t}}\n", rules.join("\n\t\t"));
-    let own = hidden.own.as_ref().map(|own| chain("own", &own_rules(own)));
+    let own = hidden.own.as_ref().map(|own| {
+        [
+            chain("own_local", &own_local_rules(own)),
+            chain("own", &own_rules(own)),
+            chain("own_local_answers", &answer_rules(own)),
+        ]
+        .concat()
+    });
     let body = [sets.concat(), chain("ingress", &rules), own.unwrap_or_default()].concat();
     // A string takes everything.
     let _ = write!(script, "table netdev vpod {{\n{body}}}\n");
     script
 }
 
-fn own_rules(own: &OwnWay) -> [String; 2] {
+fn own_rules(own: &OwnWay) -> [String; 4] {
+    let to_switch = to_switch(own);
     [
         format!("type filter hook egress device \"lo\" priority {PRIORITY}; policy accept;"),
+        "ip daddr 127.0.0.1 meta l4proto . th dport @local_ports goto own_local".to_owned(),
         format!(
-            "ip saddr != 127.0.0.0/8 ip daddr @node_addresses meta l4proto . th dport @node_ports fwd ip to {} device \"{}\"",
-            own.next_hop, own.gateway.name
+            "ip saddr != 127.0.0.0/8 ip daddr @node_addresses meta l4proto . th dport @node_ports {to_switch}"
         ),
+        format!("ip saddr != 127.0.0.0/8 ip daddr . meta l4proto . th dport @host_ports {to_switch}"),
+    ]
+}
+
+fn to_switch(own: &OwnWay) -> String {
+    format!("fwd ip to {} device \"{}\"", own.next_hop, own.gateway.name)
+}
+
+/// 127.0.0.1 means nothing at another device: other addresses stand for it.
+fn own_local_rules(own: &OwnWay) -> [String; 2] {
+    [
+        format!("ip saddr 127.0.0.1 ip saddr set {}", own.address),
+        format!("ip daddr set {} {}", own.next_hop, to_switch(own)),
+    ]
+}
+
+/// And back. Other packets come from that address to other ports only: as the clients of a backend that is the node itself.
+fn answer_rules(own: &OwnWay) -> [String; 3] {
+    let from = format!("ip saddr {} meta l4proto . th sport @local_ports", own.next_hop);
+    [
+        format!(
+            "type filter hook ingress device \"{}\" priority {PRIORITY}; policy accept;",
+            own.gateway.name
+        ),
+        format!("{from} ip daddr {} ip daddr set 127.0.0.1 ip saddr set 127.0.0.1 accept", own.address),
+        format!("{from} ip saddr set 127.0.0.1"),
     ]
 }
 
@@ -119,6 +157,8 @@ pub(super) fn changes(old: &Hidden, new: &Hidden) -> Option<String> {
     let script = [
         difference("node_addresses", &old.node_addresses, &new.node_addresses),
         difference("node_ports", &elements(&old.node_ports), &elements(&new.node_ports)),
+        difference("host_ports", &at_addresses(&old.host_ports), &at_addresses(&new.host_ports)),
+        difference("local_ports", &elements(&old.local_ports), &elements(&new.local_ports)),
         difference("addresses", &old.addresses, &new.addresses),
     ]
     .concat();
@@ -164,10 +204,22 @@ fn elements(ports: &BTreeSet<(Transport, u16)>) -> BTreeSet<Element> {
     ports.iter().map(|(transport, port)| Element(*transport, *port)).collect()
 }
 
+/// An element of the set of host ports.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct AtAddress(Ipv4Addr, Element);
+
+impl Display for AtAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} . {}", self.0, self.1)
+    }
+}
+
+fn at_addresses(ports: &BTreeSet<(Ipv4Addr, Transport, u16)>) -> BTreeSet<AtAddress> {
+    ports.iter().map(|(address, transport, port)| AtAddress(*address, Element(*transport, *port))).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::super::hidden::Interface;
     use super::*;
 
@@ -180,6 +232,8 @@ mod tests {
             node_ports: [(Transport::Tcp, 30_080), (Transport::Udp, 30_080), (Transport::Sctp, 31_000)]
                 .into(),
             addresses: [Ipv4Addr::new(198, 51, 100, 1), Ipv4Addr::new(198, 51, 100, 9)].into(),
+            host_ports: [(Ipv4Addr::new(192, 0, 2, 1), Transport::Udp, 53)].into(),
+            local_ports: [(Transport::Tcp, 8080)].into(),
             routed: BTreeSet::new(),
             own: None,
         }
@@ -188,7 +242,8 @@ mod tests {
     /// `lo` is the one device that is everywhere.
     fn with_own_way() -> Hidden {
         let gateway = Interface { name: "lo".to_owned(), index: 1 };
-        Hidden { own: Some(OwnWay { gateway, next_hop: Ipv4Addr::new(10, 96, 0, 0) }), ..hidden() }
+        let (address, next_hop) = (Ipv4Addr::new(10, 244, 0, 1), Ipv4Addr::new(10, 96, 0, 0));
+        Hidden { own: Some(OwnWay { gateway, address, next_hop }), ..hidden() }
     }
 
     /// Says whether nft would load it, without doing so.
