@@ -15,6 +15,7 @@
 pub mod addr;
 pub mod client;
 pub mod codec;
+pub mod feed;
 pub mod link;
 pub mod message;
 pub mod name;

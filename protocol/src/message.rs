@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::Mac;
+use crate::feed::{Changes, FeedPosition, FollowRequest};
 use crate::link::TraceProtocol;
 use crate::name::{Namespace, ObjectName};
 use crate::object::{
@@ -123,6 +124,8 @@ pub enum ReadRequest {
     },
     /// What the switch would do with a packet of a pod; answered by [`Response::Trace`].
     Trace(TraceRequest),
+    /// What DNS or the ingress need to know; answered by [`Response::Changes`]… and [`Response::Followed`].
+    Follow(FollowRequest),
 }
 
 /// A packet to trace.
@@ -263,6 +266,18 @@ pub enum Kind {
     Namespaces,
     /// [`Traffic`].
     Traffic,
+    /// [`Document`]: `networking.k8s.io/v1` Ingress.
+    Ingresses,
+    /// [`Document`]: `networking.k8s.io/v1` IngressClass.
+    IngressClasses,
+    /// [`Document`]: `v1` Secret.
+    Secrets,
+    /// [`Document`]: `gateway.networking.k8s.io/v1` GatewayClass.
+    GatewayClasses,
+    /// [`Document`]: `gateway.networking.k8s.io/v1` Gateway.
+    Gateways,
+    /// [`Document`]: `gateway.networking.k8s.io/v1` HTTPRoute.
+    HttpRoutes,
 }
 
 /// Rows of one kind.
@@ -298,6 +313,8 @@ pub enum Items {
     Namespaces(Vec<Document>),
     /// What services and their backends have to do.
     Traffic(Vec<Traffic>),
+    /// Objects of one of the kinds that the ingress reads.
+    Routing(Kind, Vec<Document>),
 }
 
 /// What the daemon answers.
@@ -323,6 +340,10 @@ pub enum Response {
     Programming(Programming),
     /// The way of a packet. Final.
     Trace(Box<Trace>),
+    /// Changes of a feed; more responses follow.
+    Changes(Changes),
+    /// The position after the changes before. Final.
+    Followed(FeedPosition),
 }
 
 impl Response {
@@ -337,8 +358,9 @@ impl Response {
             | Self::Entry(_)
             | Self::Applied(_)
             | Self::Programming(_)
-            | Self::Trace(_) => true,
-            Self::Items(_) | Self::Bytes(_) => false,
+            | Self::Trace(_)
+            | Self::Followed(_) => true,
+            Self::Items(_) | Self::Bytes(_) | Self::Changes(_) => false,
         }
     }
 }
