@@ -30,10 +30,20 @@ as_root() {
     fi
 }
 
+# Builds what a demonstration shows, as the user, and begins the calling script again as root, which a daemon needs, with the
+# word --built; with that word it only returns.
+build_first() {
+    [ "${1:-}" != "--built" ] || return 0
+    say "Building (release)…"
+    cargo build --release --locked -p vswitchd -p vpodctl
+    as_root "$0" --built
+    exit
+}
+
 # Whether the run that made directory $1 still lives. A run that cleans up after itself names
 # itself in ENDING.
 owned() {
     local pid=${1#*/vpod-*.}
     pid=${pid%%[!0-9]*}
-    [ "$pid" != "${ENDING:-}" ] && grep -qsE '^(promises|virtual_machine|demo(-cluster|-service)?\.sh|vpod-bench)' "/proc/$pid/comm"
+    [ "$pid" != "${ENDING:-}" ] && grep -qsE '^(promises|virtual_machine|demo-(pods|cluster|service)\.sh|vpod-bench)' "/proc/$pid/comm"
 }

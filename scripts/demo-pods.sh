@@ -10,13 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
 
-# A demonstration needs root for what a daemon needs root for, but cargo runs as the user.
-if [ "${1:-}" != "--built" ]; then
-    say "Building (release)…"
-    cargo build --release --locked -p vswitchd -p vpodctl
-    as_root "$0" --built
-    exit
-fi
+build_first "$@"
 . scripts/demo-lib.sh
 
 # The device's name has 15 characters at most.

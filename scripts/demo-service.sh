@@ -6,12 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
 
-if [ "${1:-}" != "--built" ]; then
-    say "Building (release)…"
-    cargo build --release --locked -p vswitchd -p vpodctl
-    as_root "$0" --built
-    exit
-fi
+build_first "$@"
 . scripts/demo-lib.sh
 
 # Nothing of this is routed outside the namespaces, so that any range does.

@@ -144,18 +144,7 @@ fn change(c: &mut Criterion) {
 fn choose(c: &mut Criterion) {
     let mut group = c.benchmark_group("services_choose");
     let client = |n: u32| (Ipv4Addr::from_bits(0x0af4_0000 + n % 251), 40_000);
-    for scheduler in [
-        Scheduler::Random,
-        Scheduler::RoundRobin,
-        Scheduler::WeightedRoundRobin,
-        Scheduler::LeastConnections,
-        Scheduler::WeightedLeastConnections,
-        Scheduler::SourceHash,
-        Scheduler::DestinationHash,
-        Scheduler::ShortestExpectedDelay,
-        Scheduler::NeverQueue,
-        Scheduler::Maglev,
-    ] {
+    for scheduler in Scheduler::ALL {
         let mut switch = loaded(&deltas(1, scheduler));
         let (mut chooser, mut n) = (Chooser::new(1), 0u32);
         group.bench_function(format!("{scheduler:?}"), |b| {

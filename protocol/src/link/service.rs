@@ -132,6 +132,22 @@ pub enum Scheduler {
     Maglev,
 }
 
+impl Scheduler {
+    /// All there are.
+    pub const ALL: [Self; 10] = [
+        Self::Random,
+        Self::RoundRobin,
+        Self::WeightedRoundRobin,
+        Self::LeastConnections,
+        Self::WeightedLeastConnections,
+        Self::SourceHash,
+        Self::DestinationHash,
+        Self::ShortestExpectedDelay,
+        Self::NeverQueue,
+        Self::Maglev,
+    ];
+}
+
 /// A backend of a service. Its key within the service is address and port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackendConfig {

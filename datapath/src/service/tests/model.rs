@@ -11,7 +11,6 @@ use protocol::link::{
 };
 
 use super::bed::*;
-use super::schedulers::ALL;
 use crate::service::{NoBackend, Origin};
 
 const KINDS: [FrontendKind; 4] =
@@ -164,7 +163,7 @@ fn service() -> impl Strategy<Value = ServiceConfig> {
     });
     (
         (0..4u32, 0..2usize, proptest::collection::vec(frontend, 0..4)),
-        (0..ALL.len(), proptest::option::of(1..100u32)),
+        (0..Scheduler::ALL.len(), proptest::option::of(1..100u32)),
         (0..2usize, 0..2usize, 0..3usize),
     )
         .prop_map(|((id, transport, frontends), (scheduler, affinity), (internal, external, ranges))| {
@@ -173,7 +172,7 @@ fn service() -> impl Strategy<Value = ServiceConfig> {
                 name: format!("default/s{id}:1"),
                 transport: [Transport::Tcp, Transport::Udp][transport],
                 frontends,
-                scheduler: ALL[scheduler],
+                scheduler: Scheduler::ALL[scheduler],
                 affinity_seconds: affinity,
                 internal_policy: POLICIES[internal],
                 external_policy: POLICIES[external],

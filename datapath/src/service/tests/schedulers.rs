@@ -5,19 +5,6 @@ use protocol::link::{BackendConfig, Scheduler, ServiceConfig};
 use super::bed::*;
 use crate::service::NoBackend;
 
-pub(super) const ALL: [Scheduler; 10] = [
-    Scheduler::Random,
-    Scheduler::RoundRobin,
-    Scheduler::WeightedRoundRobin,
-    Scheduler::LeastConnections,
-    Scheduler::WeightedLeastConnections,
-    Scheduler::SourceHash,
-    Scheduler::DestinationHash,
-    Scheduler::ShortestExpectedDelay,
-    Scheduler::NeverQueue,
-    Scheduler::Maglev,
-];
-
 /// Backends 1, 2, … of these weights.
 fn weighted(scheduler: Scheduler, weights: &[u16]) -> Bed {
     let backends =
@@ -165,7 +152,7 @@ fn removing_one_of_ten_moves_few_maglev_clients() {
 
 #[test]
 fn excluded_backends_are_not_chosen_until_none_is_left() {
-    for scheduler in ALL {
+    for scheduler in Scheduler::ALL {
         let mut bed = weighted(scheduler, &[1, 2, 3]);
         let mut exclude = Vec::new();
         for round in 0..3 {
@@ -185,7 +172,7 @@ fn excluded_backends_are_not_chosen_until_none_is_left() {
 #[test]
 fn weight_zero_gets_nothing_from_weighted_schedulers() {
     use Scheduler as S;
-    for scheduler in ALL {
+    for scheduler in Scheduler::ALL {
         let is_weighted = matches!(
             scheduler,
             S::WeightedRoundRobin

@@ -6,19 +6,6 @@ use protocol::link::{FrontendKind, Scheduler, ServiceConfig, TrafficPolicy};
 
 use super::bed::{KINDS, SERVERS, SERVICES, config_of};
 
-const SCHEDULERS: [Scheduler; 10] = [
-    Scheduler::Random,
-    Scheduler::RoundRobin,
-    Scheduler::WeightedRoundRobin,
-    Scheduler::LeastConnections,
-    Scheduler::WeightedLeastConnections,
-    Scheduler::SourceHash,
-    Scheduler::DestinationHash,
-    Scheduler::ShortestExpectedDelay,
-    Scheduler::NeverQueue,
-    Scheduler::Maglev,
-];
-
 #[derive(Debug, Clone)]
 pub(super) enum Action {
     /// A client sends to where a service is, or may be; `port` is which of the two that the service has in turns.
@@ -104,7 +91,8 @@ fn condition() -> impl Strategy<Value = Option<Condition>> {
 fn service() -> impl Strategy<Value = ServiceConfig> {
     let policy = || select(vec![TrafficPolicy::Cluster, TrafficPolicy::Local]);
     let which = (0..SERVICES, 0..2u16, prop::sample::subsequence(KINDS.to_vec(), 0..=KINDS.len()));
-    let how = (select(SCHEDULERS.to_vec()), prop::option::of(Just(60)), policy(), policy(), any::<bool>());
+    let how =
+        (select(Scheduler::ALL.to_vec()), prop::option::of(Just(60)), policy(), policy(), any::<bool>());
     (which, how).prop_map(|((service, port, kinds), (scheduler, affinity, internal, external, is_ranged))| {
         let kinds: Vec<FrontendKind> = kinds;
         ServiceConfig {
