@@ -29,7 +29,7 @@ use super::ids::ServiceIds;
 use super::map::Services;
 use super::names::{ObjectRef, PortKey};
 use super::pods::PodFacts;
-use super::problem::Problem;
+use protocol::problem::Problem;
 use super::slice::SliceSpec;
 use super::spec::{PortSpec, Reach, Spec};
 
