@@ -11,8 +11,8 @@ use crate::error::CliError;
 use crate::get::rows_of;
 use crate::kept::routing_described::{self, Around};
 use crate::kept::{
-    self, AsRow, Endpoints, GatewayClasses, Gateways, HttpRoutes, IngressClasses, Ingresses, Row, Secrets, Services,
-    Slices, described,
+    self, AsRow, Endpoints, GatewayClasses, Gateways, HttpRoutes, IngressClasses, Ingresses, Row, Secrets,
+    Services, Slices, described,
 };
 use crate::output::table::{self, View};
 use crate::output::{self, Resource};
@@ -93,13 +93,16 @@ fn describe_service(target: &Target, args: &DescribeArgs, name: &str) -> Result<
 }
 
 /// One of the objects that the ingress reads, with what it leads to.
-fn describe_routed<R: Resource + AsRow>(target: &Target, args: &DescribeArgs, name: &str) -> Result<(), CliError> {
+fn describe_routed<R: Resource + AsRow>(
+    target: &Target,
+    args: &DescribeArgs,
+    name: &str,
+) -> Result<(), CliError> {
     let mut daemon = Connection::read(target)?;
     let namespace = Some(args.namespace.namespace.clone());
     let rows: Vec<R> = rows_of(daemon.list(R::KIND, namespace.clone())?)?;
     let names = kind::names(R::KIND);
-    let missing =
-        || CliError::NotFound { kind: names.singular, plural: names.plural, name: name.to_owned() };
+    let missing = || CliError::NotFound { kind: names.singular, plural: names.plural, name: name.to_owned() };
     let found = rows.iter().find(|row| row.is_named(name)).ok_or_else(missing)?;
     let services: Vec<Services> = rows_of(daemon.list(Kind::Services, namespace.clone())?)?;
     let endpoints: Vec<Endpoints> = rows_of(daemon.list(Kind::Endpoints, namespace)?)?;

@@ -19,8 +19,8 @@ use crate::connection::{Connection, unexpected};
 use crate::error::CliError;
 use crate::filter::Filter;
 use crate::kept::{
-    Endpoints, GatewayClasses, Gateways, HttpRoutes, IngressClasses, Ingresses, Kept, Namespaces, Secrets, Services,
-    Shape, Slices,
+    Endpoints, GatewayClasses, Gateways, HttpRoutes, IngressClasses, Ingresses, Kept, Namespaces, Secrets,
+    Services, Shape, Slices,
 };
 use crate::output::table::{View, Widths};
 use crate::output::{self, Format, Resource, document};
@@ -82,7 +82,8 @@ impl Query {
         let has_namespaces = kept || matches!(kind, Kind::Pods | Kind::Traffic);
         if args.selector.is_some() && (!has_namespaces || kind == Kind::Traffic) && !is_cluster_wide(kind) {
             return Err(CliError::Usage(
-                "only pods, services and other objects that are applied have labels that -l could select".to_owned(),
+                "only pods, services and other objects that are applied have labels that -l could select"
+                    .to_owned(),
             ));
         }
         if !names.is_empty() && args.all_namespaces && has_namespaces {

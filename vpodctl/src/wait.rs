@@ -53,9 +53,7 @@ pub(crate) fn run(target: &Target, args: &WaitArgs) -> Result<(), CliError> {
             | Kind::Gateways
             | Kind::HttpRoutes,
             Condition::Delete,
-        ) => {
-            deleted(target, args, kind.kind, name)
-        }
+        ) => deleted(target, args, kind.kind, name),
         _ => Err(CliError::Usage(
             "only pods can be waited for to be ready, only services to be active".to_owned(),
         )),

@@ -4,8 +4,8 @@ use protocol::message::Kind;
 use serde_json::json;
 
 use super::*;
-use crate::gateway_api::VERSION;
 use crate::HeaderEdits;
+use crate::gateway_api::VERSION;
 
 fn gateway(listeners: &Value) -> Value {
     json!({
@@ -56,11 +56,21 @@ fn http_route_matching_and_across_routes() {
             "matching",
             &json!([]),
             &json!([
-                to(&json!([{ "path": { "type": "PathPrefix", "value": "/" } }, { "headers": [{ "name": "version", "value": "one" }] }]), "v1"),
-                to(&json!([{ "path": { "type": "PathPrefix", "value": "/v2" } }, { "headers": [{ "name": "version", "value": "two" }] }]), "v2"),
+                to(
+                    &json!([{ "path": { "type": "PathPrefix", "value": "/" } }, { "headers": [{ "name": "version", "value": "one" }] }]),
+                    "v1"
+                ),
+                to(
+                    &json!([{ "path": { "type": "PathPrefix", "value": "/v2" } }, { "headers": [{ "name": "version", "value": "two" }] }]),
+                    "v2"
+                ),
             ]),
         ),
-        route("part2", &json!(["example.com", "example.net"]), &json!([to(&json!([{ "path": { "value": "/v2" } }]), "part2")])),
+        route(
+            "part2",
+            &json!(["example.com", "example.net"]),
+            &json!([to(&json!([{ "path": { "value": "/v2" } }]), "part2")]),
+        ),
     ]);
     let (one, two) = (fields(&[("version", "one")]), fields(&[("version", "two")]));
     assert_eq!(served(&router, &ask("h", "/")), "v1");
@@ -112,10 +122,16 @@ fn http_route_header_method_and_query_matching_by_precedence() {
         &json!([
             to(&json!([{ "queryParams": [header("animal", "whale")] }]), "query"),
             to(&json!([{ "headers": [header("Version", "one")] }]), "header"),
-            to(&json!([{ "headers": [header("version", "one"), header("color", "red"), header("COLOR", "blue")] }]), "headers"),
+            to(
+                &json!([{ "headers": [header("version", "one"), header("color", "red"), header("COLOR", "blue")] }]),
+                "headers"
+            ),
             to(&json!([{ "method": "POST" }]), "method"),
             to(&json!([{ "path": { "value": "/p" } }]), "path"),
-            to(&json!([{ "path": { "value": "/p" }, "method": "PATCH", "headers": [header("version", "four")] }]), "all"),
+            to(
+                &json!([{ "path": { "value": "/p" }, "method": "PATCH", "headers": [header("version", "four")] }]),
+                "all"
+            ),
         ]),
     )]);
     let version = fields(&[("version", "one")]);
@@ -138,12 +154,19 @@ fn http_route_hostname_intersection() {
         { "name": "c", "hostname": "*.anotherwildcard.io", "port": 80, "protocol": "HTTP" },
     ]);
     let all = |service: &str| json!([to(&json!([]), service)]);
-    let (router, report) = behind(&listeners, &[
-        route("specific", &json!(["non.matching.com", "*.specific.com"]), &all("specific")),
-        route("wildcard", &json!(["foo.wildcard.io", "bar.wildcard.io", "foo.bar.wildcard.io"]), &all("wildcard")),
-        route("same", &json!(["*.anotherwildcard.io"]), &all("same")),
-        route("none", &json!(["specific.but.wrong.com", "wildcard.io"]), &all("none")),
-    ]);
+    let (router, report) = behind(
+        &listeners,
+        &[
+            route("specific", &json!(["non.matching.com", "*.specific.com"]), &all("specific")),
+            route(
+                "wildcard",
+                &json!(["foo.wildcard.io", "bar.wildcard.io", "foo.bar.wildcard.io"]),
+                &all("wildcard"),
+            ),
+            route("same", &json!(["*.anotherwildcard.io"]), &all("same")),
+            route("none", &json!(["specific.but.wrong.com", "wildcard.io"]), &all("none")),
+        ],
+    );
     for (host, expected) in [
         ("very.specific.com", "specific"),
         ("very.specific.com:1234", "specific"),
@@ -179,8 +202,10 @@ fn http_route_listener_hostname_matching_and_port() {
     };
     let mut by_port = route("by-port", &json!([]), &json!([to(&json!([]), "by-port")]));
     by_port["spec"]["parentRefs"] = json!([{ "name": "gw", "port": 8080 }]);
-    let (router, report) =
-        behind(&listeners, &[at("v1", "exact"), at("v2", "wild"), at("v3", "any"), at("lost", "nowhere"), by_port]);
+    let (router, report) = behind(
+        &listeners,
+        &[at("v1", "exact"), at("v2", "wild"), at("v3", "any"), at("lost", "nowhere"), by_port],
+    );
     for (host, port, expected) in [
         ("bar.com", 80, "v1"),
         ("foo.bar.com", 80, "v2"),
@@ -204,10 +229,12 @@ fn http_route_https_listener_and_misdirected_requests() {
         let (chain, key) = pem(&[host]);
         put(&mut objects, Kind::Secrets, 0, &secret(name, &chain, &key));
     }
-    let https = |name: &str, host: &str, secret: &str| {
-        json!({ "name": name, "hostname": host, "port": 443, "protocol": "HTTPS", "tls": { "certificateRefs": [{ "name": secret }] } })
-    };
-    let listeners = json!([https("a", "a.example", "a"), https("wild", "*.example", "wild"), https("lost", "b.test", "missing")]);
+    let https = |name: &str, host: &str, secret: &str| json!({ "name": name, "hostname": host, "port": 443, "protocol": "HTTPS", "tls": { "certificateRefs": [{ "name": secret }] } });
+    let listeners = json!([
+        https("a", "a.example", "a"),
+        https("wild", "*.example", "wild"),
+        https("lost", "b.test", "missing")
+    ]);
     put(&mut objects, Kind::Gateways, 0, &gateway(&listeners));
     let all = json!([to(&json!([]), "web")]);
     put(&mut objects, Kind::HttpRoutes, 1, &route("web", &json!(["a.example", "b.example"]), &all));
@@ -235,7 +262,8 @@ fn http_route_https_listener_and_misdirected_requests() {
 #[test]
 fn http_route_weight() {
     let backends = |weights: &[(&str, u32)]| {
-        let refs = weights.iter().map(|(name, weight)| json!({ "name": name, "port": 8080, "weight": weight }));
+        let refs =
+            weights.iter().map(|(name, weight)| json!({ "name": name, "port": 8080, "weight": weight }));
         json!([{ "backendRefs": refs.collect::<Vec<_>>() }])
     };
     let shares = |weights: &[(&str, u32)]| {
@@ -246,12 +274,17 @@ fn http_route_weight() {
         let draws = (0..total.max(1)).map(|draw| matched.backend(&ask.view, draw << 32));
         let mut found = std::collections::BTreeMap::new();
         for backend in draws {
-            let name = backend.map_or_else(|| "500".to_owned(), |one| one.target.service().unwrap().service.name.to_string());
+            let name = backend.map_or_else(
+                || "500".to_owned(),
+                |one| one.target.service().unwrap().service.name.to_string(),
+            );
             *found.entry(name).or_insert(0u32) += 1;
         }
         found.into_iter().collect::<Vec<_>>()
     };
-    let owned = |all: &[(&str, u32)]| all.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect::<Vec<_>>();
+    let owned = |all: &[(&str, u32)]| {
+        all.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect::<Vec<_>>()
+    };
     assert_eq!(shares(&[("v1", 70), ("v2", 30), ("v3", 0)]), owned(&[("v1", 70), ("v2", 30)]));
     assert_eq!(shares(&[("v1", 0)]), owned(&[("500", 1)]));
     assert_eq!(shares(&[]), owned(&[("500", 1)]));
@@ -304,16 +337,27 @@ fn http_route_filters() {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(
         found.rule.request_headers,
-        HeaderEdits { set: vec![pair("x-set", "1")], add: vec![pair("x-add", "2")], remove: vec!["x-remove".to_owned()] }
+        HeaderEdits {
+            set: vec![pair("x-set", "1")],
+            add: vec![pair("x-add", "2")],
+            remove: vec!["x-remove".to_owned()]
+        }
     );
     assert_eq!(found.rule.response_headers.set, [pair("x-out", "3")]);
     assert_eq!(found.path_and_query(&ask_mod.view).as_deref(), Some("/x?q=1"));
     assert_eq!(found.host(), Some("one.example"));
-    let copies: Vec<usize> =
-        found.rule.mirrors.iter().map(|mirror| (0..100).filter(|draw| mirror.is_drawn(*draw)).count()).collect();
+    let copies: Vec<usize> = found
+        .rule
+        .mirrors
+        .iter()
+        .map(|mirror| (0..100).filter(|draw| mirror.is_drawn(*draw)).count())
+        .collect();
     assert_eq!(copies, [100, 20]);
     let go = ask("h", "/go/x?q=1");
-    assert_eq!(matched(&router, &go).redirect(&go.view), Some((301, "http://example.org/go/x?q=1".to_owned())));
+    assert_eq!(
+        matched(&router, &go).redirect(&go.view),
+        Some((301, "http://example.org/go/x?q=1".to_owned()))
+    );
     let see = ask("h", "/see");
     assert_eq!(matched(&router, &see).redirect(&see.view), Some((303, "https://h/there".to_owned())));
 }
@@ -341,19 +385,35 @@ fn http_route_is_refused_with_the_field_that_is_wrong() {
     for (rule, field) in [
         (json!({ "matches": [{ "path": { "value": "no" } }] }), "spec.rules[0].matches[0].path.value"),
         (json!({ "matches": [{ "method": "get" }] }), "spec.rules[0].matches[0].method"),
-        (json!({ "matches": [{ "headers": [{ "name": "a b", "value": "" }] }] }), "spec.rules[0].matches[0].headers[0].name"),
+        (
+            json!({ "matches": [{ "headers": [{ "name": "a b", "value": "" }] }] }),
+            "spec.rules[0].matches[0].headers[0].name",
+        ),
         (json!({ "backendRefs": [{ "name": "web" }] }), "spec.rules[0].backendRefs[0].port: Required value"),
-        (json!({ "backendRefs": [{ "name": "web", "port": 1, "weight": -1 }] }), "spec.rules[0].backendRefs[0].weight"),
+        (
+            json!({ "backendRefs": [{ "name": "web", "port": 1, "weight": -1 }] }),
+            "spec.rules[0].backendRefs[0].weight",
+        ),
         (json!({ "timeouts": { "request": "1x" } }), "spec.rules[0].timeouts.request"),
         (json!({ "timeouts": { "request": "1s", "backendRequest": "2s" } }), "cannot be longer"),
-        (json!({ "filters": [redirect], "matches": [{ "path": { "type": "Exact", "value": "/a" } }] }), "exactly one PathPrefix"),
+        (
+            json!({ "filters": [redirect], "matches": [{ "path": { "type": "Exact", "value": "/a" } }] }),
+            "exactly one PathPrefix",
+        ),
         (json!({ "filters": [{ "type": "URLRewrite" }] }), "must be specified for"),
         (json!({ "filters": [{ "type": "ExtensionRef" }] }), "Unsupported value"),
-        (json!({ "filters": [{ "type": "RequestHeaderModifier", "requestHeaderModifier": { "set": [{ "name": "a", "value": "x\r\ny: z" }] } }] }), "visible characters"),
-        (json!({ "filters": [{ "type": "RequestRedirect", "requestRedirect": { "statusCode": 304 } }] }), "statusCode"),
+        (
+            json!({ "filters": [{ "type": "RequestHeaderModifier", "requestHeaderModifier": { "set": [{ "name": "a", "value": "x\r\ny: z" }] } }] }),
+            "visible characters",
+        ),
+        (
+            json!({ "filters": [{ "type": "RequestRedirect", "requestRedirect": { "statusCode": 304 } }] }),
+            "statusCode",
+        ),
         (json!({ "nosuch": 1 }), "unknown field `nosuch`"),
     ] {
-        let error = crate::check::check(names, &route("bad", &json!([]), &json!([rule]))).unwrap_err().to_string();
+        let error =
+            crate::check::check(names, &route("bad", &json!([]), &json!([rule]))).unwrap_err().to_string();
         assert!(error.contains(field), "{error} has no {field}");
     }
 }

@@ -21,7 +21,10 @@ fn path_rules() -> Router {
         rule("mixed-path-rules", &[path("/foo", "Prefix", "foo-prefix"), path("/foo", "Exact", "foo-exact")]),
         rule(
             "trailing-slash-path-rules",
-            &[path("/aaa/bbb/", "Prefix", "aaa-slash-bbb-slash-prefix"), path("/foo/", "Exact", "foo-slash-exact")],
+            &[
+                path("/aaa/bbb/", "Prefix", "aaa-slash-bbb-slash-prefix"),
+                path("/foo/", "Exact", "foo-slash-exact"),
+            ],
         ),
     ];
     put(&mut objects, Kind::Ingresses, 1, &ingress("path-rules", &json!({}), &json!({ "rules": rules })));
@@ -111,7 +114,11 @@ fn a_default_backend_serves_any_method_host_and_path() {
     let (router, _) = built(&objects);
     for method in ["GET", "POST", "PUT", "DELETE", "PATCH"] {
         for (host, path) in [("any.example", "/"), ("", "/sub/path"), ("192.0.2.1", "*")] {
-            assert_eq!(served(&router, &ask(host, path).method(method)), "default-backend", "{method} {host}{path}");
+            assert_eq!(
+                served(&router, &ask(host, path).method(method)),
+                "default-backend",
+                "{method} {host}{path}"
+            );
         }
     }
 }
@@ -119,9 +126,7 @@ fn a_default_backend_serves_any_method_host_and_path() {
 #[test]
 fn a_default_backend_is_for_what_no_rule_fits_first_that_of_the_hosts_own_ingress() {
     let mut objects = Objects::default();
-    let of = |host: &str, service: &str| {
-        json!({ "defaultBackend": backend(service), "rules": [rule(host, &[path("/foo", "Prefix", "foo")])] })
-    };
+    let of = |host: &str, service: &str| json!({ "defaultBackend": backend(service), "rules": [rule(host, &[path("/foo", "Prefix", "foo")])] });
     put(&mut objects, Kind::Ingresses, 1, &ingress("old", &json!({}), &of("old.example", "old-default")));
     put(&mut objects, Kind::Ingresses, 2, &ingress("new", &json!({}), &of("new.example", "new-default")));
     let (router, _) = built(&objects);

@@ -40,14 +40,17 @@ fn path_pattern() -> impl Strategy<Value = PathPattern> {
 
 fn conditions() -> impl Strategy<Value = Conditions> {
     let one = |name: &'static str| {
-        prop::sample::select(vec!["1", "2"]).prop_map(move |value| Condition { name: name.to_owned(), value: value.to_owned() })
+        prop::sample::select(vec!["1", "2"])
+            .prop_map(move |value| Condition { name: name.to_owned(), value: value.to_owned() })
     };
     let two = move || (prop::option::of(one("h")), prop::option::of(one("i")));
-    (prop::option::of(prop::sample::select(vec!["GET", "PUT"])), two(), two()).prop_map(|(method, headers, query)| Conditions {
-        method: method.map(str::to_owned),
-        headers: headers.0.into_iter().chain(headers.1).collect(),
-        query: query.0.into_iter().chain(query.1).collect(),
-    })
+    (prop::option::of(prop::sample::select(vec!["GET", "PUT"])), two(), two()).prop_map(
+        |(method, headers, query)| Conditions {
+            method: method.map(str::to_owned),
+            headers: headers.0.into_iter().chain(headers.1).collect(),
+            query: query.0.into_iter().chain(query.1).collect(),
+        },
+    )
 }
 
 #[derive(Debug, Clone)]
@@ -62,10 +65,12 @@ struct Written {
 
 fn written() -> impl Strategy<Value = Written> {
     let listener = prop::option::of(0..3usize);
-    (listener, host_pattern(), path_pattern(), conditions(), 0..4u64).prop_map(|(listener, host, path, conditions, created)| {
-        let conditions = if listener.is_none() { Conditions::default() } else { conditions };
-        Written { listener, host, path, conditions, created }
-    })
+    (listener, host_pattern(), path_pattern(), conditions(), 0..4u64).prop_map(
+        |(listener, host, path, conditions, created)| {
+            let conditions = if listener.is_none() { Conditions::default() } else { conditions };
+            Written { listener, host, path, conditions, created }
+        },
+    )
 }
 
 fn rule_of(index: usize, created: u64) -> Rule {
@@ -102,12 +107,17 @@ fn listener(number: usize, host: &HostPattern) -> Listener {
 }
 
 /// Sentence by sentence.
-fn reference(entries: &[(Entry, Option<usize>)], listeners: &[HostPattern], view: &RequestView<'_>) -> Option<usize> {
+fn reference(
+    entries: &[(Entry, Option<usize>)],
+    listeners: &[HostPattern],
+    view: &RequestView<'_>,
+) -> Option<usize> {
     let (host, path) = (bare_host(view.host), bare_path(view.path));
     // The most specific listener for the host; of equal ones the first.
     let mut chosen: Option<usize> = None;
     for (number, pattern) in listeners.iter().enumerate() {
-        let is_better = chosen.and_then(|chosen| listeners.get(chosen)).is_none_or(|best| pattern.rank() > best.rank());
+        let is_better =
+            chosen.and_then(|chosen| listeners.get(chosen)).is_none_or(|best| pattern.rank() > best.rank());
         if pattern.covers(&host, Star::Labels) && is_better {
             chosen = Some(number);
         }

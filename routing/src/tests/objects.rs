@@ -25,7 +25,9 @@ fn the_older_of_two_ingresses_has_the_host_and_path_that_both_want() {
     assert_eq!(problems(&report, "old"), [""; 0]);
     assert_eq!(
         problems(&report, "new"),
-        ["spec.rules[0].http.paths[0]: a.example/ is served by ingress/default/old[0] already; this path is left out"]
+        [
+            "spec.rules[0].http.paths[0]: a.example/ is served by ingress/default/old[0] already; this path is left out"
+        ]
     );
     objects.remove(Kind::Ingresses, "default/old");
     assert_eq!(served(&built(&objects).0, &ask("a.example", "/")), "new");
@@ -36,8 +38,14 @@ fn an_object_that_is_wrong_leaves_what_was_before() {
     let mut objects = Objects::default();
     put(&mut objects, Kind::Ingresses, 1, &ingress("shop", &json!({}), &one("a.example", "first")));
     for (spec, field) in [
-        (json!({ "rules": [rule("a.example", &[path("foo", "Prefix", "x")])] }), "spec.rules[0].http.paths[0].path"),
-        (json!({ "rules": [rule("a.example", &[path("/a/../b", "Exact", "x")])] }), "must not contain '/../'"),
+        (
+            json!({ "rules": [rule("a.example", &[path("foo", "Prefix", "x")])] }),
+            "spec.rules[0].http.paths[0].path",
+        ),
+        (
+            json!({ "rules": [rule("a.example", &[path("/a/../b", "Exact", "x")])] }),
+            "must not contain '/../'",
+        ),
         (json!({ "rules": [rule("a.example", &[path("/a", "Regex", "x")])] }), "pathType: Unsupported value"),
         (json!({ "rules": [rule("*.*.example", &[path("/", "Prefix", "x")])] }), "spec.rules[0].host"),
         (json!({ "rules": [rule("192.0.2.1", &[path("/", "Prefix", "x")])] }), "not an IP address"),
@@ -71,7 +79,8 @@ fn a_certificate_must_be_one_and_have_its_own_key() {
         (&chain, &other, "tls.key is not the key of the first certificate in tls.crt"),
         (&chain.repeat(17), &key, "17 certificates; 16 at most"),
     ] {
-        let error = objects.put(Kind::Secrets, &document(1, &secret("tls", chain, key))).unwrap_err().to_string();
+        let error =
+            objects.put(Kind::Secrets, &document(1, &secret("tls", chain, key))).unwrap_err().to_string();
         assert!(error.contains(why), "{error} has no {why}");
         assert!(!error.contains("PRIVATE"), "{error}");
     }
@@ -80,7 +89,8 @@ fn a_certificate_must_be_one_and_have_its_own_key() {
     });
     let error = objects.put(Kind::Secrets, &document(1, &lacking)).unwrap_err().to_string();
     assert!(error.contains("data[tls.crt]: Required value") && error.contains("data[tls.key]"), "{error}");
-    let spec = json!({ "tls": [{ "hosts": ["a.example"], "secretName": "tls" }], "defaultBackend": backend("x") });
+    let spec =
+        json!({ "tls": [{ "hosts": ["a.example"], "secretName": "tls" }], "defaultBackend": backend("x") });
     put(&mut objects, Kind::Ingresses, 1, &ingress("shop", &json!({}), &spec));
     assert!(built(&objects).0.certificate(443, Some("a.example")).is_some());
 }
@@ -112,7 +122,11 @@ fn http_is_redirected_to_https_where_there_is_tls_unless_that_is_switched_off() 
         (json!({}), json!([]), None),
         (json!({ "nginx.ingress.kubernetes.io/ssl-redirect": "false" }), tls.clone(), None),
         (json!({ "ingress.vpod.io/force-ssl-redirect": "true" }), json!([]), Some(308)),
-        (json!({ "nginx.ingress.kubernetes.io/ssl-redirect": "false", "ingress.vpod.io/ssl-redirect": "true" }), tls, Some(308)),
+        (
+            json!({ "nginx.ingress.kubernetes.io/ssl-redirect": "false", "ingress.vpod.io/ssl-redirect": "true" }),
+            tls,
+            Some(308),
+        ),
     ] {
         let mut objects = Objects::default();
         let spec = json!({ "tls": tls, "rules": [rule("a.example", &[path("/", "Prefix", "a")])] });
@@ -154,7 +168,10 @@ fn annotations_are_read_by_both_prefixes_checked_and_warned_about() {
     let key = "nginx.ingress.kubernetes.io/configuration-snippet";
     put(&mut objects, Kind::Ingresses, 1, &value(key, "return 200;"));
     let (_, report) = built(&objects);
-    assert_eq!(problems(&report, "shop"), [format!("metadata.annotations[{key}]: is not supported and does nothing")]);
+    assert_eq!(
+        problems(&report, "shop"),
+        [format!("metadata.annotations[{key}]: is not supported and does nothing")]
+    );
 }
 
 #[test]
@@ -172,7 +189,15 @@ fn a_canary_takes_its_share_by_header_cookie_and_weight() {
     let (router, report) = built(&objects);
     let to = |fields: &Vec<(String, String)>, draw: u64| {
         let ask = ask("a.example", "/").fields(fields);
-        matched(&router, &ask).backend(&ask.view, draw).unwrap().target.service().unwrap().service.name.to_string()
+        matched(&router, &ask)
+            .backend(&ask.view, draw)
+            .unwrap()
+            .target
+            .service()
+            .unwrap()
+            .service
+            .name
+            .to_string()
     };
     for (given, share) in [
         (fields(&[]), 25),
@@ -194,7 +219,8 @@ fn a_canary_takes_its_share_by_header_cookie_and_weight() {
 fn only_what_is_led_to_is_wanted() {
     let mut objects = Objects::default();
     put(&mut objects, Kind::Ingresses, 1, &ingress("shop", &json!({}), &one("a.example", "web")));
-    let foreign = json!({ "ingressClassName": "other", "rules": [rule("b.example", &[path("/", "Prefix", "no")])] });
+    let foreign =
+        json!({ "ingressClassName": "other", "rules": [rule("b.example", &[path("/", "Prefix", "no")])] });
     put(&mut objects, Kind::Ingresses, 1, &ingress("foreign", &json!({}), &foreign));
     let (router, _) = built(&objects);
     let services: Vec<String> = Objects::services(&router).iter().map(ToString::to_string).collect();

@@ -15,8 +15,8 @@ use protocol::name::check_label;
 
 use super::load_balancer::Request;
 use super::names::{ObjectRef, PortKey, is_service_name, object_ref, port_number, transport};
-use protocol::problem::{Invalid, Problem};
 use super::words;
+use protocol::problem::{Invalid, Problem};
 
 /// Ports of one service. All its NodePorts are taken and freed in one transaction with it, of at most 128 changes.
 pub const MAX_PORTS: usize = 60;

@@ -28,9 +28,9 @@ use super::allocate::{Allocation, CLUSTER_IPS, ClusterIps, NODE_PORTS, NodePorts
 use super::defaults::{carry_over, drop_former, fill_in};
 use super::load_balancer::{AddressPools, Applicant, Assignment, Refusal, addresses_of};
 use super::names::{ObjectRef, object_ref};
-use protocol::problem::{Invalid, Problem};
 use super::spec::{Reach, Spec};
 use crate::cluster::{ClusterError, ClusterStore, Entry, Expect, Txn};
+use protocol::problem::{Invalid, Problem};
 
 /// Where services are.
 pub const SERVICES: &str = "/vpod/v1/services/";

@@ -73,7 +73,9 @@ pub(super) fn addresses(row: &Row, path: &str, key: &str) -> Vec<String> {
 
 fn shortened(hosts: &[String]) -> String {
     match hosts.get(..SHOWN) {
-        Some(shown) if hosts.len() > SHOWN => format!("{} + {} more...", shown.join(","), hosts.len() - SHOWN),
+        Some(shown) if hosts.len() > SHOWN => {
+            format!("{} + {} more...", shown.join(","), hosts.len() - SHOWN)
+        }
         _ => hosts.join(","),
     }
 }
@@ -95,7 +97,11 @@ impl Shape for IngressClassShape {
         let parameters = row.value.pointer("/spec/parameters");
         let text = |key: &str| parameters.and_then(|all| all[key].as_str()).unwrap_or_default();
         let parameters = parameters.map(|_| format!("{}/{}", text("kind"), text("name")));
-        vec![row.document.name.to_string(), row.text("/spec/controller"), or_none(parameters.unwrap_or_default())]
+        vec![
+            row.document.name.to_string(),
+            row.text("/spec/controller"),
+            or_none(parameters.unwrap_or_default()),
+        ]
     }
 }
 
@@ -130,7 +136,8 @@ pub(crate) type GatewayClasses = Kept<GatewayClassShape>;
 
 impl Shape for GatewayClassShape {
     const KIND: Kind = Kind::GatewayClasses;
-    const COLUMNS: &'static [Column] = &[column("NAME"), column("CONTROLLER"), column("ACCEPTED"), column("AGE")];
+    const COLUMNS: &'static [Column] =
+        &[column("NAME"), column("CONTROLLER"), column("ACCEPTED"), column("AGE")];
 
     fn documents(items: Items) -> Option<Vec<Document>> {
         routed(items, Self::KIND)

@@ -25,7 +25,12 @@ pub(crate) struct Around<'a> {
 }
 
 /// Everything about an object of a kind.
-pub(crate) fn describe(kind: Kind, row: &Row, around: &Around<'_>, now: Timestamp) -> Result<String, CliError> {
+pub(crate) fn describe(
+    kind: Kind,
+    row: &Row,
+    around: &Around<'_>,
+    now: Timestamp,
+) -> Result<String, CliError> {
     let mut text = head(row, now);
     match kind {
         Kind::Ingresses => ingress(&mut text, row, around),
@@ -76,13 +81,18 @@ fn ingress(text: &mut String, row: &Row, around: &Around<'_>) {
     line(text, "Ingress Class:", &or_none(class(row)));
     line(text, "Address:", &addresses(row, "/status/loadBalancer/ingress", "ip").join(","));
     let default = row.value.pointer("/spec/defaultBackend");
-    line(text, "Default Backend:", &default.map_or_else(|| "<default>".to_owned(), |one| backend(one, around)));
+    line(
+        text,
+        "Default Backend:",
+        &default.map_or_else(|| "<default>".to_owned(), |one| backend(one, around)),
+    );
     let tls = row.list("/spec/tls");
     if !tls.is_empty() {
         text.push_str("TLS:\n");
     }
     for one in tls {
-        let hosts: Vec<&str> = one["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let hosts: Vec<&str> =
+            one["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let hosts = if hosts.is_empty() { "any host".to_owned() } else { hosts.join(",") };
         let _ = match one["secretName"].as_str() {
             Some(secret) => writeln!(text, "  {secret} terminates {hosts}"),
@@ -168,7 +178,13 @@ fn table(text: &mut String, title: &str, all: &[Value]) {
     let _ = writeln!(text, "{title}");
     for one in shown {
         let word = |key: &str| one[key].as_str().unwrap_or_default();
-        let line = format!("  {:<14} {:<6} {:<24} {}", word("type"), word("status"), word("reason"), word("message"));
+        let line = format!(
+            "  {:<14} {:<6} {:<24} {}",
+            word("type"),
+            word("status"),
+            word("reason"),
+            word("message")
+        );
         let _ = writeln!(text, "{}", line.trim_end());
     }
 }

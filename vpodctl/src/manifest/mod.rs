@@ -165,7 +165,8 @@ fn decode(
         (GATEWAY, "Gateway") => Manifest::Routed(Kind::Gateways, placed(&mut value, &namespace)),
         (GATEWAY, "HTTPRoute") => Manifest::Routed(Kind::HttpRoutes, placed(&mut value, &namespace)),
         _ => {
-            let problem = format!("no matches for kind \"{kind}\" in version \"{version}\"; vpod knows {KNOWN}");
+            let problem =
+                format!("no matches for kind \"{kind}\" in version \"{version}\"; vpod knows {KNOWN}");
             return Err(refuse(file, problem));
         }
     };

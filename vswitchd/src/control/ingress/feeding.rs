@@ -101,7 +101,8 @@ fn secrets(control: &Control, before: &BTreeSet<ObjectRef>, wanted: &BTreeSet<Ob
     for secret in before.union(wanted) {
         let name = secret.to_string();
         let Some(key) = feed_key(kind, &name) else { continue };
-        let entry: Option<&Entry> = known.get(&super::key_of(kind, secret.namespace.as_str(), secret.name.as_str()));
+        let entry: Option<&Entry> =
+            known.get(&super::key_of(kind, secret.namespace.as_str(), secret.name.as_str()));
         match entry.filter(|_| wanted.contains(secret)).and_then(|entry| document_of(kind, &name, entry)) {
             Some(document) => routes.set(key, told(kind, document)),
             None => routes.remove(&key),
@@ -148,7 +149,8 @@ fn service(table: &Table, object: &ObjectRef, spec: &Spec) -> ServiceBackends {
 /// Ready endpoints of the port at an index; where there is none, those that terminate and still serve (KEP-1669).
 fn places(endpoints: &[Endpoint], index: usize) -> Vec<(IpAddr, u16)> {
     let place = |endpoint: &Endpoint| Some((endpoint.address, (*endpoint.ports.get(index)?)?));
-    let ready: BTreeSet<_> = endpoints.iter().filter(|one| one.ready && !one.terminating).filter_map(place).collect();
+    let ready: BTreeSet<_> =
+        endpoints.iter().filter(|one| one.ready && !one.terminating).filter_map(place).collect();
     if !ready.is_empty() {
         return ready.into_iter().collect();
     }

@@ -61,7 +61,8 @@ impl Ingress {
             let _ = sender.try_send(());
         });
         let options = MirrorOptions { queue: QUEUE, wake: Some(call), ..MirrorOptions::new(PREFIX) };
-        let mirror = Mirror::start(Arc::clone(services.store()), options).context("following the store of routes")?;
+        let mirror =
+            Mirror::start(Arc::clone(services.store()), options).context("following the store of routes")?;
         Ok(Self { mirror, state: Mutex::default(), wake, woken })
     }
 

@@ -34,15 +34,21 @@ pub(crate) fn write(
         classify(control, ingress, known.as_ref());
     }
     let internal = |error: serde_json::Error| ApiError::new(ErrorCode::Internal, error.to_string());
-    let object: AnyObject = serde_json::from_value(checked.to_value().map_err(internal)?).map_err(internal)?;
+    let object: AnyObject =
+        serde_json::from_value(checked.to_value().map_err(internal)?).map_err(internal)?;
     write::put(store, key, &object, stamp, run).map(|(written, _)| written).map_err(|error| unwritten(&error))
 }
 
 /// An Ingress that names no class keeps the one it has, or gets the default one for good (Kubernetes' `DefaultIngressClass`).
-fn classify(control: &Control, ingress: &mut k8s_openapi::api::networking::v1::Ingress, known: Option<&Value>) {
+fn classify(
+    control: &Control,
+    ingress: &mut k8s_openapi::api::networking::v1::Ingress,
+    known: Option<&Value>,
+) {
     let annotations = ingress.metadata.annotations.as_ref();
     let is_annotated = annotations.is_some_and(|all| all.contains_key("kubernetes.io/ingress.class"));
-    let Some(spec) = ingress.spec.as_mut().filter(|spec| spec.ingress_class_name.is_none() && !is_annotated) else {
+    let Some(spec) = ingress.spec.as_mut().filter(|spec| spec.ingress_class_name.is_none() && !is_annotated)
+    else {
         return;
     };
     let former = known.and_then(|known| known.pointer("/spec/ingressClassName")?.as_str());

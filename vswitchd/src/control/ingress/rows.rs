@@ -39,7 +39,12 @@ pub(crate) fn list(control: &Control, kind: Kind, namespace: Option<&Namespace>)
 }
 
 /// One object.
-pub(crate) fn document(control: &Control, kind: Kind, namespace: &Namespace, name: &ObjectName) -> Option<Document> {
+pub(crate) fn document(
+    control: &Control,
+    kind: Kind,
+    namespace: &Namespace,
+    name: &ObjectName,
+) -> Option<Document> {
     list(control, kind, Some(namespace)).into_iter().find(|document| document.name == *name)
 }
 

@@ -36,7 +36,8 @@ pub(super) fn complete(control: &Control, kind: Kind, rows: &mut [Document]) {
 }
 
 fn status(kind: Kind, row: &Document, value: &Value, report: &Report, addresses: &[Value]) -> Option<Value> {
-    let refused = routing::check::names(kind).and_then(|names| report.refused.get(&(names.plural, full_name(row))));
+    let refused =
+        routing::check::names(kind).and_then(|names| report.refused.get(&(names.plural, full_name(row))));
     let object = row.namespace.clone().map(|namespace| ObjectRef { namespace, name: row.name.clone() });
     match kind {
         Kind::Ingresses => {
@@ -53,7 +54,8 @@ fn status(kind: Kind, row: &Document, value: &Value, report: &Report, addresses:
         }
         Kind::GatewayClasses => {
             let is_ours = value.pointer("/spec/controllerName")?.as_str() == Some(GATEWAY_CONTROLLER);
-            let accepted = json!({ "type": "Accepted", "status": "True", "reason": "Accepted", "message": "" });
+            let accepted =
+                json!({ "type": "Accepted", "status": "True", "reason": "Accepted", "message": "" });
             is_ours.then(|| json!({ "conditions": [accepted] }))
         }
         Kind::Gateways => {
@@ -130,7 +132,8 @@ fn add_refusal(status: &mut Value, refused: Option<&String>) {
 fn addresses(control: &Control) -> Vec<Value> {
     let entry = control.services.store().get(&format!("{SERVICES}{SERVICE}")).ok().flatten();
     let value: Option<Value> = entry.and_then(|entry| serde_json::from_slice(&entry.value).ok());
-    let all = value.as_ref().and_then(|value| value.pointer("/status/loadBalancer/ingress")?.as_array().cloned());
+    let all =
+        value.as_ref().and_then(|value| value.pointer("/status/loadBalancer/ingress")?.as_array().cloned());
     all.unwrap_or_default()
 }
 
