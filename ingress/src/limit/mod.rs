@@ -1,0 +1,4 @@
+//! What one client may use: connections, and requests per time.
+
+pub(crate) mod connections;
+pub(crate) mod rate;
