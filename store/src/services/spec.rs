@@ -14,8 +14,8 @@ use protocol::link::{Scheduler, TrafficPolicy, Transport};
 use protocol::name::check_label;
 
 use super::load_balancer::Request;
-use super::names::{ObjectRef, PortKey, is_service_name, port_number, transport};
-use super::problem::{Invalid, Problem};
+use super::names::{ObjectRef, PortKey, is_service_name, object_ref, port_number, transport};
+use protocol::problem::{Invalid, Problem};
 use super::words;
 
 /// Ports of one service. All its NodePorts are taken and freed in one transaction with it, of at most 128 changes.
@@ -174,7 +174,7 @@ impl Spec {
 }
 
 fn read(service: &Service, problems: &mut Vec<Problem>) -> Option<Spec> {
-    let object = ObjectRef::of(&service.metadata, problems)?;
+    let object = object_ref(&service.metadata, problems)?;
     if object.name.as_str().contains('.') || object.name.as_str().len() > 63 {
         let why = "a service's name is one DNS label of at most 63 characters";
         problems.push(Problem::invalid("metadata.name", &object.name, why));

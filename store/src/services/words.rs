@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use protocol::link::{Scheduler, TrafficPolicy};
 
-use super::problem::Problem;
+use protocol::problem::Problem;
 use super::spec::{Distribution, Reach, SCHEDULER_ANNOTATION, WEIGHT_ANNOTATION};
 
 /// The class of load balancers that vpod is.

@@ -27,8 +27,8 @@ use serde::de::DeserializeOwned;
 use super::allocate::{Allocation, CLUSTER_IPS, ClusterIps, NODE_PORTS, NodePorts};
 use super::defaults::{carry_over, drop_former, fill_in};
 use super::load_balancer::{AddressPools, Applicant, Assignment, Refusal, addresses_of};
-use super::names::ObjectRef;
-use super::problem::{Invalid, Problem};
+use super::names::{ObjectRef, object_ref};
+use protocol::problem::{Invalid, Problem};
 use super::spec::{Reach, Spec};
 use crate::cluster::{ClusterError, ClusterStore, Entry, Expect, Txn};
 
@@ -191,7 +191,7 @@ fn own_metadata(metadata: &mut ObjectMeta, stamp: &Stamp) -> Option<String> {
 fn name_of(kind: &'static str, metadata: &ObjectMeta) -> Result<ObjectRef, Invalid> {
     let mut problems = Vec::new();
     let name = metadata.name.clone().unwrap_or_default();
-    ObjectRef::of(metadata, &mut problems).ok_or(Invalid { kind, name, problems })
+    object_ref(metadata, &mut problems).ok_or(Invalid { kind, name, problems })
 }
 
 fn expect_version(

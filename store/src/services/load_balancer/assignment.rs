@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{LoadBalancerIngress, LoadBalancerStatus, Servic
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::super::names::ObjectRef;
-use super::super::problem::Problem;
+use protocol::problem::Problem;
 use super::super::spec::{Reach, Spec};
 use super::pool::{AddressPool, AddressPools};
 use super::request::Requested;

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::Service;
 
-use super::super::problem::Problem;
+use protocol::problem::Problem;
 use super::super::words::special;
 
 const IPS: [&str; 3] =

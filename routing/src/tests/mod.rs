@@ -1,0 +1,1 @@
+//! Tests of the whole: table by table, and against a slow reference.
