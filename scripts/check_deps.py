@@ -35,6 +35,7 @@ UNREACHABLE = {
     "store": {"netdev", "datapath"},
     "routing": {"mio", "socket2", "tokio", "tracing", "netdev", "store"},
     "vpodctl": {"tokio", "store", "datapath"},
+    "vpod-ingress": {"store", "datapath", "vswitchd"},
 }
 # The only crate whose sources may lift the workspace's ban on unsafe code.
 UNSAFE_CRATE = "netdev"

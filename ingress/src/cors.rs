@@ -26,24 +26,17 @@ impl Cors {
         if !headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
             return Some(response);
         }
-        let methods = if self.any_method {
-            Some(method.clone())
-        } else {
-            join(self.methods.iter().map(Method::as_str))
-        };
+        let cors = &self.0;
+        let methods = if any(&cors.methods) { Some(method.clone()) } else { join(&cors.methods) };
         let asked = parts.headers.get(ACCESS_CONTROL_REQUEST_HEADERS);
-        let allowed = if self.any_header {
-            asked.cloned()
-        } else {
-            join(self.headers.iter().map(|name| name.as_str()))
-        };
+        let allowed = if any(&cors.headers) { asked.cloned() } else { join(&cors.headers) };
         if let Some(methods) = methods {
             headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
         }
         if let Some(allowed) = allowed {
             headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
         }
-        if let Some(seconds) = self.max_age {
+        if let Some(seconds) = cors.max_age_seconds {
             headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from(seconds));
         }
         Some(response)
@@ -51,20 +44,24 @@ impl Cors {
 
     /// Says in a response that this origin may read it, if it may.
     pub(crate) fn answer(&self, origin: &HeaderValue, headers: &mut HeaderMap) {
-        let any = self.origins.iter().any(|allowed| allowed == "*");
+        let cors = &self.0;
         let allowed =
-            origin.to_str().is_ok_and(|origin| self.origins.iter().any(|pattern| fits(pattern, origin)));
+            origin.to_str().is_ok_and(|origin| cors.origins.iter().any(|pattern| fits(pattern, origin)));
         headers.append(VARY, HeaderValue::from_static("origin"));
         if !allowed {
             return;
         }
         // With credentials the star is not taken for any origin.
-        let value = if any && !self.credentials { HeaderValue::from_static("*") } else { origin.clone() };
+        let value = if any(&cors.origins) && !cors.credentials {
+            HeaderValue::from_static("*")
+        } else {
+            origin.clone()
+        };
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, value);
-        if self.credentials {
+        if cors.credentials {
             headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
-        if let Some(expose) = join(self.expose.iter().map(String::as_str)) {
+        if let Some(expose) = join(&cors.expose) {
             headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, expose);
         }
     }
@@ -85,8 +82,11 @@ fn fits(pattern: &str, origin: &str) -> bool {
     })
 }
 
-fn join<'a>(words: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
-    let words: Vec<&str> = words.collect();
+fn any(words: &[String]) -> bool {
+    words.iter().any(|word| word == "*")
+}
+
+fn join(words: &[String]) -> Option<HeaderValue> {
     if words.is_empty() { None } else { HeaderValue::try_from(words.join(", ")).ok() }
 }
 
@@ -116,7 +116,11 @@ mod tests {
     fn a_star_with_credentials_names_the_origin() {
         let origin = HeaderValue::from_static("https://a.example");
         for (credentials, expected) in [(false, "*"), (true, "https://a.example")] {
-            let cors = Cors { origins: vec!["*".to_owned()], credentials, ..Cors::default() };
+            let cors = Cors(routing::Cors {
+                origins: vec!["*".to_owned()],
+                credentials,
+                ..routing::Cors::default()
+            });
             let mut headers = HeaderMap::new();
             cors.answer(&origin, &mut headers);
             assert_eq!(headers[ACCESS_CONTROL_ALLOW_ORIGIN], expected);

@@ -22,10 +22,11 @@ use crate::mirror;
 use crate::outbound::Head;
 use crate::outgoing::{Content, Record};
 use crate::pages;
-use crate::plan::{Forward, Protocol, Rule};
+use crate::plan::{Forward, Rule};
 use crate::report::metrics::EndpointError;
 use crate::tables::Tables;
 use crate::tunnel;
+use crate::upstream::Protocol;
 use crate::upstream::balance::{Lease, Policy};
 use crate::upstream::body::{BodyFault, Progress, RequestBody, ResponseBody};
 use crate::upstream::exchange::{self, Failure};
@@ -41,6 +42,7 @@ struct Sending<'a> {
     context: &'a Rc<Context>,
     service: &'a Arc<Service>,
     rule: &'a Rule,
+    path: &'a str,
     protocol: Protocol,
     policy: Policy,
     affinity: Option<u64>,
@@ -70,7 +72,7 @@ pub(crate) async fn forward(
     body: Incoming,
     record: &mut Record,
 ) -> Response<Content> {
-    let Some(service) = plan.to.as_ref().and_then(|key| tables.services.lookup(key)) else {
+    let Some(service) = tables.services.lookup(&plan.to) else {
         return pages::error(StatusCode::INTERNAL_SERVER_ERROR, "the service does not exist");
     };
     record.service = Some(Arc::clone(service));
@@ -102,14 +104,15 @@ pub(crate) async fn forward(
         context,
         service,
         rule: &plan.rule,
+        path: &plan.path,
         protocol,
         policy,
         affinity,
         progress,
-        patience: limit(plan.rule.read_timeout, options.read_timeout),
+        patience: limit(plan.rule.read_timeout(), options.read_timeout),
         tried: Vec::new(),
     };
-    let response = match plan.rule.request_timeout.filter(|t| !t.is_zero()) {
+    let response = match plan.rule.timeouts.request.filter(|t| !t.is_zero()) {
         None => sending.run(head, body, client_upgrade, record).await,
         Some(all) => {
             let timed = tokio::time::timeout(all, sending.run(head, body, client_upgrade, record)).await;
@@ -351,7 +354,7 @@ impl Sending<'_> {
         if let Some(affinity) = &self.rule.affinity
             && self.affinity != Some(token)
         {
-            affinity.set(token, record.https, &mut head.headers);
+            affinity.set(token, record.https, self.path, &mut head.headers);
         }
         head.version = hyper::Version::HTTP_11;
         head.extensions.clear();

@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::Service as HyperService;
-use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 
 use crate::forward;
 use crate::front::connection::Connection;
@@ -21,9 +21,9 @@ use crate::front::origin::Origin;
 use crate::limit::connections::Place;
 use crate::outgoing::{Content, Outgoing, Record};
 use crate::pages;
-use crate::plan::{Asked, Plan};
+use crate::plan::{Asked, Forward, HeaderFields, Plan, Rule};
 use crate::tables::{Shared, Tables};
-use crate::upstream::balance::mix;
+use crate::upstream::balance::{Policy, mix};
 use crate::upstream::pool::Pool;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -50,9 +50,9 @@ pub(crate) struct Context {
 /// See [`Context`].
 #[derive(Debug)]
 pub(crate) struct Held {
-    pub(crate) place: Place,
+    pub(crate) _place: Place,
     /// A connection of this worker.
-    pub(crate) alive: Rc<()>,
+    pub(crate) _alive: Rc<()>,
 }
 
 impl Handler {
@@ -89,9 +89,13 @@ impl Context {
         mut record: Box<Record>,
     ) -> Response<Outgoing> {
         record.request_id = self.request_id(&parts.headers);
+        let h1 = parts.version < Version::HTTP_2;
         let mut response = self.answer(parts, body, &mut record).await;
         record.status = response.status().as_u16();
         self.finish_headers(response.headers_mut(), &record);
+        if h1 && *self.shared.draining.borrow() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         response.map(|content| Outgoing::new(content, record))
     }
 
@@ -116,22 +120,21 @@ impl Context {
             parts: &parts,
             host: &host,
             https: record.https,
-            port: self.connection.local.port(),
+            tls: self.connection.tls.is_some(),
+            port: tables.plans.port(self.connection.local.port(), self.connection.tls.is_some()),
             server_name: self.connection.tls.as_ref().and_then(|tls| tls.server_name.as_deref()),
             client: record.client,
             random: self.random(),
         };
-        match tables.routes.decide(&asked) {
+        match tables.plans.decide(&asked) {
             Plan::Answer(status) => pages::error(status, ""),
-            Plan::Redirect { status, location, headers } => {
+            Plan::Redirect { status, location, edits } => {
                 let mut response = pages::redirect(status, location);
-                if let Some(edits) = headers {
-                    edits.apply(response.headers_mut());
-                }
+                edits.apply(response.headers_mut());
                 response
             }
             Plan::Forward(plan) => {
-                let policy = plan.rule.policy.policy(&asked);
+                let policy = plan.rule.balance.policy(&asked.view(&HeaderFields(&parts.headers)));
                 self.forward(&tables, *plan, policy, parts, body, record).await
             }
         }
@@ -140,14 +143,14 @@ impl Context {
     async fn forward(
         self: &Rc<Self>,
         tables: &Arc<Tables>,
-        plan: crate::plan::Forward,
-        policy: crate::upstream::balance::Policy,
+        plan: Forward,
+        policy: Policy,
         parts: Parts,
         body: Incoming,
         record: &mut Record,
     ) -> Response<Content> {
         let rule = Arc::clone(&plan.rule);
-        if let Some(refused) = self.limit(&rule, &parts, record) {
+        if let Some(refused) = self.limit(&rule, record) {
             return refused;
         }
         let origin = parts.headers.get(hyper::header::ORIGIN).cloned();
@@ -156,7 +159,7 @@ impl Context {
         {
             return preflight;
         }
-        let edits = plan.response_headers.clone();
+        let edits = plan.response_edits.clone();
         let mut response = match self.body_limit(&rule, &parts) {
             Err(refused) => refused,
             Ok(limit) => forward::forward(self, tables, plan, policy, limit, parts, body, record).await,
@@ -171,10 +174,20 @@ impl Context {
     }
 
     /// Whether the client may ask this now.
-    fn limit(&self, rule: &crate::plan::Rule, _parts: &Parts, record: &Record) -> Option<Response<Content>> {
+    fn limit(&self, rule: &Rule, record: &mut Record) -> Option<Response<Content>> {
         let client = record.client;
-        if !rule.allow_from.is_empty() && !rule.allow_from.iter().any(|net| net.contains(&client)) {
+        let within = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&client));
+        if within(&rule.deny_from) || !(rule.allow_from.is_empty() || within(&rule.allow_from)) {
             return Some(pages::error(StatusCode::FORBIDDEN, ""));
+        }
+        if let Some(max) = rule.max_concurrent {
+            match self.shared.concurrent.enter(client, rule.id, max) {
+                Some(turn) => record.turn = Some(turn),
+                None => {
+                    self.shared.metrics.rate_limited.inc();
+                    return Some(pages::slow_down(1));
+                }
+            }
         }
         let rate = rule.rate?;
         match self.shared.rates.take(client, rule.id, rate, crate::clock::now_ms()) {
@@ -187,7 +200,7 @@ impl Context {
     }
 
     /// How large the body may be; 0 is without limit.
-    fn body_limit(&self, rule: &crate::plan::Rule, parts: &Parts) -> Result<u64, Response<Content>> {
+    fn body_limit(&self, rule: &Rule, parts: &Parts) -> Result<u64, Response<Content>> {
         let limit = rule.max_body_bytes.unwrap_or(self.shared.settings.options.max_body_bytes);
         let said = parts
             .headers

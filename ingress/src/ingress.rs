@@ -1,5 +1,6 @@
 //! The whole program, as `main` and the tests start it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,7 @@ use crate::report::admin;
 use crate::settings::Settings;
 use crate::state::State;
 use crate::tables::Shared;
-use crate::worker;
+use crate::worker::{self, Served};
 
 /// An ingress that serves.
 #[derive(Debug)]
@@ -38,36 +39,43 @@ impl Ingress {
     /// # Errors
     /// When an address cannot be bound, or a file cannot be opened.
     pub fn start(settings: Settings) -> anyhow::Result<Arc<Self>> {
-        let access_log = settings
-            .access_log
-            .as_deref()
-            .map(AccessLog::open)
-            .transpose()
-            .context("cannot open the access log")?;
-        let mut state = State::new(&settings);
-        let shared = Arc::new(Shared::new(settings, state.empty(), access_log));
-        let settings = &shared.settings;
-        let listeners = bind_all(settings)?;
-        let tls = match settings.https.is_empty() {
-            true => None,
-            false => Some(tls::server_config(Arc::clone(&shared))?),
-        };
-        let workers = start_workers(&shared, tls.as_ref(), &listeners)?;
+        Self::start_with(settings, |_| Ok(()))
+    }
+
+    /// The same, after `prepare`: so that routes are there before the first request is.
+    ///
+    /// # Errors
+    /// When an address cannot be bound, a file cannot be opened, or `prepare` fails.
+    pub fn start_with(
+        settings: Settings,
+        prepare: impl FnOnce(&Arc<Self>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Arc<Self>> {
+        let access_log = settings.access_log.as_deref().map(AccessLog::open).transpose();
+        let shared = Arc::new(Shared::new(settings, access_log.context("cannot open the access log")?));
         let admin = start_admin(&shared)?;
-        state.publish(&shared);
         let ingress = Arc::new(Self {
-            state: Mutex::new(state),
-            workers: Mutex::new(workers),
-            listeners: Mutex::new(listeners),
+            state: Mutex::default(),
+            workers: Mutex::default(),
+            listeners: Mutex::default(),
             admin,
             handed_over: AtomicBool::new(false),
             shared: Arc::clone(&shared),
         });
+        prepare(&ingress)?;
+        let listeners = bind_all(&shared.settings)?;
+        *ingress.workers.lock() = start_workers(&shared, &listeners)?;
+        *ingress.listeners.lock() = listeners;
         if let Some(path) = &shared.settings.handover {
-            handover::offer(path, Arc::downgrade(&ingress))
-                .with_context(|| format!("cannot offer {}", path.display()))?;
+            let offered = handover::offer(path, Arc::downgrade(&ingress));
+            offered.with_context(|| format!("cannot offer {}", path.display()))?;
         }
         Ok(ingress)
+    }
+
+    /// Whether routes have been learned.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.shared.synced.load(Ordering::Acquire)
     }
 
     /// Where a scheme is served.
@@ -178,20 +186,27 @@ fn bind_all(settings: &Settings) -> anyhow::Result<Vec<Listener>> {
 }
 
 /// Each worker gets its share of the listeners of each address.
-fn start_workers(
-    shared: &Arc<Shared>,
-    tls: Option<&Arc<rustls::ServerConfig>>,
-    listeners: &[Listener],
-) -> anyhow::Result<Vec<JoinHandle<()>>> {
+fn start_workers(shared: &Arc<Shared>, listeners: &[Listener]) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let count = shared.settings.worker_count();
-    let mut shares: Vec<Vec<Listener>> = std::iter::repeat_with(Vec::new).take(count).collect();
+    let mut configs: HashMap<u16, Arc<rustls::ServerConfig>> = HashMap::new();
+    let mut shares: Vec<Vec<Served>> = std::iter::repeat_with(Vec::new).take(count).collect();
     for (number, listener) in listeners.iter().enumerate() {
+        let port = listener.socket.local_addr()?.port();
+        let tls = match (listener.scheme, configs.get(&port)) {
+            (Scheme::Http, _) => None,
+            (Scheme::Https, Some(known)) => Some(Arc::clone(known)),
+            (Scheme::Https, None) => {
+                let config = tls::server_config(Arc::clone(shared), port)?;
+                configs.insert(port, Arc::clone(&config));
+                Some(config)
+            }
+        };
         if let Some(share) = shares.get_mut(number % count) {
-            share.push(listener.try_clone()?);
+            share.push(Served { listener: listener.try_clone()?, tls });
         }
     }
     let started = shares.into_iter().enumerate();
-    started.map(|(number, share)| worker::start(number, Arc::clone(shared), tls.cloned(), share)).collect()
+    started.map(|(number, share)| worker::start(number, Arc::clone(shared), share)).collect()
 }
 
 /// One thread for all of the probes' addresses.

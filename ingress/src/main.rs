@@ -1,13 +1,17 @@
 //! The HTTP ingress. See `docs/design/0011-ingress-proxy.md`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use vpod_ingress::{Ingress, Settings};
+
+/// The longest wait for routes before connections are accepted all the same: probes say that it is not ready.
+const LEARN_WITHIN: Duration = Duration::from_secs(10);
 
 /// The cluster's HTTP ingress.
 #[derive(Debug, Parser)]
@@ -27,14 +31,22 @@ fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let settings = Settings::read(&arguments.config)?;
     let socket = settings.socket.clone();
-    let ingress = Ingress::start(settings)?;
-    if let Some(socket) = socket {
-        vpod_ingress::follow(&socket, Arc::clone(&ingress))?;
-    }
+    let ingress = Ingress::start_with(settings, |ingress| learn(ingress, socket.as_deref()))?;
     wait_for_end(&ingress)?;
     tracing::info!("draining");
     ingress.drain();
     ingress.join();
+    Ok(())
+}
+
+/// Follows the feed, and waits a while for the routes: a request that comes before them would be answered 404.
+fn learn(ingress: &Arc<Ingress>, socket: Option<&Path>) -> anyhow::Result<()> {
+    let Some(socket) = socket else { return Ok(()) };
+    vpod_ingress::follow(socket, Arc::clone(ingress)).context("cannot follow the feed")?;
+    let until = Instant::now() + LEARN_WITHIN;
+    while !ingress.is_synced() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     Ok(())
 }
 

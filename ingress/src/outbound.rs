@@ -9,7 +9,8 @@ use hyper::{Method, Request, Uri, Version};
 
 use crate::front::hygiene;
 use crate::front::origin::Origin;
-use crate::plan::{Forward, Protocol};
+use crate::plan::Forward;
+use crate::upstream::Protocol;
 use crate::upstream::body::RequestBody;
 
 /// What is sent, as often as it must be.
@@ -47,7 +48,7 @@ impl Head {
         if let Some(host) = &plan.host {
             headers.insert(HOST, host.clone());
         }
-        for edits in &plan.request_headers {
+        for edits in &plan.request_edits {
             edits.apply(headers);
         }
         if let Some(upgrade) = upgrade {

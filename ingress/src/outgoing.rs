@@ -13,6 +13,7 @@ use hyper::http::request::Parts;
 
 use crate::clock::now_ms;
 use crate::front::connection::Connection;
+use crate::limit::concurrent::Turn;
 use crate::report::access_log::Line;
 use crate::tables::Shared;
 use crate::upstream::body::ResponseBody;
@@ -109,6 +110,8 @@ pub(crate) struct Record {
     pub(crate) service: Option<Arc<Service>>,
     pub(crate) endpoint: Option<SocketAddr>,
     pub(crate) tries: u32,
+    /// A place among those of the client that are under way.
+    pub(crate) turn: Option<Turn>,
     ended: bool,
 }
 
@@ -146,6 +149,7 @@ impl Record {
             service: None,
             endpoint: None,
             tries: 0,
+            turn: None,
             ended: false,
         }
     }

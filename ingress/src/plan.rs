@@ -1,17 +1,19 @@
-//! What is to be done with a request: the seam between the rules of Ingress and HTTPRoute, and the proxy.
+//! What is to be done with a request: the seam between the rules, as the crate `routing` finds them, and the proxy.
+//!
+//! Texts of the rules are turned into what the HTTP library wants once, when the tables are built ([`Plans::new`]), beside the router
+//! and by the rules' numbers; a request then only clones handles.
 
-use std::fmt::Debug;
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::StatusCode;
+use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::PathAndQuery;
-use hyper::{Method, StatusCode};
+use routing::{Decision, Fields, Matched, RequestView, Router};
 
-use crate::limit::rate::Rate;
-use crate::upstream::balance::Policy;
+mod compiled;
+
+pub(crate) use compiled::{Affinity, Compiled, Cors, HeaderEdits, Rule, ServiceKey};
 
 /// A request as the rules see it.
 #[derive(Debug, Clone, Copy)]
@@ -19,21 +21,17 @@ pub(crate) struct Asked<'a> {
     pub(crate) parts: &'a Parts,
     /// In lower case, without port.
     pub(crate) host: &'a str,
-    /// The client came by HTTPS.
+    /// The client came by HTTPS, to us or to a trusted proxy.
     pub(crate) https: bool,
+    /// TLS ends here.
+    pub(crate) tls: bool,
     /// The port it came to.
     pub(crate) port: u16,
-    /// The name in the TLS handshake, where it ended here.
+    /// The name in the TLS handshake.
     pub(crate) server_name: Option<&'a str>,
-    pub(crate) client: IpAddr,
+    pub(crate) client: std::net::IpAddr,
     /// Chooses among weights.
     pub(crate) random: u64,
-}
-
-/// The rules.
-pub(crate) trait Routes: Debug + Send + Sync {
-    /// Decides.
-    fn decide(&self, asked: &Asked<'_>) -> Plan;
 }
 
 /// The decision.
@@ -42,147 +40,128 @@ pub(crate) enum Plan {
     /// No rule fits (404), a rule cannot be served (500), the host is not served on this connection (421).
     Answer(StatusCode),
     /// Another address.
-    Redirect { status: StatusCode, location: HeaderValue, headers: Option<Arc<HeaderEdits>> },
+    Redirect { status: StatusCode, location: HeaderValue, edits: Arc<HeaderEdits> },
     /// A service.
     Forward(Box<Forward>),
 }
 
-/// A service's port.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct ServiceKey {
-    pub(crate) namespace: String,
-    pub(crate) service: String,
-    pub(crate) port: u16,
-}
-
 /// How a request is forwarded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Forward {
-    pub(crate) to: Option<Arc<ServiceKey>>,
+    pub(crate) to: Arc<ServiceKey>,
     /// Replaces the request's.
     pub(crate) path_and_query: Option<PathAndQuery>,
     /// Replaces the request's.
     pub(crate) host: Option<HeaderValue>,
-    pub(crate) request_headers: Vec<Arc<HeaderEdits>>,
-    pub(crate) response_headers: Vec<Arc<HeaderEdits>>,
+    /// Of the rule, then of the backend.
+    pub(crate) request_edits: [Arc<HeaderEdits>; 2],
+    pub(crate) response_edits: [Arc<HeaderEdits>; 2],
     pub(crate) mirrors: Vec<Arc<ServiceKey>>,
+    /// The path that the rule is for.
+    pub(crate) path: String,
     /// What is the same for all requests of the rule.
     pub(crate) rule: Arc<Rule>,
 }
 
-/// What is configured for a rule beside where it leads.
+/// The rules, and what they mean to the proxy.
 #[derive(Debug, Default)]
-pub(crate) struct Rule {
-    /// Tells the rules apart, for limits.
-    pub(crate) id: u64,
-    pub(crate) protocol: Option<Protocol>,
-    pub(crate) policy: Balance,
-    pub(crate) affinity: Option<Affinity>,
-    pub(crate) rate: Option<Rate>,
-    /// Requests under way at a time, per client; no limit without.
-    pub(crate) concurrent: Option<u32>,
-    /// `Some(0)` is no limit.
-    pub(crate) max_body_bytes: Option<u64>,
-    pub(crate) connect_timeout: Option<Duration>,
-    /// Between two reads; `Some(0)` is none.
-    pub(crate) read_timeout: Option<Duration>,
-    /// For the whole request; `Some(0)` is none.
-    pub(crate) request_timeout: Option<Duration>,
-    pub(crate) retry: Option<Retry>,
-    pub(crate) cors: Option<Cors>,
-    /// Addresses that may; all if empty.
-    pub(crate) allow_from: Vec<ipnet::IpNet>,
+pub(crate) struct Plans {
+    pub(crate) router: Arc<Router>,
+    by_rule: Vec<Compiled>,
 }
 
-/// What is spoken with endpoints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    Http1,
-    /// HTTP/2 without TLS; gRPC too.
-    H2c,
+impl Plans {
+    pub(crate) fn new(router: Arc<Router>) -> Self {
+        let by_rule = router.rules().iter().map(|rule| Compiled::new(rule)).collect();
+        Self { router, by_rule }
+    }
+
+    /// The port as listeners have it: it may be another that leads to it, as 8443 to 443.
+    pub(crate) fn port(&self, local: u16, tls: bool) -> u16 {
+        if self.router.listeners().any(|listener| listener.port == local) {
+            local
+        } else if tls {
+            443
+        } else {
+            80
+        }
+    }
+
+    /// Decides.
+    pub(crate) fn decide(&self, asked: &Asked<'_>) -> Plan {
+        let fields = HeaderFields(&asked.parts.headers);
+        let view = asked.view(&fields);
+        match self.router.route(&view) {
+            Decision::NotFound => Plan::Answer(StatusCode::NOT_FOUND),
+            Decision::Misdirected => Plan::Answer(StatusCode::MISDIRECTED_REQUEST),
+            Decision::Rule(matched) => match self.by_rule.get(matched.rule.id) {
+                Some(compiled) => plan(&matched, compiled, &view, asked),
+                None => Plan::Answer(StatusCode::INTERNAL_SERVER_ERROR),
+            },
+        }
+    }
 }
 
-/// How an endpoint is chosen.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) enum Balance {
-    #[default]
-    RoundRobin,
-    LeastOutstanding,
-    /// By the client's address.
-    ClientHash,
-    /// By a header's value.
-    HeaderHash(HeaderName),
-    /// By path and query.
-    UriHash,
-}
-
-impl Balance {
-    pub(crate) fn policy(&self, asked: &Asked<'_>) -> Policy {
-        use crate::upstream::balance::hash_bytes;
-        match self {
-            Self::RoundRobin => Policy::RoundRobin,
-            Self::LeastOutstanding => Policy::LeastOutstanding,
-            Self::ClientHash => Policy::Hash(hash_bytes(asked.client.to_string().as_bytes())),
-            Self::HeaderHash(name) => {
-                Policy::Hash(hash_bytes(asked.parts.headers.get(name).map_or(b"", |v| v.as_bytes())))
+fn plan(matched: &Matched<'_>, compiled: &Compiled, view: &RequestView<'_>, asked: &Asked<'_>) -> Plan {
+    let from_client = RequestView { https: asked.https, ..*view };
+    if let Some((status, location)) = matched.redirect(&from_client) {
+        return match (StatusCode::from_u16(status), HeaderValue::try_from(location)) {
+            (Ok(status), Ok(location)) => {
+                Plan::Redirect { status, location, edits: Arc::clone(&compiled.response_edits) }
             }
-            Self::UriHash => Policy::Hash(hash_bytes(
-                asked.parts.uri.path_and_query().map_or("", |p| p.as_str()).as_bytes(),
-            )),
+            _ => Plan::Answer(StatusCode::BAD_REQUEST),
+        };
+    }
+    let backend =
+        matched.backend(view, asked.random).and_then(|backend| compiled.backend(matched.rule, backend));
+    let Some(backend) = backend else { return Plan::Answer(StatusCode::INTERNAL_SERVER_ERROR) };
+    let Some(to) = &backend.to else { return Plan::Answer(StatusCode::INTERNAL_SERVER_ERROR) };
+    let path_and_query = match matched.path_and_query(view).map(PathAndQuery::try_from) {
+        Some(Err(_)) => return Plan::Answer(StatusCode::BAD_REQUEST),
+        Some(Ok(changed)) => Some(changed),
+        None => None,
+    };
+    let draw = asked.random.rotate_left(17);
+    let mirrors =
+        compiled.mirrors.iter().filter(|(mirror, _)| mirror.is_drawn(draw)).map(|(_, to)| Arc::clone(to));
+    Plan::Forward(Box::new(Forward {
+        to: Arc::clone(to),
+        path_and_query,
+        host: matched.host().and_then(|host| HeaderValue::from_str(host).ok()),
+        request_edits: [Arc::clone(&compiled.request_edits), Arc::clone(&backend.request_edits)],
+        response_edits: [Arc::clone(&compiled.response_edits), Arc::clone(&backend.response_edits)],
+        mirrors: mirrors.collect(),
+        path: if compiled.rule.affinity.is_some() { matched.path.to_string() } else { String::new() },
+        rule: Arc::clone(&compiled.rule),
+    }))
+}
+
+impl<'a> Asked<'a> {
+    pub(crate) fn view(&self, fields: &'a dyn Fields) -> RequestView<'a> {
+        RequestView {
+            https: self.tls,
+            port: self.port,
+            server_name: self.server_name,
+            host: self.host,
+            path: self.parts.uri.path(),
+            query: self.parts.uri.query(),
+            method: self.parts.method.as_str(),
+            fields,
+            client: self.client,
         }
     }
 }
 
-/// A client stays at its endpoint by a cookie.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Affinity {
-    pub(crate) cookie: String,
-    pub(crate) path: String,
-    /// Seconds; a session without.
-    pub(crate) max_age: Option<u64>,
-}
+/// Header fields as the rules read them.
+#[derive(Debug)]
+pub(crate) struct HeaderFields<'a>(pub(crate) &'a HeaderMap);
 
-/// When a request is sent again.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Retry {
-    /// Times after the first.
-    pub(crate) attempts: u32,
-    pub(crate) codes: Vec<u16>,
-    pub(crate) backoff: Duration,
-}
-
-/// Changes of header fields.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct HeaderEdits {
-    pub(crate) set: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) add: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) remove: Vec<HeaderName>,
-}
-
-impl HeaderEdits {
-    pub(crate) fn apply(&self, headers: &mut hyper::HeaderMap) {
-        for (name, value) in &self.set {
-            headers.insert(name, value.clone());
-        }
-        for (name, value) in &self.add {
-            headers.append(name, value.clone());
-        }
-        for name in &self.remove {
-            headers.remove(name);
-        }
+impl Fields for HeaderFields<'_> {
+    fn field(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(|value| value.to_str().ok())
     }
-}
 
-/// Which pages of other origins may read responses (Fetch standard §3.2).
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Cors {
-    /// `*`, or origins, which may have `*.` for a part of the host.
-    pub(crate) origins: Vec<String>,
-    pub(crate) methods: Vec<Method>,
-    pub(crate) any_method: bool,
-    pub(crate) headers: Vec<HeaderName>,
-    pub(crate) any_header: bool,
-    pub(crate) expose: Vec<String>,
-    pub(crate) credentials: bool,
-    pub(crate) max_age: Option<u64>,
+    fn each<'f>(&'f self, name: &str, seen: &mut dyn FnMut(&'f str)) {
+        self.0.get_all(name).iter().filter_map(|value| value.to_str().ok()).for_each(seen);
+    }
 }

@@ -9,20 +9,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::front::tls::Certificates;
+use crate::limit::concurrent::ConcurrencyLimit;
 use crate::limit::connections::ConnectionLimit;
 use crate::limit::rate::RateLimit;
-use crate::plan::Routes;
+use crate::plan::Plans;
 use crate::report::access_log::AccessLog;
 use crate::report::metrics::{Metrics, ServiceMetrics};
 use crate::settings::Settings;
 use crate::upstream::registry::Registry;
 
 /// What follows from the cluster's objects.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Tables {
-    pub(crate) routes: Box<dyn Routes>,
-    pub(crate) certificates: Certificates,
+    pub(crate) plans: Arc<Plans>,
     pub(crate) services: Registry,
 }
 
@@ -36,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) no_service: ServiceMetrics,
     pub(crate) connections: Arc<ConnectionLimit>,
     pub(crate) rates: RateLimit,
+    pub(crate) concurrent: Arc<ConcurrencyLimit>,
     pub(crate) access_log: Option<AccessLog>,
     /// Becomes true once.
     pub(crate) draining: watch::Sender<bool>,
@@ -44,15 +44,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Settings, tables: Tables, access_log: Option<AccessLog>) -> Self {
+    pub(crate) fn new(settings: Settings, access_log: Option<AccessLog>) -> Self {
         let metrics = Metrics::new();
         let no_service = metrics.service("", "");
         Self {
-            tables: ArcSwap::from_pointee(tables),
+            tables: ArcSwap::default(),
             no_service,
             metrics,
             connections: Arc::new(ConnectionLimit::new(&settings.options)),
             rates: RateLimit::default(),
+            concurrent: Arc::default(),
             access_log,
             draining: watch::Sender::new(false),
             synced: AtomicBool::new(false),

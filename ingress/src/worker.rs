@@ -17,6 +17,13 @@ use crate::upstream::pool::SWEEP_EVERY;
 /// How often a draining worker looks whether it is done.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// A listener, and how TLS ends there.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) listener: Listener,
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+}
+
 /// Starts one.
 ///
 /// # Errors
@@ -24,26 +31,25 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(crate) fn start(
     number: usize,
     shared: Arc<Shared>,
-    tls: Option<Arc<rustls::ServerConfig>>,
-    listeners: Vec<Listener>,
+    listeners: Vec<Served>,
 ) -> anyhow::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start a worker")?;
-    let run = move || LocalSet::new().block_on(&runtime, serve(shared, tls, listeners));
+    let run = move || LocalSet::new().block_on(&runtime, serve(shared, listeners));
     std::thread::Builder::new().name(format!("worker-{number}")).spawn(run).context("cannot start a worker")
 }
 
-async fn serve(shared: Arc<Shared>, tls: Option<Arc<rustls::ServerConfig>>, listeners: Vec<Listener>) {
+async fn serve(shared: Arc<Shared>, listeners: Vec<Served>) {
     let mut draining = shared.draining.subscribe();
     let patience = shared.settings.options.drain_timeout;
-    let server = Rc::new(Server::new(shared, tls));
+    let server = Rc::new(Server::new(shared));
     let accepting: Vec<_> = listeners
         .into_iter()
-        .map(|listener| {
+        .map(|Served { listener, tls }| {
             let address = listener.configured;
-            let accepting = Rc::clone(&server).accept(listener);
+            let accepting = Rc::clone(&server).accept(listener, tls);
             tokio::task::spawn_local(async move {
                 if let Err(error) = accepting.await {
                     tracing::error!(%address, %error, "cannot accept connections");

@@ -21,6 +21,7 @@ use super::io::{ClientIo, Transport};
 use super::listener::{Listener, Scheme};
 use super::origin::Origin;
 use super::proxy_protocol::{self, Parsed};
+use super::rarely::Rarely;
 use crate::handler::{Handler, Held};
 use crate::limit::connections::Place;
 use crate::settings::Options;
@@ -45,22 +46,29 @@ const H2_PING_TIMEOUT: Duration = Duration::from_secs(20);
 const H1_BUFFER_BYTES: usize = 64 << 10;
 /// How long an HTTP/2 connection that is told to go away may take.
 const GO_AWAY: Duration = Duration::from_secs(5);
+/// How long an HTTP/1.1 connection stays open for a last request when the process drains.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
 /// Pause after an error that would come again at once, as when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// See [`Server::event`].
+enum Event {
+    Drain,
+    Expired,
+}
 
 /// What serves connections on one worker.
 pub(crate) struct Server {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: Rc<Pool>,
-    tls: Option<TlsAcceptor>,
     /// Held by each connection: their number tells when the worker may end.
     alive: Rc<()>,
 }
 
 impl Server {
-    pub(crate) fn new(shared: Arc<Shared>, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let pool = Rc::new(Pool::new(&shared.settings.options));
-        Self { shared, pool, tls: tls.map(TlsAcceptor::from), alive: Rc::new(()) }
+        Self { shared, pool, alive: Rc::new(()) }
     }
 
     /// Connections that are served.
@@ -76,11 +84,15 @@ impl Server {
     ///
     /// # Errors
     /// When the socket cannot be used.
-    pub(crate) async fn accept(self: Rc<Self>, listener: Listener) -> io::Result<()> {
-        let scheme = listener.scheme;
+    pub(crate) async fn accept(
+        self: Rc<Self>,
+        listener: Listener,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> io::Result<()> {
+        let tls = tls.map(TlsAcceptor::from);
         let socket = TcpListener::from_std(listener.socket)?;
         let mut draining = self.shared.draining.subscribe();
-        let accepted = self.shared.metrics.connections(match scheme {
+        let accepted = self.shared.metrics.connections(match listener.scheme {
             Scheme::Http => "http",
             Scheme::Https => "https",
         });
@@ -93,7 +105,7 @@ impl Server {
             match stream {
                 Ok((stream, peer)) => {
                     accepted.inc();
-                    self.spawn(stream, peer, scheme);
+                    self.spawn(stream, peer, tls.clone());
                 }
                 Err(error) => {
                     tracing::debug!(%error, "cannot accept");
@@ -103,27 +115,27 @@ impl Server {
         }
         // What the kernel has accepted already would be reset when the socket closes.
         while let Some(Ok((stream, peer))) = at_once(socket.accept()) {
-            self.spawn(stream, peer, scheme);
+            self.spawn(stream, peer, tls.clone());
         }
         Ok(())
     }
 
-    fn spawn(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, scheme: Scheme) {
+    fn spawn(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>) {
         let server = Rc::clone(self);
         let alive = Rc::clone(&self.alive);
         tokio::task::spawn_local(async move {
-            server.connection(stream, peer, scheme).await;
+            server.connection(stream, peer, tls).await;
             drop(alive);
         });
     }
 
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr, scheme: Scheme) {
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>) {
         let Some(place) = self.shared.connections.enter(peer.ip().to_canonical()) else {
             self.shared.metrics.refused_connections.inc();
             return;
         };
         self.shared.metrics.open_connections.inc();
-        if let Err(error) = self.begin(stream, peer, scheme, place).await {
+        if let Err(error) = self.begin(stream, peer, tls, place).await {
             tracing::debug!(%error, %peer, "connection ended");
         }
         self.shared.metrics.open_connections.dec();
@@ -134,7 +146,7 @@ impl Server {
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        scheme: Scheme,
+        tls: Option<TlsAcceptor>,
         place: Place,
     ) -> io::Result<()> {
         stream.set_nodelay(true)?;
@@ -142,15 +154,16 @@ impl Server {
         let limit = self.options().header_timeout;
         let timed = tokio::time::timeout(limit, self.client(&stream, peer));
         let client = timed.await.map_err(|_| io::ErrorKind::TimedOut)??;
-        let (transport, facts, h2) = match (scheme, &self.tls) {
-            (Scheme::Http, _) => {
-                let first = tokio::time::timeout(self.options().keep_alive, stream.readable());
-                first.await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let (transport, facts, h2) = match tls {
+            None => {
+                if !self.says_something(&stream).await? {
+                    return Ok(());
+                }
                 let preface = tokio::time::timeout(limit, is_h2(&stream));
                 let h2 = preface.await.map_err(|_| io::ErrorKind::TimedOut)??;
                 (Transport::Plain(stream), None, h2)
             }
-            (Scheme::Https, Some(tls)) => {
+            Some(tls) => {
                 let handshake = tokio::time::timeout(limit, tls.accept(stream)).await;
                 let stream =
                     handshake.map_err(|_| io::Error::from(io::ErrorKind::TimedOut)).and_then(|done| done);
@@ -162,11 +175,25 @@ impl Server {
                 let h2 = session.alpn_protocol() == Some(b"h2");
                 (Transport::Tls(Box::new(stream)), Some(facts), h2)
             }
-            (Scheme::Https, None) => return Err(io::ErrorKind::Unsupported.into()),
         };
         let connection = Arc::new(Connection::new(client, local, facts));
         self.serve(transport, connection, h2, place).await;
         Ok(())
+    }
+
+    /// Waits for a connection's first bytes. False when there are none in time, or before the process ends.
+    async fn says_something(&self, stream: &TcpStream) -> io::Result<bool> {
+        let mut draining = self.shared.draining.subscribe();
+        let ends = async {
+            drained(&mut draining).await;
+            tokio::time::sleep(LAST_REQUEST).await;
+        };
+        tokio::select! {
+            biased;
+            readable = stream.readable() => readable.map(|()| true),
+            () = ends => Ok(false),
+            () = tokio::time::sleep(self.options().keep_alive) => Ok(false),
+        }
     }
 
     /// Whose connection it is.
@@ -181,7 +208,7 @@ impl Server {
         let https = connection.tls.is_some();
         let origin =
             Origin::new(connection.client, connection.local, https, &self.shared.settings.trusted_proxies);
-        let held = Held { place, alive: Rc::clone(&self.alive) };
+        let held = Held { _place: place, _alive: Rc::clone(&self.alive) };
         let (shared, pool) = (Arc::clone(&self.shared), Rc::clone(&self.pool));
         let handler = Handler::new(shared, pool, Arc::clone(&connection), origin, held);
         let io = ClientIo::new(transport, Arc::clone(&connection), !h2, self.options().send_timeout);
@@ -203,18 +230,18 @@ impl Server {
             .max_header_size(options.max_header_bytes)
             .max_buf_size(H1_BUFFER_BYTES.max(options.max_header_bytes));
         let mut serving = std::pin::pin!(builder.serve_connection(io, handler).with_upgrades());
-        let mut draining = self.shared.draining.subscribe();
-        let mut told = false;
-        let mut expired = std::pin::pin!(connection.expired(self.limits()));
+        let mut event = Rarely::new(self.event(connection, false, LAST_REQUEST));
         loop {
             tokio::select! {
                 biased;
                 _ = serving.as_mut() => return,
-                () = drained(&mut draining), if !told => {
-                    told = true;
-                    serving.as_mut().graceful_shutdown();
+                happened = &mut event => match happened {
+                    Event::Drain => {
+                        serving.as_mut().graceful_shutdown();
+                        event = Rarely::new(self.event(connection, true, LAST_REQUEST));
+                    }
+                    Event::Expired => return,
                 }
-                _ = expired.as_mut() => return,
             }
         }
     }
@@ -234,22 +261,36 @@ impl Server {
             .keep_alive_interval(H2_PING_EVERY)
             .keep_alive_timeout(H2_PING_TIMEOUT);
         let mut serving = std::pin::pin!(builder.serve_connection(io, handler));
-        let mut draining = self.shared.draining.subscribe();
-        let mut told = false;
-        let mut expired = std::pin::pin!(connection.expired(self.limits()));
+        let mut event = Rarely::new(self.event(connection, false, Duration::ZERO));
         loop {
             tokio::select! {
                 biased;
                 _ = serving.as_mut() => return,
-                () = drained(&mut draining), if !told => {
-                    told = true;
-                    serving.as_mut().graceful_shutdown();
+                happened = &mut event => match happened {
+                    Event::Drain => {
+                        serving.as_mut().graceful_shutdown();
+                        event = Rarely::new(self.event(connection, true, Duration::ZERO));
+                    }
+                    Event::Expired => break,
                 }
-                _ = expired.as_mut() => break,
             }
         }
         serving.as_mut().graceful_shutdown();
         let _ = tokio::time::timeout(GO_AWAY, serving).await;
+    }
+
+    /// What ends a connection from outside. HTTP/1.1 is left open a little when the process drains: the client may ask once
+    /// more, and its answer says that the connection ends. To close it at once would cut off a request that is on its way.
+    async fn event(&self, connection: &Connection, told: bool, last_request: Duration) -> Event {
+        let mut draining = self.shared.draining.subscribe();
+        let drain = async {
+            drained(&mut draining).await;
+            tokio::time::sleep(last_request).await;
+        };
+        tokio::select! {
+            () = drain, if !told => Event::Drain,
+            _ = connection.expired(self.limits()) => Event::Expired,
+        }
     }
 
     fn limits(&self) -> Limits {

@@ -9,4 +9,5 @@ pub(crate) mod io;
 pub(crate) mod listener;
 pub(crate) mod origin;
 mod proxy_protocol;
+mod rarely;
 pub(crate) mod tls;

@@ -55,7 +55,8 @@ impl ConnectionLimit {
     }
 
     /// Connections now.
-    pub(crate) fn count(&self) -> u32 {
+    #[cfg(test)]
+    fn count(&self) -> u32 {
         self.counts.lock().all
     }
 }

@@ -137,6 +137,10 @@ impl Endpoints {
         Self { list, turn: AtomicUsize::new(turn) }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

@@ -1,7 +1,6 @@
 //! Bodies on their way: a client's to an endpoint, an endpoint's to a client. Never held as a whole.
 
 use std::cell::Cell;
-use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -9,10 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep};
 
 use super::balance::Lease;
 use super::exchange::H1;
+use super::patience::Patience;
 use super::pool::Pool;
 use crate::clock::now_ms;
 
@@ -39,30 +38,6 @@ pub(crate) struct Progress {
     /// When the last piece passed.
     pub(crate) at_ms: Cell<u64>,
     pub(crate) bytes: Cell<u64>,
-}
-
-/// A timer that is only armed while something is waited for.
-#[derive(Debug)]
-struct Patience {
-    limit: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Patience {
-    fn new(limit: Duration) -> Self {
-        Self { limit, timer: None }
-    }
-
-    fn calm(&mut self) {
-        self.timer = None;
-    }
-
-    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let limit = self.limit;
-        let timer =
-            self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
-        timer.as_mut().poll(cx)
-    }
 }
 
 /// A request's body.
@@ -105,7 +80,7 @@ impl Streamed {
         let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
-                ready!(self.patience.poll_over(cx));
+                ready!(self.patience.poll_over(cx, 0));
                 return self.fail(BodyFault::TooSlow);
             }
         };
@@ -223,7 +198,7 @@ impl Body for ResponseBody {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                ready!(this.patience.poll_over(cx));
+                ready!(this.patience.poll_over(cx, 0));
                 this.connection = None;
                 Poll::Ready(Some(Err("the endpoint stopped sending".into())))
             }

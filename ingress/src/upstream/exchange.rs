@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use super::body::{Progress, RequestBody};
-use crate::clock::now_ms;
+use super::patience::Patience;
 use crate::front::executor::Local;
 
 /// Bytes of a response read ahead of a slow client, per connection.
@@ -47,6 +47,8 @@ pub(crate) struct H1 {
     send: http1::SendRequest<RequestBody>,
     /// `None` when it is over.
     connection: Option<http1::Connection<TokioIo<TcpStream>, RequestBody>>,
+    /// For a response's head; kept from one request to the next.
+    patience: Patience,
 }
 
 /// A connection for many.
@@ -73,7 +75,7 @@ fn h1_builder() -> http1::Builder {
 impl H1 {
     pub(crate) async fn new(stream: TcpStream) -> hyper::Result<Self> {
         let (send, connection) = h1_builder().handshake(TokioIo::new(stream)).await?;
-        Ok(Self { send, connection: Some(connection) })
+        Ok(Self { send, connection: Some(connection), patience: Patience::new(Duration::MAX) })
     }
 
     /// Does what can be done without waiting.
@@ -107,7 +109,8 @@ impl H1 {
             }
             response.as_mut().poll(cx)
         });
-        await_head(driven, patience, progress).await
+        self.patience.limit(patience);
+        await_head(driven, &mut self.patience, progress).await
     }
 }
 
@@ -118,31 +121,24 @@ pub(crate) async fn exchange_h2(
     patience: Duration,
     progress: &Progress,
 ) -> Result<Response<Incoming>, Failure> {
-    await_head(send.try_send_request(request), patience, progress).await
+    await_head(send.try_send_request(request), &mut Patience::new(patience), progress).await
 }
 
 /// The time limit begins anew with every piece of the request's body that is sent.
 async fn await_head(
     response: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
-    patience: Duration,
+    patience: &mut Patience,
     progress: &Progress,
 ) -> Result<Response<Incoming>, Failure> {
     let mut response = pin!(response);
-    let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-    let started = now_ms();
-    loop {
-        let waited = now_ms().saturating_sub(started.max(progress.at_ms.get()));
-        if waited >= patience_ms {
-            return Err(Failure::Timeout);
-        }
-        let left = Duration::from_millis(patience_ms - waited);
-        if let Ok(outcome) = tokio::time::timeout(left, response.as_mut()).await {
-            return outcome.map_err(|mut error| match error.take_message() {
-                Some(request) => Failure::NotSent(Box::new(request)),
-                None => Failure::Broken(error.into_error()),
-            });
-        }
-    }
+    poll_fn(|cx| match response.as_mut().poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(outcome.map_err(|mut error| match error.take_message() {
+            Some(request) => Failure::NotSent(Box::new(request)),
+            None => Failure::Broken(error.into_error()),
+        })),
+        Poll::Pending => patience.poll_over(cx, progress.at_ms.get()).map(|()| Err(Failure::Timeout)),
+    })
+    .await
 }
 
 /// Makes a connection that many requests share; a task of this worker drives it.
@@ -176,7 +172,7 @@ pub(crate) async fn exchange_upgrade(
             tracing::debug!(%error, "connection to an endpoint ended");
         }
     });
-    await_head(send.try_send_request(request), patience, progress).await
+    await_head(send.try_send_request(request), &mut Patience::new(patience), progress).await
 }
 
 /// Whether a connection that was pooled still lives.

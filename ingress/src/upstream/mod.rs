@@ -3,5 +3,14 @@
 pub(crate) mod balance;
 pub(crate) mod body;
 pub(crate) mod exchange;
+mod patience;
 pub(crate) mod pool;
 pub(crate) mod registry;
+
+/// What is spoken with endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    /// HTTP/2 without TLS; gRPC too.
+    H2c,
+}

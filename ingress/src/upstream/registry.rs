@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use protocol::feed::{BackendPort, ServiceBackends};
+use routing::{PortRef, ServiceState};
 
+use super::Protocol;
 use super::balance::Endpoints;
-use crate::plan::{Protocol, ServiceKey};
+use crate::plan::ServiceKey;
 use crate::report::metrics::{Metrics, ServiceMetrics};
 
 /// A service's port.
@@ -20,50 +22,62 @@ pub(crate) struct Service {
     pub(crate) metrics: ServiceMetrics,
 }
 
-/// Services by key; a table of its own per version, sharing what did not change.
+/// The ports of services; a table of its own per version, sharing what did not change.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Registry(HashMap<ServiceKey, Arc<Service>>);
+pub(crate) struct Registry(HashMap<(String, String), Arc<Vec<Port>>>);
+
+#[derive(Debug, Clone)]
+struct Port {
+    name: String,
+    number: u16,
+    service: Arc<Service>,
+}
 
 impl Registry {
     pub(crate) fn lookup(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
-        self.0.get(key)
+        let ports = self.0.get(&(key.namespace.clone(), key.service.clone()))?;
+        let port = ports.iter().find(|port| match &key.port {
+            PortRef::Number(number) => port.number == *number,
+            PortRef::Name(name) => port.name == *name,
+        });
+        port.map(|port| &port.service)
+    }
+
+    /// What is known of a service's port.
+    pub(crate) fn state(&self, key: &ServiceKey) -> ServiceState {
+        let service = (key.namespace.clone(), key.service.clone());
+        match (self.lookup(key), self.0.contains_key(&service)) {
+            (Some(port), _) => ServiceState::Known(port.endpoints.len()),
+            (None, true) => ServiceState::NoPort,
+            (None, false) => ServiceState::NoService,
+        }
     }
 
     /// A service is there, or is another.
     pub(crate) fn set(&mut self, backends: &ServiceBackends, metrics: &Metrics) {
-        let (namespace, name) = (backends.namespace.as_str(), backends.name.as_str());
-        let gone = |key: &ServiceKey| !backends.ports.iter().any(|port| port.number == key.port);
-        self.0.retain(|key, _| !(key.namespace == namespace && key.service == name && gone(key)));
-        for port in &backends.ports {
-            let key =
-                ServiceKey { namespace: namespace.to_owned(), service: name.to_owned(), port: port.number };
-            let before = self.0.get(&key);
+        let key = (backends.namespace.to_string(), backends.name.to_string());
+        let before = self.0.get(&key).cloned().unwrap_or_default();
+        let service_metrics = before
+            .first()
+            .map_or_else(|| metrics.service(&key.0, &key.1), |port| port.service.metrics.clone());
+        let ports = backends.ports.iter().map(|port| {
+            let known = before.iter().find(|known| known.number == port.number);
             let service = Service {
-                label: format!("{namespace}/{name}:{}", port.number),
+                label: format!("{}/{}:{}", key.0, key.1, port.number),
                 protocol: protocol(port),
-                endpoints: Endpoints::updated(&port.endpoints, before.map(|s| &s.endpoints)),
-                metrics: before.map_or_else(|| metrics.service(namespace, name), |s| s.metrics.clone()),
+                endpoints: Endpoints::updated(&port.endpoints, known.map(|known| &known.service.endpoints)),
+                metrics: service_metrics.clone(),
             };
-            self.0.insert(key, Arc::new(service));
-        }
+            Port { name: port.name.clone(), number: port.number, service: Arc::new(service) }
+        });
+        let ports = Arc::new(ports.collect());
+        self.0.insert(key, ports);
     }
 
     /// A service is gone.
     pub(crate) fn remove(&mut self, namespace: &str, name: &str, metrics: &Metrics) {
-        self.0.retain(|key, _| !(key.namespace == namespace && key.service == name));
-        metrics.forget(namespace, name);
-    }
-
-    /// Forgets services that are not among these.
-    pub(crate) fn retain(&mut self, metrics: &Metrics, there: impl Fn(&str, &str) -> bool) {
-        let gone: Vec<(String, String)> = self
-            .0
-            .keys()
-            .filter(|key| !there(&key.namespace, &key.service))
-            .map(|key| (key.namespace.clone(), key.service.clone()))
-            .collect();
-        for (namespace, name) in gone {
-            self.remove(&namespace, &name, metrics);
+        if self.0.remove(&(namespace.to_owned(), name.to_owned())).is_some() {
+            metrics.forget(namespace, name);
         }
     }
 }
