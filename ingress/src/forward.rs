@@ -52,6 +52,7 @@ struct Sending<'a> {
 }
 
 /// What one try came to.
+#[expect(clippy::large_enum_variant, reason = "moved once; a box would be an allocation for each request")]
 enum Outcome {
     Response(Response<Incoming>, Option<(exchange::H1, Rc<crate::upstream::pool::Pool>)>, Lease),
     /// Nothing has left.
@@ -154,10 +155,7 @@ impl Sending<'_> {
         loop {
             record.tries += 1;
             let last = record.tries >= tries;
-            let lease = match self.choose() {
-                Some(lease) => lease,
-                None => return pages::error(StatusCode::SERVICE_UNAVAILABLE, ""),
-            };
+            let Some(lease) = self.choose() else { return pages::error(StatusCode::SERVICE_UNAVAILABLE, "") };
             record.endpoint = Some(lease.endpoint().address);
             let next = match request.take() {
                 Some(unsent) => unsent,

@@ -161,8 +161,8 @@ impl Context {
         }
         let edits = plan.response_edits.clone();
         let mut response = match self.body_limit(&rule, &parts) {
-            Err(refused) => refused,
-            Ok(limit) => forward::forward(self, tables, plan, policy, limit, parts, body, record).await,
+            None => pages::error_and_close(StatusCode::PAYLOAD_TOO_LARGE, ""),
+            Some(limit) => forward::forward(self, tables, plan, policy, limit, parts, body, record).await,
         };
         if let (Some(cors), Some(origin)) = (&rule.cors, origin) {
             cors.answer(&origin, response.headers_mut());
@@ -199,17 +199,17 @@ impl Context {
         }
     }
 
-    /// How large the body may be; 0 is without limit.
-    fn body_limit(&self, rule: &Rule, parts: &Parts) -> Result<u64, Response<Content>> {
+    /// How large the body may be; 0 is without limit. `None` if it says that it is larger.
+    fn body_limit(&self, rule: &Rule, parts: &Parts) -> Option<u64> {
         let limit = rule.max_body_bytes.unwrap_or(self.shared.settings.options.max_body_bytes);
         let said = parts
             .headers
             .get(hyper::header::CONTENT_LENGTH)
             .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
         if limit > 0 && said.is_some_and(|said| said > limit) {
-            return Err(pages::error_and_close(StatusCode::PAYLOAD_TOO_LARGE, ""));
+            return None;
         }
-        Ok(limit)
+        Some(limit)
     }
 
     fn finish_headers(&self, headers: &mut HeaderMap, record: &Record) {

@@ -162,16 +162,16 @@ impl Endpoints {
 
     fn choose_among(&self, policy: Policy, fits: impl Fn(&Endpoint) -> bool) -> Option<&Arc<Endpoint>> {
         match policy {
-            Policy::RoundRobin => self.from_turn().find(|e| fits(e)),
+            Policy::RoundRobin => self.in_turn().find(|e| fits(e)),
             // The first of the least: `min_by_key` keeps it, and the turn makes equals take turns.
-            Policy::LeastOutstanding => self.from_turn().filter(|e| fits(e)).min_by_key(|e| e.load()),
+            Policy::LeastOutstanding => self.in_turn().filter(|e| fits(e)).min_by_key(|e| e.load()),
             // Rendezvous hashing: an endpoint that goes moves only its own share.
             Policy::Hash(key) => self.list.iter().filter(|e| fits(e)).max_by_key(|e| mix(key ^ e.token())),
         }
     }
 
     /// All of them, beginning with the one whose turn it is.
-    fn from_turn(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+    fn in_turn(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let start = turn.checked_rem(self.list.len()).unwrap_or(0);
         let (before, after) = self.list.split_at_checked(start).unwrap_or((&[], &self.list));
