@@ -134,7 +134,11 @@ pub(crate) fn read(all: &All, problems: &mut Vec<Problem>) -> Annotations {
         policy,
         ssl_redirect: reader.switch("ssl-redirect"),
         force_ssl_redirect: reader.switch("force-ssl-redirect").unwrap_or(false),
-        rewrite_target: reader.parsed("rewrite-target", "must be a path; parts of a regular expression such as $1 are not supported", path),
+        rewrite_target: reader.parsed(
+            "rewrite-target",
+            "must be a path; parts of a regular expression such as $1 are not supported",
+            path,
+        ),
         rewrite_prefix: reader.parsed("rewrite-prefix", "must be a path", path),
         upstream_host: reader.parsed("upstream-vhost", "must be a host", |text| {
             words::is_subdomain(text).then(|| text.to_owned())
@@ -162,7 +166,11 @@ impl<'a> Reader<'a> {
         let (key, text) = self.find(suffix)?;
         let value = parse(text);
         if value.is_none() {
-            self.problems.push(Problem::invalid(format!("metadata.annotations[{key}]"), text.escape_debug(), why));
+            self.problems.push(Problem::invalid(
+                format!("metadata.annotations[{key}]"),
+                text.escape_debug(),
+                why,
+            ));
         }
         value
     }
@@ -177,7 +185,10 @@ impl<'a> Reader<'a> {
 
     fn seconds(&mut self, suffix: &str) -> Option<Duration> {
         self.parsed(suffix, "must be a number of seconds, or a duration such as 500ms", |text| {
-            text.parse().ok().map(|seconds: u32| Duration::from_secs(seconds.into())).or_else(|| words::duration(text))
+            text.parse()
+                .ok()
+                .map(|seconds: u32| Duration::from_secs(seconds.into()))
+                .or_else(|| words::duration(text))
         })
     }
 
@@ -214,14 +225,16 @@ impl<'a> Reader<'a> {
             "ip_hash" => Some(Balance::Hash(HashKey::Client)),
             _ => None,
         };
-        self.parsed("load-balance", "must be round_robin, ewma, least-outstanding or ip_hash", read).unwrap_or_default()
+        self.parsed("load-balance", "must be round_robin, ewma, least-outstanding or ip_hash", read)
+            .unwrap_or_default()
     }
 
     fn affinity(&mut self) -> Option<SessionCookie> {
         self.parsed("affinity", "must be \"cookie\"", |text| (text == "cookie").then_some(()))?;
         let token = |text: &str| words::is_field_name(text).then(|| text.to_owned());
         let name = self.parsed("session-cookie-name", "must be the name of a cookie", token);
-        let path = self.parsed("session-cookie-path", "must be a path", |text| path(text).filter(|p| !p.contains(';')));
+        let path = self
+            .parsed("session-cookie-path", "must be a path", |text| path(text).filter(|p| !p.contains(';')));
         let host = |text: &str| words::is_subdomain(text.trim_start_matches('.')).then(|| text.to_owned());
         let same_site = |text: &str| ["None", "Lax", "Strict"].contains(&text).then(|| text.to_owned());
         Some(SessionCookie {
@@ -244,8 +257,10 @@ impl<'a> Reader<'a> {
 
     fn retry(&mut self) -> Option<Retry> {
         let tries = self.number("proxy-next-upstream-tries");
-        let read = |text: &str| text.split([',', ' ']).filter(|part| !part.is_empty()).map(retry_code).collect();
-        let codes: Option<Vec<u16>> = self.parsed("retry-codes", "must be codes among 500, 502, 503 and 504", read);
+        let read =
+            |text: &str| text.split([',', ' ']).filter(|part| !part.is_empty()).map(retry_code).collect();
+        let codes: Option<Vec<u16>> =
+            self.parsed("retry-codes", "must be codes among 500, 502, 503 and 504", read);
         if tries.is_none() && codes.is_none() {
             return None;
         }
@@ -290,9 +305,8 @@ impl<'a> Reader<'a> {
         let cookie = self.parsed("canary-by-cookie", "must be the name of a cookie", token);
         let weight_total = self.number("canary-weight-total").unwrap_or(100).max(1);
         let why = "must be a number that is not more than canary-weight-total, which is 100 without";
-        let weight = self.parsed("canary-weight", why, |text| {
-            text.parse().ok().filter(|weight| *weight <= weight_total)
-        });
+        let weight = self
+            .parsed("canary-weight", why, |text| text.parse().ok().filter(|weight| *weight <= weight_total));
         is_canary.then(|| CanaryAnnotations {
             header: header.map(|name| (name.to_ascii_lowercase(), value)),
             cookie,
@@ -303,8 +317,7 @@ impl<'a> Reader<'a> {
 }
 
 const CORS_HEADERS: &str = "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,Content-Type,Range,Authorization";
-const HASH_KEYS: &str =
-    "must be $remote_addr, $request_uri, $host, $http_<field> or $cookie_<name>; others and combinations are not supported";
+const HASH_KEYS: &str = "must be $remote_addr, $request_uri, $host, $http_<field> or $cookie_<name>; others and combinations are not supported";
 
 fn hash_key(text: &str) -> Option<HashKey> {
     match text {
@@ -331,7 +344,8 @@ fn retry_code(text: &str) -> Option<u16> {
 
 fn path(text: &str) -> Option<String> {
     let is_path = text.starts_with('/') && text.len() <= 1024;
-    (is_path && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'$' | b'?' | b'#'))).then(|| text.to_owned())
+    (is_path && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'$' | b'?' | b'#')))
+        .then(|| text.to_owned())
 }
 
 /// `8m`, `1g`, `512k`, `100`.

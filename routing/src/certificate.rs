@@ -87,7 +87,9 @@ pub(crate) fn read(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, Certif
     let certified = CertifiedKey::new(chain, signer);
     match certified.keys_match() {
         Ok(()) => Ok(Arc::new(certified)),
-        Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => Err(CertificateError::Mismatch),
+        Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
+            Err(CertificateError::Mismatch)
+        }
         Err(rustls::Error::InconsistentKeys(_)) => Ok(Arc::new(certified)),
         Err(other) => Err(CertificateError::BadCertificate(other.to_string())),
     }

@@ -44,9 +44,7 @@ impl HostPattern {
             Self::Exact(name) => name == host,
             Self::Below(parent) => {
                 let label = host.strip_suffix(parent.as_str()).and_then(|rest| rest.strip_suffix('.'));
-                label.is_some_and(|label| {
-                    !label.is_empty() && (star == Star::Labels || !label.contains('.'))
-                })
+                label.is_some_and(|label| !label.is_empty() && (star == Star::Labels || !label.contains('.')))
             }
         }
     }
@@ -59,7 +57,8 @@ impl HostPattern {
         match (self, other) {
             (Self::Any, one) | (one, Self::Any) => Some(one.clone()),
             (Self::Exact(a), Self::Exact(b)) => (a == b).then(|| self.clone()),
-            (wild @ Self::Below(_), exact @ Self::Exact(name)) | (exact @ Self::Exact(name), wild @ Self::Below(_)) => {
+            (wild @ Self::Below(_), exact @ Self::Exact(name))
+            | (exact @ Self::Exact(name), wild @ Self::Below(_)) => {
                 wild.covers(name, Star::Labels).then(|| exact.clone())
             }
             (Self::Below(a), Self::Below(b)) => {

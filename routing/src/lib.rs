@@ -30,8 +30,8 @@ mod router;
 mod rule;
 
 pub use build::{
-    CLASS, DEFAULT_CLASS, GATEWAY_CONTROLLER, INGRESS_CONTROLLER, ListenerVerdict, Objects, ParentVerdict, Refused, Report,
-    ServiceState, StatusCondition, Verdict,
+    CLASS, DEFAULT_CLASS, GATEWAY_CONTROLLER, INGRESS_CONTROLLER, ListenerVerdict, Objects, ParentVerdict,
+    Refused, Report, ServiceState, StatusCondition, Verdict,
 };
 pub use certificate::{Certificate, CertificateError};
 pub use condition::{Condition, Conditions};
@@ -43,7 +43,8 @@ pub use policy::{
 pub use request::{Fields, RequestView};
 pub use router::{Decision, Listener, Matched, Router};
 pub use rule::{
-    Backend, Canary, HeaderEdits, Mirror, Origin, OriginKind, PathChange, PortRef, Redirect, Rewrite, Rule, ServicePort, Target,
+    Backend, Canary, HeaderEdits, Mirror, Origin, OriginKind, PathChange, PortRef, Redirect, Rewrite, Rule,
+    ServicePort, Target,
 };
 
 #[cfg(test)]

@@ -97,7 +97,8 @@ mod tests {
             assert_eq!(found, expected, "{path} {prefix} {replacement}");
         }
         let full = PathChange::Full("/one".to_owned());
-        let found = rewritten(&full, &request(false, 80, "/foo/x", Some("a=b")), &PathPattern::prefix("/foo"));
+        let found =
+            rewritten(&full, &request(false, 80, "/foo/x", Some("a=b")), &PathPattern::prefix("/foo"));
         assert_eq!(found, "/one?a=b");
     }
 
@@ -115,7 +116,8 @@ mod tests {
             (to(Some(false), Some(80)), true, 443, "http://foo.com/a?q"),
             (to(None, Some(443)), false, 80, "http://foo.com:443/a?q"),
         ] {
-            let found = redirected(&redirect, &request(https, port, "/a", Some("q")), &PathPattern::prefix("/"));
+            let found =
+                redirected(&redirect, &request(https, port, "/a", Some("q")), &PathPattern::prefix("/"));
             assert_eq!(found, expected, "{redirect:?}");
         }
     }

@@ -59,7 +59,8 @@ impl RequestView<'_> {
         let mut found = None;
         self.fields.each("cookie", &mut |line| {
             let pairs = line.split(';').filter_map(|pair| pair.trim().split_once('='));
-            found = found.or_else(|| pairs.into_iter().find(|(known, _)| *known == name).map(|(_, value)| value));
+            found =
+                found.or_else(|| pairs.into_iter().find(|(known, _)| *known == name).map(|(_, value)| value));
         });
         found
     }

@@ -220,7 +220,8 @@ impl Router {
         let name = name.trim_end_matches('.');
         let listener = self.ports.get(&port).and_then(|listeners| listeners.covering(name).next());
         let listener = listener.and_then(|index| self.listeners.get(*index)).map(|(listener, _)| listener);
-        let of_gateway = listener.and_then(|listener| Some((listener.host.rank(), listener.certificates.first()?)));
+        let of_gateway =
+            listener.and_then(|listener| Some((listener.host.rank(), listener.certificates.first()?)));
         let of_ingress = if port == HTTPS { self.certificates.covering(name).next() } else { None };
         match (of_gateway, of_ingress) {
             (Some((gateway, certificate)), Some((ingress, _))) if gateway >= *ingress => Some(certificate),

@@ -77,8 +77,12 @@ fn open<'o>(objects: &Objects, gateway: &ObjectRef, written: &'o Written, places
     let port = u16::try_from(written.port).unwrap_or_default();
     let (certificates, resolved) = certificates(objects, gateway, written);
     let refused = if !https && written.protocol != "HTTP" {
-        Some(("UnsupportedProtocol", format!("protocol {} is not supported; HTTP and HTTPS are", written.protocol)))
-    } else if let Some(tls) = written.tls.as_ref().filter(|tls| tls.options.iter().flatten().next().is_some()) {
+        Some((
+            "UnsupportedProtocol",
+            format!("protocol {} is not supported; HTTP and HTTPS are", written.protocol),
+        ))
+    } else if let Some(tls) = written.tls.as_ref().filter(|tls| tls.options.iter().flatten().next().is_some())
+    {
         let names: Vec<&str> = tls.options.iter().flatten().map(|(name, _)| name.as_str()).collect();
         Some(("UnsupportedValue", format!("tls.options are not supported: {}", names.join(", "))))
     } else {
@@ -87,7 +91,10 @@ fn open<'o>(objects: &Objects, gateway: &ObjectRef, written: &'o Written, places
             let other = if *at_port { "HTTPS" } else { "HTTP" };
             Some(("ProtocolConflict", format!("port {port} is for {other}")))
         } else if let Some(owner) = hosts.get(&host) {
-            Some(("HostnameConflict", format!("{host} at port {port} is the listener of gateway {owner}, which is older")))
+            Some((
+                "HostnameConflict",
+                format!("{host} at port {port} is the listener of gateway {owner}, which is older"),
+            ))
         } else {
             hosts.insert(host.clone(), gateway.clone());
             None
@@ -104,9 +111,19 @@ fn open<'o>(objects: &Objects, gateway: &ObjectRef, written: &'o Written, places
     let programmed = if is_open { "Programmed" } else { "Invalid" };
     let conditions = vec![
         StatusCondition::new("Accepted", refused.is_none(), reason, &text),
-        StatusCondition::new("Programmed", is_open, programmed, if is_open { "" } else { "it is not served" }),
+        StatusCondition::new(
+            "Programmed",
+            is_open,
+            programmed,
+            if is_open { "" } else { "it is not served" },
+        ),
         resolved,
-        StatusCondition::new("Conflicted", is_conflict, conflict, if is_conflict { text } else { String::new() }),
+        StatusCondition::new(
+            "Conflicted",
+            is_conflict,
+            conflict,
+            if is_conflict { text } else { String::new() },
+        ),
     ];
     let listener =
         Listener { gateway: gateway.clone(), name: written.name.clone(), port, https, host, certificates };
@@ -115,14 +132,20 @@ fn open<'o>(objects: &Objects, gateway: &ObjectRef, written: &'o Written, places
 
 type Unresolved = Option<(&'static str, String)>;
 
-fn certificates(objects: &Objects, gateway: &ObjectRef, written: &Written) -> (Vec<Arc<Certificate>>, Unresolved) {
+fn certificates(
+    objects: &Objects,
+    gateway: &ObjectRef,
+    written: &Written,
+) -> (Vec<Arc<Certificate>>, Unresolved) {
     let (mut found, mut unresolved) = (Vec::new(), None);
     for wanted in written.tls.iter().flat_map(|tls| tls.certificate_refs.iter().flatten()) {
         match secret(gateway, wanted) {
             Err(problem) => unresolved = Some(problem),
             Ok(name) => match objects.secrets.get(&name) {
                 Some(Ok(certificate)) => found.push(Arc::clone(certificate)),
-                Some(Err(error)) => unresolved = Some(("InvalidCertificateRef", format!("secret {name}: {error}"))),
+                Some(Err(error)) => {
+                    unresolved = Some(("InvalidCertificateRef", format!("secret {name}: {error}")))
+                }
                 None => unresolved = Some(("InvalidCertificateRef", format!("secret {name} not found"))),
             },
         }
@@ -132,12 +155,14 @@ fn certificates(objects: &Objects, gateway: &ObjectRef, written: &Written) -> (V
 
 /// The Secret that a listener names.
 pub(super) fn secret(gateway: &ObjectRef, wanted: &SecretRef) -> Result<ObjectRef, (&'static str, String)> {
-    let is_secret = matches!(wanted.group.as_deref(), None | Some("")) && matches!(wanted.kind.as_deref(), None | Some("Secret"));
+    let is_secret = matches!(wanted.group.as_deref(), None | Some(""))
+        && matches!(wanted.kind.as_deref(), None | Some("Secret"));
     if !is_secret {
         return Err(("InvalidCertificateRef", format!("{} is no Secret", wanted.name)));
     }
     if wanted.namespace.as_deref().is_some_and(|namespace| namespace != gateway.namespace.as_str()) {
-        let text = format!("secret {} is in another namespace, and there are no ReferenceGrants", wanted.name);
+        let text =
+            format!("secret {} is in another namespace, and there are no ReferenceGrants", wanted.name);
         return Err(("RefNotPermitted", text));
     }
     let name = wanted.name.parse();

@@ -41,7 +41,10 @@ pub(super) fn build(objects: &Objects, router: &mut Router, report: &mut Report,
             let all = kept.object.metadata.annotations.clone().unwrap_or_default();
             let mut problems = Vec::new();
             let annotations = annotations::read(&all, &mut problems);
-            let warn = |key: &str| Problem { path: format!("metadata.annotations[{key}]"), text: "is not supported and does nothing".to_owned() };
+            let warn = |key: &str| Problem {
+                path: format!("metadata.annotations[{key}]"),
+                text: "is not supported and does nothing".to_owned(),
+            };
             problems.extend(annotations::unknown(&all).map(warn));
             let policy = Arc::new(annotations.policy.clone());
             One { name, created: kept.created, ingress: &kept.object, annotations, policy, problems }
@@ -80,7 +83,8 @@ impl One<'_> {
     /// Its paths, numbered through, each with its host and its field.
     fn paths(&self) -> Vec<(HostPattern, String, HTTPIngressPath)> {
         let mut all = Vec::new();
-        for (index, rule) in self.ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten()).enumerate() {
+        for (index, rule) in self.ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten()).enumerate()
+        {
             let host = HostPattern::read(rule.host.as_deref());
             for (at, path) in rule.http.iter().flat_map(|http| &http.paths).enumerate() {
                 all.push((host.clone(), format!("spec.rules[{index}].http.paths[{at}]"), path.clone()));
@@ -111,7 +115,10 @@ impl One<'_> {
             Target::Invalid(why) => Some(why.clone()),
         };
         if let Some(text) = problem {
-            self.problems.push(Problem { path: format!("{at}.backend"), text: format!("{text}: its requests are answered with 500") });
+            self.problems.push(Problem {
+                path: format!("{at}.backend"),
+                text: format!("{text}: its requests are answered with 500"),
+            });
         }
         let none = HeaderEdits::default();
         Backend { weight: 1, target, request_headers: none.clone(), response_headers: none }
@@ -205,7 +212,10 @@ impl Plan {
         for (number, (host, at, path)) in one.paths().into_iter().enumerate() {
             let place = (host, pattern(&path));
             if let Some((_, older)) = self.places.get(&place).and_then(|index| self.rules.get(*index)) {
-                let text = format!("{}{} is served by {} already; this path is left out", place.0, place.1, older.origin);
+                let text = format!(
+                    "{}{} is served by {} already; this path is left out",
+                    place.0, place.1, older.origin
+                );
                 one.problems.push(Problem { path: at, text });
                 continue;
             }
@@ -233,8 +243,13 @@ impl Plan {
             let backend = one.backend(&path.backend, &at, services);
             let main = self.places.get(&place).and_then(|index| self.rules.get_mut(*index));
             let text = match main {
-                None => format!("there is no other ingress for {}{} that this could be the canary of", place.0, place.1),
-                Some((_, Rule { canary: Some(other), .. })) => format!("{} is the canary there already", other.origin),
+                None => format!(
+                    "there is no other ingress for {}{} that this could be the canary of",
+                    place.0, place.1
+                ),
+                Some((_, Rule { canary: Some(other), .. })) => {
+                    format!("{} is the canary there already", other.origin)
+                }
                 Some((_, main)) => {
                     main.canary = Some(Canary {
                         origin: one.origin(Some(number)),
@@ -260,7 +275,12 @@ impl Plan {
             let rule = router.add_rule(rule);
             for host in hosts {
                 let path = PathPattern::prefix("/");
-                router.insert_default(Entry { host, path, conditions: Conditions::default(), rule: Arc::clone(&rule) });
+                router.insert_default(Entry {
+                    host,
+                    path,
+                    conditions: Conditions::default(),
+                    rule: Arc::clone(&rule),
+                });
             }
         }
     }

@@ -241,7 +241,9 @@ impl Objects {
     #[must_use]
     pub fn wanted_secrets(&self) -> BTreeSet<ObjectRef> {
         let mut all = BTreeSet::new();
-        for (name, kept) in self.ingresses.iter().filter(|(_, kept)| self.serves(ingresses::class(self, &kept.object))) {
+        for (name, kept) in
+            self.ingresses.iter().filter(|(_, kept)| self.serves(ingresses::class(self, &kept.object)))
+        {
             let tls = kept.object.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
             let secrets = tls.filter_map(|tls| tls.secret_name.as_deref()?.parse().ok());
             all.extend(secrets.map(|secret| ObjectRef { namespace: name.namespace.clone(), name: secret }));

@@ -49,7 +49,12 @@ pub struct StatusCondition {
 }
 
 impl StatusCondition {
-    pub(super) fn new(type_: &'static str, holds: bool, reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(
+        type_: &'static str,
+        holds: bool,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
         Self { type_, holds, reason, message: message.into() }
     }
 }
@@ -81,7 +86,10 @@ impl Report {
 }
 
 /// What a service that cannot serve is said to be.
-pub(super) fn missing(target: &ServicePort, services: &dyn Fn(&ServicePort) -> ServiceState) -> Option<String> {
+pub(super) fn missing(
+    target: &ServicePort,
+    services: &dyn Fn(&ServicePort) -> ServiceState,
+) -> Option<String> {
     match services(target) {
         ServiceState::Known(_) => None,
         ServiceState::NoService => Some(format!("service {} not found", target.service)),

@@ -13,14 +13,16 @@ use super::{Kept, Objects, ServiceState};
 use crate::check::words;
 use crate::condition::{Condition, Conditions};
 use crate::gateway_api::{
-    BackendRef, Filter, HeaderFilter, HeaderMatch, HttpRoute, MirrorFilter, ParentRef, PathModifier, RouteMatch, RouteRule,
+    BackendRef, Filter, HeaderFilter, HeaderMatch, HttpRoute, MirrorFilter, ParentRef, PathModifier,
+    RouteMatch, RouteRule,
 };
 use crate::host::HostPattern;
 use crate::path::PathPattern;
 use crate::policy::{Cors, Policy, Retry, Timeouts};
 use crate::router::{Entry, Router};
 use crate::rule::{
-    Backend, HeaderEdits, Mirror, Origin, OriginKind, PathChange, PortRef, Redirect, Rewrite, Rule, ServicePort, Target,
+    Backend, HeaderEdits, Mirror, Origin, OriginKind, PathChange, PortRef, Redirect, Rewrite, Rule,
+    ServicePort, Target,
 };
 
 type Services<'s> = &'s dyn Fn(&ServicePort) -> ServiceState;
@@ -40,12 +42,15 @@ pub(super) fn attach(
     routes.sort_by_key(|(name, kept)| (kept.created, *name));
     for (name, kept) in routes {
         let route = &kept.object;
-        let is_ours = |parent: &&ParentRef| parent_of(name, parent).is_some_and(|gateway| gateways.contains_key(&gateway));
+        let is_ours = |parent: &&ParentRef| {
+            parent_of(name, parent).is_some_and(|gateway| gateways.contains_key(&gateway))
+        };
         let ours: Vec<&ParentRef> = route.spec.parent_refs.iter().filter(is_ours).collect();
         if ours.is_empty() {
             continue;
         }
-        let mut compiler = Compiler { name, created: kept.created, services, unresolved: None, unsupported: None };
+        let mut compiler =
+            Compiler { name, created: kept.created, services, unresolved: None, unsupported: None };
         let default = [RouteRule::default()];
         let written = if route.spec.rules.is_empty() { default.as_slice() } else { &route.spec.rules };
         let rules: Vec<(Rule, Vec<(PathPattern, Conditions)>)> =
@@ -61,21 +66,24 @@ pub(super) fn attach(
         let verdict = report.routes.entry(name.clone()).or_default();
         for parent in ours {
             let accepted = match &unsupported {
-                Some(problem) => StatusCondition::new("Accepted", false, "UnsupportedValue", problem.to_string()),
+                Some(problem) => {
+                    StatusCondition::new("Accepted", false, "UnsupportedValue", problem.to_string())
+                }
                 None => at_parent(name, route, parent, gateways, &rules),
             };
             let resolved = unresolved.as_ref().map_or_else(
                 || StatusCondition::new("ResolvedRefs", true, "ResolvedRefs", ""),
                 |(reason, text)| StatusCondition::new("ResolvedRefs", false, reason, text),
             );
-            verdict.parents.push(ParentVerdict { parent: parent.clone(), conditions: vec![accepted, resolved] });
+            verdict
+                .parents
+                .push(ParentVerdict { parent: parent.clone(), conditions: vec![accepted, resolved] });
         }
         verdict.problems.extend(unsupported);
         let unresolved = unresolved.map(|(_, text)| Problem { path: "spec.rules".to_owned(), text });
         verdict.problems.extend(unresolved);
     }
 }
-
 
 /// The Gateway that a route names, if it is one.
 fn parent_of(route: &ObjectRef, parent: &ParentRef) -> Option<ObjectRef> {
@@ -109,7 +117,10 @@ fn at_parent(
     }
     named.retain(|one| allows(one, name));
     if named.is_empty() {
-        return refused("NotAllowedByListeners", "no listener allows routes of this kind from this namespace");
+        return refused(
+            "NotAllowedByListeners",
+            "no listener allows routes of this kind from this namespace",
+        );
     }
     let mut hosts_at = 0;
     for one in named {
@@ -196,7 +207,8 @@ impl Compiler<'_> {
         let any = [RouteMatch::default()];
         let matches = if written.matches.is_empty() { any.as_slice() } else { &written.matches };
         let ways = matches.iter().enumerate();
-        let ways = ways.map(|(at, one)| self.way(one, &format!("spec.rules[{index}].matches[{at}]"))).collect();
+        let ways =
+            ways.map(|(at, one)| self.way(one, &format!("spec.rules[{index}].matches[{at}]"))).collect();
         let filters = self.filters(&written.filters);
         let backends = written.backend_refs.iter().map(|backend| self.backend(backend)).collect();
         let rule = Rule {
@@ -236,7 +248,11 @@ impl Compiler<'_> {
             header.name.make_ascii_lowercase();
         }
         let query = self.named(&wanted.query_params, &format!("{at}.queryParams"));
-        let conditions = Conditions { method: wanted.method.clone(), headers: first_of_each(headers), query: first_of_each(query) };
+        let conditions = Conditions {
+            method: wanted.method.clone(),
+            headers: first_of_each(headers),
+            query: first_of_each(query),
+        };
         (pattern, conditions)
     }
 
@@ -248,7 +264,11 @@ impl Compiler<'_> {
     }
 
     fn unsupported(&mut self, path: &str) {
-        self.unsupported.get_or_insert(Problem::unsupported(path, "RegularExpression", &["Exact", "PathPrefix"]));
+        self.unsupported.get_or_insert(Problem::unsupported(
+            path,
+            "RegularExpression",
+            &["Exact", "PathPrefix"],
+        ));
     }
 
     fn filters(&mut self, all: &[Filter]) -> Filters {
@@ -320,10 +340,13 @@ impl Compiler<'_> {
             return invalid("InvalidKind", format!("backend {} is no Service", backend.name));
         }
         if backend.namespace.as_deref().is_some_and(|namespace| namespace != self.name.namespace.as_str()) {
-            let text = format!("service {} is in another namespace, and there are no ReferenceGrants", backend.name);
+            let text =
+                format!("service {} is in another namespace, and there are no ReferenceGrants", backend.name);
             return invalid("RefNotPermitted", text);
         }
-        let (Ok(name), Some(port)) = (backend.name.parse(), backend.port.and_then(|port| u16::try_from(port).ok())) else {
+        let (Ok(name), Some(port)) =
+            (backend.name.parse(), backend.port.and_then(|port| u16::try_from(port).ok()))
+        else {
             return invalid("BackendNotFound", format!("service {} has no such port", backend.name));
         };
         let service = ObjectRef { namespace: self.name.namespace.clone(), name };

@@ -35,7 +35,11 @@ pub(super) fn gateway(object: &mut Gateway, problems: &mut Vec<Problem>) {
     for (index, listener) in spec.listeners.iter().enumerate() {
         let at = format!("spec.listeners[{index}]");
         if !names.insert(&listener.name) {
-            problems.push(Problem::invalid(format!("{at}.name"), &listener.name, "Listener name must be unique within the Gateway"));
+            problems.push(Problem::invalid(
+                format!("{at}.name"),
+                &listener.name,
+                "Listener name must be unique within the Gateway",
+            ));
         }
         if !places.insert((listener.port, &listener.protocol, &listener.hostname)) {
             let why = "Combination of port, protocol and hostname must be unique for each listener";
@@ -55,7 +59,10 @@ fn listener(listener: &Listener, at: &str, problems: &mut Vec<Problem>) {
     }
     match (listener.protocol.as_str(), &listener.tls) {
         ("HTTP" | "TCP" | "UDP", Some(_)) => {
-            let why = format!("tls must not be specified for protocols ['HTTP', 'TCP', 'UDP'], and this is {}", listener.protocol);
+            let why = format!(
+                "tls must not be specified for protocols ['HTTP', 'TCP', 'UDP'], and this is {}",
+                listener.protocol
+            );
             problems.push(Problem::forbidden(format!("{at}.tls"), why));
         }
         ("HTTPS", None) => problems.push(Problem::required(format!("{at}.tls"), "protocol HTTPS needs it")),
@@ -63,14 +70,21 @@ fn listener(listener: &Listener, at: &str, problems: &mut Vec<Problem>) {
             match tls.mode.as_deref() {
                 None | Some("Terminate") => {}
                 Some("Passthrough") => {
-                    problems.push(Problem::invalid(format!("{at}.tls.mode"), "Passthrough", "tls mode must be Terminate for protocol HTTPS"));
+                    problems.push(Problem::invalid(
+                        format!("{at}.tls.mode"),
+                        "Passthrough",
+                        "tls mode must be Terminate for protocol HTTPS",
+                    ));
                 }
                 Some(other) => {
                     problems.push(Problem::unsupported(format!("{at}.tls.mode"), other, &["Terminate"]));
                 }
             }
             if tls.certificate_refs.as_deref().unwrap_or_default().is_empty() {
-                problems.push(Problem::required(format!("{at}.tls.certificateRefs"), "certificateRefs must be specified when mode is Terminate"));
+                problems.push(Problem::required(
+                    format!("{at}.tls.certificateRefs"),
+                    "certificateRefs must be specified when mode is Terminate",
+                ));
             }
         }
         _ => {}

@@ -6,8 +6,8 @@ use protocol::problem::Problem;
 
 use super::words;
 use crate::gateway_api::{
-    BackendRef, CorsFilter, Filter, HeaderFilter, HeaderMatch, HttpRoute, MirrorFilter, PathModifier, RedirectFilter, RewriteFilter,
-    RouteMatch, RouteRule,
+    BackendRef, CorsFilter, Filter, HeaderFilter, HeaderMatch, HttpRoute, MirrorFilter, PathModifier,
+    RedirectFilter, RewriteFilter, RouteMatch, RouteRule,
 };
 
 /// The Gateway API's `maxItems`.
@@ -81,7 +81,11 @@ fn rule(rule: &RouteRule, at: &str, problems: &mut Vec<Problem>) {
     }
     if let Some(retry) = &rule.retry {
         if let Some(text) = retry.backoff.as_ref().filter(|text| words::duration(text).is_none()) {
-            problems.push(Problem::invalid(format!("{at}.retry.backoff"), text, "must be a duration such as 500ms"));
+            problems.push(Problem::invalid(
+                format!("{at}.retry.backoff"),
+                text,
+                "must be a duration such as 500ms",
+            ));
         }
         for code in retry.codes.iter().filter(|code| !(400..=599).contains(*code)) {
             problems.push(Problem::invalid(format!("{at}.retry.codes"), code, "must be from 400 to 599"));
@@ -132,7 +136,11 @@ fn named(all: &[HeaderMatch], at: &str, problems: &mut Vec<Problem>) {
     cap(at, all.len(), MAX_FILTERS, problems);
     for (index, one) in all.iter().enumerate() {
         if !words::is_field_name(&one.name) {
-            problems.push(Problem::invalid(format!("{at}[{index}].name"), &one.name, "must be a token (RFC 9110)"));
+            problems.push(Problem::invalid(
+                format!("{at}[{index}].name"),
+                &one.name,
+                "must be a token (RFC 9110)",
+            ));
         }
         match one.type_.as_deref() {
             None | Some("Exact" | "RegularExpression") => {}
@@ -144,8 +152,14 @@ fn named(all: &[HeaderMatch], at: &str, problems: &mut Vec<Problem>) {
     }
 }
 
-const TYPES: [&str; 6] =
-    ["CORS", "RequestHeaderModifier", "RequestMirror", "RequestRedirect", "ResponseHeaderModifier", "URLRewrite"];
+const TYPES: [&str; 6] = [
+    "CORS",
+    "RequestHeaderModifier",
+    "RequestMirror",
+    "RequestRedirect",
+    "ResponseHeaderModifier",
+    "URLRewrite",
+];
 
 fn filters(all: &[Filter], at: &str, problems: &mut Vec<Problem>) {
     cap(&format!("{at}.filters"), all.len(), MAX_FILTERS, problems);
@@ -199,7 +213,10 @@ fn headers(edits: &HeaderFilter, at: &str, problems: &mut Vec<Problem>) {
         problems.push(Problem::invalid(at, name, "must be the name of a header field (RFC 9110)"));
     }
     for pair in pairs.filter(|pair| !words::is_field_value(&pair.value)) {
-        let why = format!("the value of {} must be visible characters and spaces between them (RFC 9110)", pair.name);
+        let why = format!(
+            "the value of {} must be visible characters and spaces between them (RFC 9110)",
+            pair.name
+        );
         problems.push(Problem::invalid(at, pair.value.escape_debug(), why));
     }
 }
@@ -207,7 +224,11 @@ fn headers(edits: &HeaderFilter, at: &str, problems: &mut Vec<Problem>) {
 fn mirror(mirror: &MirrorFilter, at: &str, problems: &mut Vec<Problem>) {
     backend(&mirror.backend_ref, &format!("{at}.requestMirror.backendRef"), problems);
     if let Some(percent) = mirror.percent.filter(|percent| *percent > 100) {
-        problems.push(Problem::invalid(format!("{at}.requestMirror.percent"), percent, "must be from 0 to 100"));
+        problems.push(Problem::invalid(
+            format!("{at}.requestMirror.percent"),
+            percent,
+            "must be from 0 to 100",
+        ));
     }
     if mirror.percent.is_some() && mirror.fraction.is_some() {
         let why = "Only one of percent or fraction may be specified";
@@ -224,7 +245,11 @@ fn mirror(mirror: &MirrorFilter, at: &str, problems: &mut Vec<Problem>) {
 
 fn redirect(redirect: &RedirectFilter, at: &str, problems: &mut Vec<Problem>) {
     if let Some(scheme) = redirect.scheme.as_deref().filter(|scheme| !matches!(*scheme, "http" | "https")) {
-        problems.push(Problem::unsupported(format!("{at}.requestRedirect.scheme"), scheme, &["http", "https"]));
+        problems.push(Problem::unsupported(
+            format!("{at}.requestRedirect.scheme"),
+            scheme,
+            &["http", "https"],
+        ));
     }
     if let Some(host) = &redirect.hostname {
         words::exact_host(host, format!("{at}.requestRedirect.hostname"), problems);
@@ -234,7 +259,11 @@ fn redirect(redirect: &RedirectFilter, at: &str, problems: &mut Vec<Problem>) {
     }
     if let Some(code) = redirect.status_code.filter(|code| ![301, 302, 303, 307, 308].contains(code)) {
         let known = ["301", "302", "303", "307", "308"];
-        problems.push(Problem::unsupported(format!("{at}.requestRedirect.statusCode"), &code.to_string(), &known));
+        problems.push(Problem::unsupported(
+            format!("{at}.requestRedirect.statusCode"),
+            &code.to_string(),
+            &known,
+        ));
     }
     redirect.path.iter().for_each(|path| modifier(path, &format!("{at}.requestRedirect.path"), problems));
 }
@@ -260,15 +289,24 @@ fn modifier(path: &PathModifier, at: &str, problems: &mut Vec<Problem>) {
         problems.push(Problem::required(at, &format!("{} alone must have its value", path.type_)));
         return;
     };
-    if text.len() > 1024 || !text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#')) {
-        problems.push(Problem::invalid(at, text.escape_debug(), "may have only characters of a path, 1024 at most"));
+    if text.len() > 1024 || !text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'))
+    {
+        problems.push(Problem::invalid(
+            at,
+            text.escape_debug(),
+            "may have only characters of a path, 1024 at most",
+        ));
     }
 }
 
 fn cors(cors: &CorsFilter, at: &str, problems: &mut Vec<Problem>) {
     let lists = [&cors.allow_headers, &cors.expose_headers, &cors.allow_methods];
     for name in lists.into_iter().flatten().filter(|name| *name != "*" && !words::is_field_name(name)) {
-        problems.push(Problem::invalid(format!("{at}.cors"), name.escape_debug(), "must be a token (RFC 9110)"));
+        problems.push(Problem::invalid(
+            format!("{at}.cors"),
+            name.escape_debug(),
+            "must be a token (RFC 9110)",
+        ));
     }
     for origin in cors.allow_origins.iter().filter(|origin| !is_origin(origin)) {
         let why = "must be * or an origin such as https://foo.com or https://*.foo.com:8443";
@@ -289,9 +327,14 @@ pub(crate) fn is_origin(text: &str) -> bool {
 
 fn backend(backend: &BackendRef, at: &str, problems: &mut Vec<Problem>) {
     if let Some(weight) = backend.weight.filter(|weight| !(0..=MAX_WEIGHT).contains(weight)) {
-        problems.push(Problem::invalid(format!("{at}.weight"), weight, format!("must be from 0 to {MAX_WEIGHT}")));
+        problems.push(Problem::invalid(
+            format!("{at}.weight"),
+            weight,
+            format!("must be from 0 to {MAX_WEIGHT}"),
+        ));
     }
-    let is_service = matches!(backend.group.as_deref(), None | Some("")) && matches!(backend.kind.as_deref(), None | Some("Service"));
+    let is_service = matches!(backend.group.as_deref(), None | Some(""))
+        && matches!(backend.kind.as_deref(), None | Some("Service"));
     match backend.port {
         Some(port) => {
             words::port(port, format!("{at}.port"), problems);

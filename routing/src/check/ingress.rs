@@ -44,7 +44,11 @@ pub(super) fn ingress(object: &mut Ingress, problems: &mut Vec<Problem>) {
             words::host(host, format!("spec.tls[{index}].hosts[{at}]"), problems);
         }
         if let Some(name) = tls.secret_name.as_deref().filter(|name| !words::is_subdomain(name)) {
-            problems.push(Problem::invalid(format!("spec.tls[{index}].secretName"), name, "must be a DNS subdomain"));
+            problems.push(Problem::invalid(
+                format!("spec.tls[{index}].secretName"),
+                name,
+                "must be a DNS subdomain",
+            ));
         }
     }
     for (index, rule) in rules.iter().enumerate() {
@@ -136,7 +140,8 @@ pub(super) fn class(object: &mut IngressClass, problems: &mut Vec<Problem>) {
 
 /// A domain and a path, as in `vpod.io/ingress`.
 pub(super) fn controller_name(text: &str, path: &str, problems: &mut Vec<Problem>) {
-    let is_good = text.split_once('/').is_some_and(|(domain, rest)| words::is_subdomain(domain) && !rest.is_empty());
+    let is_good =
+        text.split_once('/').is_some_and(|(domain, rest)| words::is_subdomain(domain) && !rest.is_empty());
     if !is_good || text.len() > 250 {
         let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
         problems.push(Problem::invalid(path, text, why));

@@ -103,20 +103,21 @@ pub enum CheckError {
 /// Everything that is wrong with it.
 pub fn check(names: &KindName, value: &Value) -> Result<Checked, CheckError> {
     match names.kind {
-        Kind::Ingresses => one(names, value, ingress::ingress, |o: &mut Ingress| &mut o.metadata).map(Checked::Ingress),
-        Kind::IngressClasses => {
-            one(names, value, ingress::class, |o: &mut IngressClass| &mut o.metadata).map(Checked::IngressClass)
+        Kind::Ingresses => {
+            one(names, value, ingress::ingress, |o: &mut Ingress| &mut o.metadata).map(Checked::Ingress)
         }
-        Kind::Secrets => one(names, value, secret::secret, |o: &mut Secret| &mut o.metadata).map(Checked::Secret),
-        Kind::GatewayClasses => {
-            one(names, value, gateway::class, |o: &mut GatewayClass| &mut o.metadata).map(Checked::GatewayClass)
+        Kind::IngressClasses => one(names, value, ingress::class, |o: &mut IngressClass| &mut o.metadata)
+            .map(Checked::IngressClass),
+        Kind::Secrets => {
+            one(names, value, secret::secret, |o: &mut Secret| &mut o.metadata).map(Checked::Secret)
         }
+        Kind::GatewayClasses => one(names, value, gateway::class, |o: &mut GatewayClass| &mut o.metadata)
+            .map(Checked::GatewayClass),
         Kind::Gateways => {
             one(names, value, gateway::gateway, |o: &mut Gateway| &mut o.metadata).map(Checked::Gateway)
         }
-        Kind::HttpRoutes => {
-            one(names, value, http_route::http_route, |o: &mut HttpRoute| &mut o.metadata).map(Checked::HttpRoute)
-        }
+        Kind::HttpRoutes => one(names, value, http_route::http_route, |o: &mut HttpRoute| &mut o.metadata)
+            .map(Checked::HttpRoute),
         other => Err(CheckError::Malformed(format!("{other:?} are no kind of the ingress"))),
     }
 }
@@ -127,9 +128,8 @@ fn one<T: DeserializeOwned>(
     check: fn(&mut T, &mut Vec<Problem>),
     metadata: fn(&mut T) -> &mut ObjectMeta,
 ) -> Result<Box<T>, CheckError> {
-    let mut object: T = serde_json::from_value(value.clone()).map_err(|error| {
-        CheckError::Malformed(format!("{} cannot be read: {error}", names.name))
-    })?;
+    let mut object: T = serde_json::from_value(value.clone())
+        .map_err(|error| CheckError::Malformed(format!("{} cannot be read: {error}", names.name)))?;
     let mut problems = Vec::new();
     let name = named_object(names, metadata(&mut object), &mut problems);
     check(&mut object, &mut problems);

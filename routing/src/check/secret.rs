@@ -24,7 +24,10 @@ pub(super) fn secret(object: &mut Secret, problems: &mut Vec<Problem>) {
         return;
     }
     for (key, _) in data {
-        if key.is_empty() || key.len() > 253 || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        if key.is_empty()
+            || key.len() > 253
+            || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        {
             let why = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
             problems.push(Problem::invalid(format!("data[{key}]"), key, why));
         }
@@ -36,11 +39,16 @@ pub(super) fn secret(object: &mut Secret, problems: &mut Vec<Problem>) {
         (Some(chain), Some(key)) => {
             if let Err(error) = certificate::read(chain, key) {
                 // Never the value itself.
-                problems.push(Problem { path: format!("data[{}]", error.data_key()), text: format!("Invalid value: {error}") });
+                problems.push(Problem {
+                    path: format!("data[{}]", error.data_key()),
+                    text: format!("Invalid value: {error}"),
+                });
             }
         }
         (chain, key) => {
-            for (name, _) in [("tls.crt", chain), ("tls.key", key)].into_iter().filter(|(_, found)| found.is_none()) {
+            for (name, _) in
+                [("tls.crt", chain), ("tls.key", key)].into_iter().filter(|(_, found)| found.is_none())
+            {
                 problems.push(Problem::required(format!("data[{name}]"), ""));
             }
         }

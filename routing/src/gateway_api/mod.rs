@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use gateway::{
-    AllowedRoutes, Gateway, GatewayClass, GatewayClassSpec, GatewaySpec, Listener, ListenerTls, RouteGroupKind,
-    RouteNamespaces, SecretRef,
+    AllowedRoutes, Gateway, GatewayClass, GatewayClassSpec, GatewaySpec, Listener, ListenerTls,
+    RouteGroupKind, RouteNamespaces, SecretRef,
 };
 pub use http_route::{
-    BackendRef, CorsFilter, Filter, Fraction, HeaderFilter, HeaderMatch, HttpRoute, HttpRouteSpec, MirrorFilter,
-    NameValue, ParentRef, PathMatch, PathModifier, RedirectFilter, RewriteFilter, RouteMatch, RouteRetry, RouteRule,
-    RouteTimeouts,
+    BackendRef, CorsFilter, Filter, Fraction, HeaderFilter, HeaderMatch, HttpRoute, HttpRouteSpec,
+    MirrorFilter, NameValue, ParentRef, PathMatch, PathModifier, RedirectFilter, RewriteFilter, RouteMatch,
+    RouteRetry, RouteRule, RouteTimeouts,
 };
 
 /// `apiVersion` of its kinds.

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+pub use protocol::ObjectRef;
 use protocol::link::Transport;
 use protocol::name::check_label;
-pub use protocol::ObjectRef;
 
 use protocol::problem::Problem;
 

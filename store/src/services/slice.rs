@@ -7,8 +7,8 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use protocol::link::Transport;
 
 use super::names::{ObjectRef, object_ref, port_number, transport};
-use protocol::problem::{Invalid, Problem};
 use super::words::{special, weight_annotation};
+use protocol::problem::{Invalid, Problem};
 
 /// Names the service that a slice belongs to.
 pub const SERVICE_LABEL: &str = "kubernetes.io/service-name";
