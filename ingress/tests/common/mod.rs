@@ -12,7 +12,7 @@ use protocol::feed::{BackendPort, Changes, FeedChange, RouteChange, ServiceBacke
 use protocol::message::Kind;
 use protocol::object::{Document, Timestamp};
 use serde_json::{Value, json};
-use vpod_ingress::{Ingress, Scheme, Settings};
+use vpod_ingress::{Ingress, Options, Scheme, Settings};
 
 /// Longer than anything takes on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,13 +27,15 @@ pub struct Bed {
 
 pub fn settings() -> Settings {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let mut settings = Settings::default();
-    settings.http = vec![any];
-    settings.https = vec![any];
-    settings.metrics = Some(any);
-    settings.workers = 2;
-    settings.options.drain_timeout = Duration::from_secs(20);
-    settings
+    let options = Options { drain_timeout: Duration::from_secs(20), ..Options::default() };
+    Settings {
+        http: vec![any],
+        https: vec![any],
+        metrics: Some(any),
+        workers: 2,
+        options,
+        ..Settings::default()
+    }
 }
 
 impl Bed {
