@@ -21,6 +21,7 @@ DIRECT = {
         "protocol", "redb", "ipnet", "serde", "serde_json", "thiserror", "crossbeam-channel", "etcd-client", "k8s-openapi",
         "tokio",
     },
+    "routing": {"protocol", "ipnet", "k8s-openapi", "rustls", "rustls-pki-types", "serde", "serde_json", "thiserror"},
     "vpodctl": {
         "protocol", "netdev", "anyhow", "clap", "clap_complete", "clap_mangen", "comfy-table",
         "humantime", "ipnet", "k8s-openapi", "serde", "serde_json", "serde-saphyr", "signal-hook", "thiserror",
@@ -32,7 +33,9 @@ UNREACHABLE = {
     "datapath": {"libc", "nix", "mio", "socket2", "tokio", "tracing", "parking_lot"},
     "netdev": {"tokio", "store", "vswitchd"},
     "store": {"netdev", "datapath"},
+    "routing": {"mio", "socket2", "tokio", "tracing", "netdev", "store"},
     "vpodctl": {"tokio", "store", "datapath"},
+    "vpod-ingress": {"store", "datapath", "vswitchd"},
 }
 # The only crate whose sources may lift the workspace's ban on unsafe code.
 UNSAFE_CRATE = "netdev"

@@ -29,6 +29,7 @@ readonly NEEDED_BY_LINT=("shellcheck:shellcheck")
 # Only `make bench` compares with these.
 readonly NEEDED_BY_BENCH=(
     "ovs-vswitchd:openvswitch-switch" "vde_switch:vde2" "iptables-legacy-restore:iptables"
+    "nginx:nginx-light" "haproxy:haproxy" "wrk:wrk" "h2load:nghttp2-client"
 )
 
 # Only `make vm-test` boots machines. Their kernel is fetched by vm-image.sh.

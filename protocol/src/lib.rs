@@ -20,6 +20,7 @@ pub mod link;
 pub mod message;
 pub mod name;
 pub mod object;
+pub mod problem;
 
 pub use addr::{Mac, Offloads, PeerId, PortId, ServiceId};
-pub use name::{LabelError, NameError, Namespace, ObjectName};
+pub use name::{LabelError, NameError, Namespace, ObjectName, ObjectRef};

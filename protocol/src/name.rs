@@ -137,6 +137,30 @@ impl Default for Namespace {
     }
 }
 
+/// An object within its kind.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ObjectRef {
+    /// Its Kubernetes namespace.
+    pub namespace: Namespace,
+    /// Its name there.
+    pub name: ObjectName,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl ObjectRef {
+    /// Reads `namespace/name`, as keys end.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (namespace, name) = text.split_once('/')?;
+        Some(Self { namespace: namespace.parse().ok()?, name: name.parse().ok()? })
+    }
+}
+
 /// Why a text is not a label key or value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LabelError {

@@ -29,7 +29,15 @@ pub(crate) fn run(target: &Target, args: DeleteArgs) -> Result<(), CliError> {
         Kind::Pods => {
             Ok(AdminRequest::DeletePod(PodRef { namespace: namespace.clone(), name: name.clone() }))
         }
-        Kind::Services | Kind::EndpointSlices | Kind::Namespaces => Ok(AdminRequest::DeleteObject {
+        Kind::Services
+        | Kind::EndpointSlices
+        | Kind::Namespaces
+        | Kind::Ingresses
+        | Kind::IngressClasses
+        | Kind::Secrets
+        | Kind::GatewayClasses
+        | Kind::Gateways
+        | Kind::HttpRoutes => Ok(AdminRequest::DeleteObject {
             kind,
             namespace: namespace.clone(),
             name: name.clone(),
@@ -44,14 +52,8 @@ pub(crate) fn run(target: &Target, args: DeleteArgs) -> Result<(), CliError> {
         | Kind::Connections
         | Kind::Drops
         | Kind::Traffic
-        | Kind::Ingresses
-        | Kind::IngressClasses
-        | Kind::Secrets
-        | Kind::GatewayClasses
-        | Kind::Gateways
-        | Kind::HttpRoutes
         | Kind::Endpoints => Err(CliError::Usage(format!(
-            "a {singular} cannot be deleted; nodes, pods, services, endpointslices and namespaces can"
+            "a {singular} cannot be deleted; nodes, pods, and what is applied can"
         ))),
     };
     let requests = names.iter().map(request).collect::<Result<Vec<_>, _>>()?;

@@ -9,7 +9,11 @@ use crate::cli::{Target, kind};
 use crate::connection::Connection;
 use crate::error::CliError;
 use crate::get::rows_of;
-use crate::kept::{self, Endpoints, Services, Slices, described};
+use crate::kept::routing_described::{self, Around};
+use crate::kept::{
+    self, AsRow, Endpoints, GatewayClasses, Gateways, HttpRoutes, IngressClasses, Ingresses, Row, Secrets,
+    Services, Slices, described,
+};
 use crate::output::table::{self, View};
 use crate::output::{self, Resource};
 use crate::{node, peer, pod, port};
@@ -40,6 +44,12 @@ pub(crate) fn run(target: &Target, args: &DescribeArgs) -> Result<(), CliError> 
             output::print(&peers.iter().map(peer::describe).collect::<Vec<_>>().join("\n"))
         }
         Kind::Services => describe_service(target, args, required()?),
+        Kind::Ingresses => describe_routed::<Ingresses>(target, args, required()?),
+        Kind::IngressClasses => describe_routed::<IngressClasses>(target, args, required()?),
+        Kind::Secrets => describe_routed::<Secrets>(target, args, required()?),
+        Kind::GatewayClasses => describe_routed::<GatewayClasses>(target, args, required()?),
+        Kind::Gateways => describe_routed::<Gateways>(target, args, required()?),
+        Kind::HttpRoutes => describe_routed::<HttpRoutes>(target, args, required()?),
         Kind::Endpoints
         | Kind::EndpointSlices
         | Kind::Namespaces
@@ -49,13 +59,7 @@ pub(crate) fn run(target: &Target, args: &DescribeArgs) -> Result<(), CliError> 
         | Kind::Flows
         | Kind::Connections
         | Kind::Drops
-        | Kind::Traffic
-        | Kind::Ingresses
-        | Kind::IngressClasses
-        | Kind::Secrets
-        | Kind::GatewayClasses
-        | Kind::Gateways
-        | Kind::HttpRoutes => {
+        | Kind::Traffic => {
             let plural = names.plural;
             Err(CliError::Usage(format!("{plural} have nothing to describe: vpodctl get {plural} -o wide")))
         }
@@ -86,6 +90,26 @@ fn describe_service(target: &Target, args: &DescribeArgs, name: &str) -> Result<
         text += &table::lines::<Traffic>(rows.iter().map(|row| row.cells(now)), view).concat();
     }
     output::print(&text)
+}
+
+/// One of the objects that the ingress reads, with what it leads to.
+fn describe_routed<R: Resource + AsRow>(
+    target: &Target,
+    args: &DescribeArgs,
+    name: &str,
+) -> Result<(), CliError> {
+    let mut daemon = Connection::read(target)?;
+    let namespace = Some(args.namespace.namespace.clone());
+    let rows: Vec<R> = rows_of(daemon.list(R::KIND, namespace.clone())?)?;
+    let names = kind::names(R::KIND);
+    let missing = || CliError::NotFound { kind: names.singular, plural: names.plural, name: name.to_owned() };
+    let found = rows.iter().find(|row| row.is_named(name)).ok_or_else(missing)?;
+    let services: Vec<Services> = rows_of(daemon.list(Kind::Services, namespace.clone())?)?;
+    let endpoints: Vec<Endpoints> = rows_of(daemon.list(Kind::Endpoints, namespace)?)?;
+    let services: Vec<&Row> = services.iter().map(|service| &service.row).collect();
+    let endpoints: Vec<&Row> = endpoints.iter().map(|endpoints| &endpoints.row).collect();
+    let around = Around { services: &services, endpoints: &endpoints };
+    output::print(&routing_described::describe(R::KIND, found.as_row(), &around, Timestamp::now())?)
 }
 
 fn describe_pod(target: &Target, args: &DescribeArgs, name: &str) -> Result<(), CliError> {

@@ -18,7 +18,10 @@ use crate::cli::{self, Target};
 use crate::connection::{Connection, unexpected};
 use crate::error::CliError;
 use crate::filter::Filter;
-use crate::kept::{Endpoints, Kept, Namespaces, Services, Shape, Slices};
+use crate::kept::{
+    Endpoints, GatewayClasses, Gateways, HttpRoutes, IngressClasses, Ingresses, Kept, Namespaces, Secrets,
+    Services, Shape, Slices,
+};
 use crate::output::table::{View, Widths};
 use crate::output::{self, Format, Resource, document};
 
@@ -46,12 +49,12 @@ pub(crate) fn run(target: &Target, args: &GetArgs) -> Result<(), CliError> {
         Kind::EndpointSlices => get::<Slices>(target, args, &query),
         Kind::Namespaces => get::<Namespaces>(target, args, &query),
         Kind::Traffic => get::<Traffic>(target, args, &query),
-        Kind::Ingresses
-        | Kind::IngressClasses
-        | Kind::Secrets
-        | Kind::GatewayClasses
-        | Kind::Gateways
-        | Kind::HttpRoutes => Err(CliError::Usage("objects of this kind cannot be shown yet".to_owned())),
+        Kind::Ingresses => get::<Ingresses>(target, args, &query),
+        Kind::IngressClasses => get::<IngressClasses>(target, args, &query),
+        Kind::Secrets => get::<Secrets>(target, args, &query),
+        Kind::GatewayClasses => get::<GatewayClasses>(target, args, &query),
+        Kind::Gateways => get::<Gateways>(target, args, &query),
+        Kind::HttpRoutes => get::<HttpRoutes>(target, args, &query),
     }
 }
 
@@ -73,12 +76,14 @@ impl Query {
             names.insert(0, name.clone());
         }
         let kind = args.kind.kind;
-        let kept = matches!(kind, Kind::Services | Kind::Endpoints | Kind::EndpointSlices);
+        let routed = matches!(kind, Kind::Ingresses | Kind::Secrets | Kind::Gateways | Kind::HttpRoutes);
+        let kept = routed || matches!(kind, Kind::Services | Kind::Endpoints | Kind::EndpointSlices);
         Filter::check(args)?;
         let has_namespaces = kept || matches!(kind, Kind::Pods | Kind::Traffic);
-        if args.selector.is_some() && (!has_namespaces || kind == Kind::Traffic) && kind != Kind::Namespaces {
+        if args.selector.is_some() && (!has_namespaces || kind == Kind::Traffic) && !is_cluster_wide(kind) {
             return Err(CliError::Usage(
-                "only pods and services have labels that -l could select".to_owned(),
+                "only pods, services and other objects that are applied have labels that -l could select"
+                    .to_owned(),
             ));
         }
         if !names.is_empty() && args.all_namespaces && has_namespaces {
@@ -93,6 +98,11 @@ impl Query {
         let wide = args.output == Format::Wide;
         Ok(Self { names, namespace, selector: args.selector.clone(), filter: Filter::default(), wide })
     }
+}
+
+/// Kinds of objects with labels that live in no namespace.
+const fn is_cluster_wide(kind: Kind) -> bool {
+    matches!(kind, Kind::Namespaces | Kind::IngressClasses | Kind::GatewayClasses)
 }
 
 fn get<R: Resource + Selectable>(target: &Target, args: &GetArgs, query: &Query) -> Result<(), CliError> {

@@ -42,9 +42,18 @@ pub(crate) fn run(target: &Target, args: &WaitArgs) -> Result<(), CliError> {
             pod::wait::run(target, args, condition, &pod)
         }
         (Kind::Services, Condition::Active) => active(target, args, &name),
-        (Kind::Services | Kind::EndpointSlices | Kind::Namespaces, Condition::Delete) => {
-            deleted(target, args, kind.kind, name)
-        }
+        (
+            Kind::Services
+            | Kind::EndpointSlices
+            | Kind::Namespaces
+            | Kind::Ingresses
+            | Kind::IngressClasses
+            | Kind::Secrets
+            | Kind::GatewayClasses
+            | Kind::Gateways
+            | Kind::HttpRoutes,
+            Condition::Delete,
+        ) => deleted(target, args, kind.kind, name),
         _ => Err(CliError::Usage(
             "only pods can be waited for to be ready, only services to be active".to_owned(),
         )),

@@ -11,6 +11,7 @@ mod containers;
 mod fairness;
 mod generated_docs;
 mod hostile_load;
+mod ingress;
 mod lost_devices;
 mod many_pods;
 mod metrics;

@@ -18,7 +18,6 @@ pub mod load_balancer;
 mod map;
 mod names;
 mod pods;
-mod problem;
 mod slice;
 mod spec;
 mod table;
@@ -32,9 +31,9 @@ pub use endpoints::{Backends, Endpoint, Place, backends, of_pod, of_slice};
 pub use ids::ServiceIds;
 pub use load_balancer::{AddressPool, AddressPools, AddressRange, Tenants};
 pub use map::{Difference, Services};
-pub use names::{ObjectRef, PortKey, transport_word};
+pub use names::{ObjectRef, PortKey, object_ref, transport_word};
 pub use pods::{HostPort, NamedPort, PodFacts};
-pub use problem::{Invalid, Problem};
+pub use protocol::problem::{Invalid, Problem};
 pub use slice::{SERVICE_LABEL, SliceEndpoint, SlicePort, SliceSpec};
 pub use spec::{
     Distribution, MAX_PORTS, PortSpec, Reach, SCHEDULER_ANNOTATION, Spec, Target, WEIGHT_ANNOTATION,

@@ -3,60 +3,35 @@
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+pub use protocol::ObjectRef;
 use protocol::link::Transport;
 use protocol::name::check_label;
-use protocol::{Namespace, ObjectName};
-use serde::{Deserialize, Serialize};
 
-use super::problem::Problem;
+use protocol::problem::Problem;
 
-/// An object within its kind.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ObjectRef {
-    /// Its Kubernetes namespace.
-    pub namespace: Namespace,
-    /// Its name there.
-    pub name: ObjectName,
-}
-
-impl fmt::Display for ObjectRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
-impl ObjectRef {
-    /// Reads `namespace/name`, as keys end.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let (namespace, name) = text.split_once('/')?;
-        Some(Self { namespace: namespace.parse().ok()?, name: name.parse().ok()? })
-    }
-
-    /// The names in an object's metadata, whose labels are checked as well.
-    pub(super) fn of(metadata: &ObjectMeta, problems: &mut Vec<Problem>) -> Option<Self> {
-        for (key, value) in metadata.labels.iter().flatten() {
-            if let Err(error) = check_label(key, value) {
-                problems.push(Problem::invalid("metadata.labels", key, error));
-            }
+/// The names in an object's metadata, whose labels are checked as well.
+pub fn object_ref(metadata: &ObjectMeta, problems: &mut Vec<Problem>) -> Option<ObjectRef> {
+    for (key, value) in metadata.labels.iter().flatten() {
+        if let Err(error) = check_label(key, value) {
+            problems.push(Problem::invalid("metadata.labels", key, error));
         }
-        let namespace = metadata.namespace.as_deref().unwrap_or("default").parse();
-        let namespace = namespace
-            .map_err(|e| {
-                problems.push(Problem::invalid(
-                    "metadata.namespace",
-                    metadata.namespace.as_deref().unwrap_or(""),
-                    e,
-                ));
-            })
-            .ok();
-        let Some(name) = metadata.name.as_deref() else {
-            problems.push(Problem::required("metadata.name", "name or generateName is required"));
-            return None;
-        };
-        let name = name.parse().map_err(|e| problems.push(Problem::invalid("metadata.name", name, e))).ok();
-        Some(Self { namespace: namespace?, name: name? })
     }
+    let namespace = metadata.namespace.as_deref().unwrap_or("default").parse();
+    let namespace = namespace
+        .map_err(|e| {
+            problems.push(Problem::invalid(
+                "metadata.namespace",
+                metadata.namespace.as_deref().unwrap_or(""),
+                e,
+            ));
+        })
+        .ok();
+    let Some(name) = metadata.name.as_deref() else {
+        problems.push(Problem::required("metadata.name", "name or generateName is required"));
+        return None;
+    };
+    let name = name.parse().map_err(|e| problems.push(Problem::invalid("metadata.name", name, e))).ok();
+    Some(ObjectRef { namespace: namespace?, name: name? })
 }
 
 /// One port of a service, whatever its settings. It keeps its number in the datapath as long as it is the same.

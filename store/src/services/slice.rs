@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use protocol::link::Transport;
 
-use super::names::{ObjectRef, port_number, transport};
-use super::problem::{Invalid, Problem};
+use super::names::{ObjectRef, object_ref, port_number, transport};
 use super::words::{special, weight_annotation};
+use protocol::problem::{Invalid, Problem};
 
 /// Names the service that a slice belongs to.
 pub const SERVICE_LABEL: &str = "kubernetes.io/service-name";
@@ -82,7 +82,7 @@ impl SliceSpec {
 }
 
 fn read(slice: &EndpointSlice, problems: &mut Vec<Problem>) -> Option<SliceSpec> {
-    let object = ObjectRef::of(&slice.metadata, problems)?;
+    let object = object_ref(&slice.metadata, problems)?;
     if slice.address_type != "IPv4" {
         problems.push(Problem::unsupported("addressType", &slice.address_type, &["IPv4"]));
     }

@@ -14,9 +14,9 @@ use protocol::link::{Scheduler, TrafficPolicy, Transport};
 use protocol::name::check_label;
 
 use super::load_balancer::Request;
-use super::names::{ObjectRef, PortKey, is_service_name, port_number, transport};
-use super::problem::{Invalid, Problem};
+use super::names::{ObjectRef, PortKey, is_service_name, object_ref, port_number, transport};
 use super::words;
+use protocol::problem::{Invalid, Problem};
 
 /// Ports of one service. All its NodePorts are taken and freed in one transaction with it, of at most 128 changes.
 pub const MAX_PORTS: usize = 60;
@@ -81,6 +81,8 @@ pub struct PortSpec {
     pub target: Target,
     /// Asked for or allocated.
     pub node_port: Option<u16>,
+    /// What is spoken there, as in `kubernetes.io/h2c`.
+    pub app_protocol: Option<String>,
 }
 
 /// `trafficDistribution`.
@@ -174,7 +176,7 @@ impl Spec {
 }
 
 fn read(service: &Service, problems: &mut Vec<Problem>) -> Option<Spec> {
-    let object = ObjectRef::of(&service.metadata, problems)?;
+    let object = object_ref(&service.metadata, problems)?;
     if object.name.as_str().contains('.') || object.name.as_str().len() > 63 {
         let why = "a service's name is one DNS label of at most 63 characters";
         problems.push(Problem::invalid("metadata.name", &object.name, why));
@@ -402,7 +404,8 @@ fn one_port(
             None
         }
     };
-    Some(PortSpec { name, number: number?, transport: transport?, target: target?, node_port })
+    let app_protocol = port.app_protocol.clone();
+    Some(PortSpec { name, number: number?, transport: transport?, target: target?, node_port, app_protocol })
 }
 
 fn affinity(spec: &ServiceSpec, problems: &mut Vec<Problem>) -> Option<u32> {

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use protocol::link::{Scheduler, TrafficPolicy};
 
-use super::problem::Problem;
 use super::spec::{Distribution, Reach, SCHEDULER_ANNOTATION, WEIGHT_ANNOTATION};
+use protocol::problem::Problem;
 
 /// The class of load balancers that vpod is.
 pub const LOAD_BALANCER_CLASS: &str = "vpod.io/l2";

@@ -21,16 +21,16 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use protocol::link::{TrafficPolicy, Transport};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::allocate::{Allocation, CLUSTER_IPS, ClusterIps, NODE_PORTS, NodePorts};
 use super::defaults::{carry_over, drop_former, fill_in};
 use super::load_balancer::{AddressPools, Applicant, Assignment, Refusal, addresses_of};
-use super::names::ObjectRef;
-use super::problem::{Invalid, Problem};
+use super::names::{ObjectRef, object_ref};
 use super::spec::{Reach, Spec};
 use crate::cluster::{ClusterError, ClusterStore, Entry, Expect, Txn};
+use protocol::problem::{Invalid, Problem};
 
 /// Where services are.
 pub const SERVICES: &str = "/vpod/v1/services/";
@@ -191,7 +191,7 @@ fn own_metadata(metadata: &mut ObjectMeta, stamp: &Stamp) -> Option<String> {
 fn name_of(kind: &'static str, metadata: &ObjectMeta) -> Result<ObjectRef, Invalid> {
     let mut problems = Vec::new();
     let name = metadata.name.clone().unwrap_or_default();
-    ObjectRef::of(metadata, &mut problems).ok_or(Invalid { kind, name, problems })
+    object_ref(metadata, &mut problems).ok_or(Invalid { kind, name, problems })
 }
 
 fn expect_version(
@@ -575,6 +575,23 @@ pub trait HasMetadata: Serialize + DeserializeOwned + PartialEq + Clone {
     const KIND: &'static str;
     /// Its metadata.
     fn metadata(&mut self) -> &mut ObjectMeta;
+}
+
+/// An object of any kind, whose content somebody else has checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnyObject {
+    /// Its metadata.
+    pub metadata: ObjectMeta,
+    /// All the rest.
+    #[serde(flatten)]
+    pub rest: serde_json::Map<String, serde_json::Value>,
+}
+
+impl HasMetadata for AnyObject {
+    const KIND: &'static str = "object";
+    fn metadata(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
 }
 
 impl HasMetadata for k8s_openapi::api::discovery::v1::EndpointSlice {

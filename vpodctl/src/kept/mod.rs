@@ -3,6 +3,8 @@
 pub(crate) mod described;
 pub(crate) mod endpoints;
 mod namespace;
+pub(crate) mod routing;
+pub(crate) mod routing_described;
 pub(crate) mod service;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ use crate::output::{Resource, age};
 
 pub(crate) use endpoints::{Endpoints, Slices};
 pub(crate) use namespace::Namespaces;
+pub(crate) use routing::{GatewayClasses, Gateways, HttpRoutes, IngressClasses, Ingresses, Secrets};
 pub(crate) use service::Services;
 
 /// What differs from kind to kind.
@@ -79,6 +82,17 @@ pub(crate) fn joined(pairs: &BTreeMap<String, String>) -> String {
 pub(crate) struct Kept<S> {
     pub(crate) row: Row,
     shape: std::marker::PhantomData<S>,
+}
+
+/// A row that is an object.
+pub(crate) trait AsRow {
+    fn as_row(&self) -> &Row;
+}
+
+impl<S> AsRow for Kept<S> {
+    fn as_row(&self) -> &Row {
+        &self.row
+    }
 }
 
 /// Where the age is among the columns, from the end, counted over those that are always shown.

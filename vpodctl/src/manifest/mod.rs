@@ -9,8 +9,10 @@ pub(crate) mod unknown;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use protocol::message::Kind;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -23,6 +25,11 @@ const MAX_BYTES: usize = 256 << 20;
 /// Events of a text that hardly has any.
 const MIN_BUDGET: usize = 1 << 16;
 
+/// The Gateway API.
+const GATEWAY: &str = "gateway.networking.k8s.io/v1";
+const KNOWN: &str = "Namespace, Pod, Secret and Service in v1, EndpointSlice in discovery.k8s.io/v1, Ingress and IngressClass in \
+                     networking.k8s.io/v1, and Gateway, GatewayClass and HTTPRoute in gateway.networking.k8s.io/v1";
+
 /// An object that vpod knows.
 #[derive(Debug)]
 pub(crate) enum Manifest {
@@ -30,6 +37,8 @@ pub(crate) enum Manifest {
     Service(Value),
     EndpointSlice(Value),
     Namespace(Value),
+    /// One of the kinds that the ingress reads.
+    Routed(Kind, Value),
 }
 
 /// A manifest and what it calls its object.
@@ -139,10 +148,25 @@ fn decode(
             typed::<Namespace>(file, &object, &value, validation)?;
             Manifest::Namespace(value)
         }
+        ("v1", "Secret") => {
+            typed::<Secret>(file, &object, &value, validation)?;
+            Manifest::Routed(Kind::Secrets, placed(&mut value, &namespace))
+        }
+        ("networking.k8s.io/v1", "Ingress") => {
+            typed::<Ingress>(file, &object, &value, validation)?;
+            Manifest::Routed(Kind::Ingresses, placed(&mut value, &namespace))
+        }
+        ("networking.k8s.io/v1", "IngressClass") => {
+            typed::<IngressClass>(file, &object, &value, validation)?;
+            Manifest::Routed(Kind::IngressClasses, value)
+        }
+        // The daemon knows their fields, and refuses any other.
+        (GATEWAY, "GatewayClass") => Manifest::Routed(Kind::GatewayClasses, value),
+        (GATEWAY, "Gateway") => Manifest::Routed(Kind::Gateways, placed(&mut value, &namespace)),
+        (GATEWAY, "HTTPRoute") => Manifest::Routed(Kind::HttpRoutes, placed(&mut value, &namespace)),
         _ => {
-            let problem = format!(
-                "no matches for kind \"{kind}\" in version \"{version}\"; vpod knows Namespace, Pod and Service in v1, and EndpointSlice in discovery.k8s.io/v1"
-            );
+            let problem =
+                format!("no matches for kind \"{kind}\" in version \"{version}\"; vpod knows {KNOWN}");
             return Err(refuse(file, problem));
         }
     };

@@ -17,6 +17,7 @@ pub(crate) mod error;
 mod events;
 mod feed;
 mod gateway;
+mod ingress;
 mod inventory;
 mod lock;
 mod metrics;
@@ -125,6 +126,7 @@ fn start(
     let (config, cluster) = cluster::join(config, &store, peers.cluster_nodes(vni), interrupted)?;
     let shared = cluster.as_ref().map(cluster::Cluster::store);
     let services = services::Services::open(&config, &store, shared)?;
+    let ingress = ingress::Ingress::open(&services)?;
     let (inventory, unreadable) = pods::recover::load(&config, &store)?;
     for problem in &unreadable {
         tracing::error!("{problem}");
@@ -141,6 +143,7 @@ fn start(
         peers: Mutex::new(peers),
         cluster,
         services,
+        ingress,
         feeds: feed::Feeds::new().context("a random number")?,
         logs,
         store,
@@ -285,6 +288,7 @@ fn open_to_the_world(control: &Arc<Control>) -> anyhow::Result<()> {
     events::follow_network(control)?;
     cluster::follow(control).context("following the cluster's store")?;
     services::follow(control).context("following services")?;
+    ingress::follow(control).context("following routes")?;
     metrics::serve(control)?;
     services::serve_health(control)?;
     server::serve(control, &control.config.read_socket(), Access::ReadOnly)?;

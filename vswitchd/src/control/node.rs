@@ -16,6 +16,7 @@ use store::{Store, StoreError, Transaction};
 
 use super::cluster::Cluster;
 use super::feed::Feeds;
+use super::ingress::Ingress;
 use super::inventory::Inventory;
 use super::peers::Peers;
 use super::server::Gate;
@@ -41,6 +42,8 @@ pub(crate) struct Control {
     pub(crate) cluster: Option<Cluster>,
     /// Kept in the cluster's store, or in the node's own.
     pub(crate) services: Services,
+    /// What the ingress reads, kept there as well.
+    pub(crate) ingress: Ingress,
     /// What DNS and the ingress are told.
     pub(crate) feeds: Feeds,
     pub(crate) logs: Logs,

@@ -6,12 +6,13 @@ use protocol::message::{DatapathStatus, ITEMS_PER_RESPONSE, Items, Kind, Status,
 use protocol::name::Namespace;
 use protocol::object::{Connection, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Port, PortCounters};
 
+use routing::check;
 use store::desired::{FIRST_TUNNEL_PORT, GATEWAY_PORT, UPLINK_PORT};
 
 use super::cluster::Cluster;
 use super::node::Control;
 use super::switch::{SwitchError, unexpected};
-use super::{peers, pods, routes, services};
+use super::{ingress, peers, pods, routes, services};
 
 /// Rows of a kind, in pages of at most [`ITEMS_PER_RESPONSE`].
 pub(crate) fn list(
@@ -40,7 +41,10 @@ pub(crate) fn list(
         | Kind::Secrets
         | Kind::GatewayClasses
         | Kind::Gateways
-        | Kind::HttpRoutes => Vec::new(),
+        | Kind::HttpRoutes => {
+            let rows = ingress::list(control, kind, namespace);
+            paged(rows, |rows| rows).into_iter().map(|rows| Items::Routing(kind, rows)).collect()
+        }
     })
 }
 
@@ -51,6 +55,9 @@ pub(crate) fn object(
     namespace: &Namespace,
     name: &protocol::ObjectName,
 ) -> Option<Items> {
+    if check::names(kind).is_some() {
+        return Some(Items::Routing(kind, vec![ingress::document(control, kind, namespace, name)?]));
+    }
     let found = vec![services::document(control, kind, namespace, name)?];
     match kind {
         Kind::Services => Some(Items::Services(found)),
@@ -61,7 +68,7 @@ pub(crate) fn object(
     }
 }
 
-fn paged<T>(rows: Vec<T>, page: fn(Vec<T>) -> Items) -> Vec<Items> {
+fn paged<T, P>(rows: Vec<T>, page: fn(Vec<T>) -> P) -> Vec<P> {
     let mut pages = Vec::new();
     let mut rows = rows.into_iter().peekable();
     while rows.peek().is_some() {

@@ -11,12 +11,12 @@ use k8s_openapi::api::core::v1::{LoadBalancerIngress, LoadBalancerStatus, Servic
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::super::names::ObjectRef;
-use super::super::problem::Problem;
 use super::super::spec::{Reach, Spec};
 use super::pool::{AddressPool, AddressPools};
 use super::request::Requested;
 use super::tenants::{Tenant, Tenants};
 use crate::cluster::{ClusterError, ClusterStore, Entry, Expect, Txn};
+use protocol::problem::Problem;
 
 /// Where the services of each address are ([`Tenants`]).
 pub const LOAD_BALANCER_IPS: &str = "/vpod/v1/allocations/loadbalancer/";

@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::Service;
 
-use super::super::problem::Problem;
 use super::super::words::special;
+use protocol::problem::Problem;
 
 const IPS: [&str; 3] =
     ["vpod.io/load-balancer-ips", "metallb.io/loadBalancerIPs", "metallb.universe.tf/loadBalancerIPs"];

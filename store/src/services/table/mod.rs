@@ -32,9 +32,9 @@ use super::ids::ServiceIds;
 use super::map::Services;
 use super::names::{ObjectRef, PortKey};
 use super::pods::PodFacts;
-use super::problem::Problem;
 use super::slice::SliceSpec;
 use super::spec::{PortSpec, Reach, Spec};
+use protocol::problem::Problem;
 
 /// What the configuration says.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -125,6 +125,13 @@ impl FeedTable {
         (!state.gone.contains(&entry.sequence)).then(|| Arc::clone(&entry.change))
     }
 
+    /// Those that something is said of.
+    pub(crate) fn keys(&self, is_wanted: impl Fn(&FeedKey) -> bool) -> Vec<FeedKey> {
+        let state = self.state.lock();
+        let there = state.entries.iter().filter(|(_, entry)| !state.gone.contains(&entry.sequence));
+        there.map(|(key, _)| key).filter(|key| is_wanted(key)).cloned().collect()
+    }
+
     /// All there is has been said; followers are answered from now on.
     pub(crate) fn set_complete(&self) {
         let mut state = self.state.lock();

@@ -11,7 +11,7 @@ use protocol::message::{AdminRequest, ApiError, ErrorCode, ReadRequest, Response
 use super::super::error::chain;
 use super::super::node::Control;
 use super::super::pods::{self, containers, create, delete};
-use super::super::{capture, cluster, container_logs, feed, metrics, services, tables, trace};
+use super::super::{capture, cluster, container_logs, feed, ingress, metrics, services, tables, trace};
 use super::connection::Client;
 
 /// Bytes of metrics in one response.
@@ -87,6 +87,15 @@ pub(super) fn answer(
 fn read(control: &Control, client: &mut Client, request: ReadRequest) -> Result<(), CodecError> {
     let unavailable =
         |e: &dyn std::error::Error| Response::Error(ApiError::new(ErrorCode::Unavailable, chain(e)));
+    let is_readable = match &request {
+        ReadRequest::List { kind, .. } | ReadRequest::GetObject { kind, .. } => {
+            ingress::is_readable(control, *kind, client.uid())
+        }
+        _ => Ok(()),
+    };
+    if let Err(error) = is_readable {
+        return client.send(&Response::Error(error));
+    }
     let response = match request {
         ReadRequest::List { kind, namespace } => match tables::list(control, kind, namespace.as_ref()) {
             Ok(pages) => {

@@ -8,10 +8,12 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use protocol::message::{ApiError, Applied, ErrorCode, Outcome};
+use routing::check::{self, KindName};
 use serde_json::Value;
 use store::cluster::{ClusterStore, Writer};
 use store::services::write::{NAMESPACES, Run, SERVICES, SLICES, WriteError, Written};
 
+use super::super::ingress;
 use super::super::node::Control;
 use super::objects;
 
@@ -26,6 +28,8 @@ struct Manifest {
     name: String,
     /// Where its object is.
     key: String,
+    /// The kind, if it is one that the ingress reads.
+    routed: Option<&'static KindName>,
 }
 
 /// Makes objects be as manifests say.
@@ -113,15 +117,22 @@ impl Manifest {
             none if none.is_empty() => "default".to_owned(),
             named => named,
         };
+        let routed = check::kind_of(&version, &kind);
         let key = match kind.as_str() {
             "Service" => format!("{SERVICES}{namespace}/{name}"),
             "EndpointSlice" => format!("{SLICES}{namespace}/{name}"),
-            _ => format!("{NAMESPACES}{name}"),
+            _ => match routed {
+                Some(routed) => ingress::key_of(routed, &namespace, &name),
+                None => format!("{NAMESPACES}{name}"),
+            },
         };
-        Ok(Self { value, version, kind, name, key })
+        Ok(Self { value, version, kind, name, key, routed })
     }
 
     fn write(&self, control: &Control, store: &dyn ClusterStore, run: Run) -> Result<Written, ApiError> {
+        if let Some(routed) = self.routed {
+            return ingress::write(control, store, (routed, &self.key, &self.value), &objects::stamp()?, run);
+        }
         match (self.version.as_str(), self.kind.as_str()) {
             ("v1", "Service") => objects::service(control, store, &self.value, run),
             ("discovery.k8s.io/v1", "EndpointSlice") => objects::slice(control, store, &self.value, run),

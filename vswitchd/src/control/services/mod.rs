@@ -55,7 +55,7 @@ use crate::config::Config;
 pub(crate) use apply::apply;
 pub(crate) use meters::{Readings, readings};
 pub(crate) use named::{place_of, pod_address};
-pub(crate) use objects::{create_missing, delete};
+pub(crate) use objects::{create_missing, delete, refused};
 pub(crate) use programming::report;
 pub(crate) use rows::{document, list};
 pub(crate) use traffic::traffic;
@@ -208,6 +208,16 @@ impl Services {
         self.is_shared
     }
 
+    /// The cluster's store, or the node's own.
+    pub(crate) const fn store(&self) -> &Arc<dyn ClusterStore> {
+        &self.store
+    }
+
+    /// What is known of services.
+    pub(crate) fn table(&self) -> parking_lot::MutexGuard<'_, Table> {
+        self.table.lock()
+    }
+
     /// Pods of this node were made, changed or deleted.
     pub(crate) fn on_pods_changed(&self) {
         self.wake.pods();
@@ -230,7 +240,7 @@ impl Services {
     }
 
     /// The store has been read at least once.
-    fn is_known(&self) -> bool {
+    pub(crate) fn is_known(&self) -> bool {
         self.is_known.load(Ordering::Acquire)
     }
 
@@ -367,6 +377,7 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
             }
             programming::settle(&control, told);
             feed::flush(&control);
+            control.ingress.wake();
         }
     })?;
     Ok(())

@@ -16,6 +16,7 @@ use store::services::write::{
 use store::services::{Invalid, ObjectRef, Problem, SliceSpec, Spec};
 
 use super::super::error::chain;
+use super::super::ingress;
 use super::super::node::Control;
 use super::super::pods::create::new_uid;
 use super::Services;
@@ -24,7 +25,7 @@ fn typed<'a, T: Deserialize<'a>>(value: &'a Value) -> Result<T, ApiError> {
     T::deserialize(value).map_err(|e| ApiError::new(ErrorCode::Invalid, e.to_string()))
 }
 
-fn stamp() -> Result<Stamp, ApiError> {
+pub(super) fn stamp() -> Result<Stamp, ApiError> {
     let uid = new_uid().map_err(|e| ApiError::new(ErrorCode::Internal, format!("a new uid: {e}")))?;
     // A random UUID's own digits.
     let digits: String = uid.chars().filter(char::is_ascii_hexdigit).take(16).collect();
@@ -149,6 +150,9 @@ pub(crate) fn delete(
     name: &ObjectName,
     run: Run,
 ) -> Result<(), ApiError> {
+    if let Some(routed) = routing::check::names(kind) {
+        return ingress::delete(control, routed, namespace, name, run);
+    }
     let services = &control.services;
     let object = ObjectRef { namespace: namespace.clone(), name: name.clone() };
     let result = match kind {
@@ -199,7 +203,7 @@ fn refuse_inhabited(control: &Control, name: &ObjectName) -> Result<(), ApiError
     Err(ApiError::new(ErrorCode::Conflict, text))
 }
 
-pub(super) fn refused(error: &WriteError) -> ApiError {
+pub(crate) fn refused(error: &WriteError) -> ApiError {
     let code = match error {
         WriteError::Invalid(_) => ErrorCode::Invalid,
         WriteError::Exhausted { .. } => ErrorCode::Exhausted,
