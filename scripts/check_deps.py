@@ -22,7 +22,7 @@ DIRECT = {
         "tokio",
     },
     "vpodctl": {
-        "protocol", "netdev", "anyhow", "clap", "clap_complete", "clap_mangen", "comfy-table",
+        "protocol", "netdev", "anyhow", "clap", "clap_complete", "clap_mangen", "comfy-table", "hickory-proto",
         "humantime", "ipnet", "k8s-openapi", "serde", "serde_json", "serde-saphyr", "signal-hook", "thiserror",
     },
 }

@@ -14,6 +14,7 @@ mod hostile_load;
 mod lost_devices;
 mod many_pods;
 mod metrics;
+mod names;
 mod node_to_pod;
 mod nodes;
 mod plain_tap;
