@@ -2,6 +2,7 @@
 //!
 //! Where Kubernetes has a conformance test for a promise, the test says which, as those of services do.
 
+mod answers;
 mod feed;
 mod resolv_conf;
 mod system;

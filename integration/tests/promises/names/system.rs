@@ -198,3 +198,26 @@ fn the_programs_socket_is_for_reading_only() {
     let ran = node.sh(&format!("setpriv --reuid 98053 --clear-groups ls {}", socket.display()));
     assert!(!ran.succeeded(), "{ran}");
 }
+
+#[test]
+fn the_ingress_runs_likewise_behind_a_load_balancers_service() {
+    let programs = tempfile::tempdir().expect("a directory");
+    let program = stand_in(programs.path(), 1);
+    let text =
+        format!("[ingress]\nenabled = true\nprogram = {program:?}\n[ingress.options]\nbody_bytes = 1000\n");
+    let node = NodeOptions::default().sections(&text).start();
+    let pod = ready_system_pod(&node, "vpod-ingress");
+    let said = node.vpodctl(&format!("logs -n kube-system {}", pod.metadata.name)).ok();
+    for part in ["uid 98080 ", "class = \"vpod\"", "https = \"0.0.0.0:443\"", "[options]\nbody_bytes = 1000"]
+    {
+        assert!(said.contains(part), "no {part}: {said}");
+    }
+    let service = wait::until("the service", || document(&node, Kind::Services, "vpod-ingress"));
+    assert_eq!(
+        (&service["spec"]["type"], &service["spec"]["externalTrafficPolicy"]),
+        (&"LoadBalancer".into(), &"Local".into())
+    );
+    let ports = service["spec"]["ports"].as_array().expect("ports");
+    assert!(ports.iter().all(|port| port["nodePort"].is_number()), "{ports:?}");
+    assert_eq!(document(&node, Kind::Services, "kube-dns"), None, "DNS was not asked for");
+}
