@@ -50,6 +50,12 @@ impl Name {
         (labels.len() + parent.0.len() <= MAX_NAME_BYTES).then(|| Self([labels, &parent.0].concat().into()))
     }
 
+    /// A question's name, kept.
+    #[must_use]
+    pub fn from_query(name: &QueryName) -> Self {
+        Self(name.as_wire().into())
+    }
+
     /// The bytes, with the root.
     #[must_use]
     pub fn as_wire(&self) -> &[u8] {

@@ -36,7 +36,7 @@ impl PodKey {
 
 /// The names of an address.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Pointers {
+pub(super) struct Pointers {
     /// Of a service that has it as its own.
     pub(super) cluster: Vec<Pointer>,
     /// Of endpoints that have it, one per service.
@@ -55,7 +55,7 @@ pub struct Pointer {
 impl Pointers {
     /// A service's own address is its alone; else whatever endpoint has it.
     #[must_use]
-    pub fn answer(&self) -> &[Pointer] {
+    pub(super) fn answer(&self) -> &[Pointer] {
         if self.cluster.is_empty() { &self.endpoints } else { &self.cluster }
     }
 
