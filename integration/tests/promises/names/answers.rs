@@ -1,8 +1,7 @@
 //! What the cluster's DNS answers, asked by real resolvers in real pods: `dig`, glibc, a static program, and as Go does.
 
-use std::time::{Duration, Instant};
-
 use integration::{Cluster, ClusterOptions, NodeOptions, TestNode, TestPod, wait};
+use nix::time::{ClockId, clock_gettime};
 
 use super::ready_system_pod;
 use crate::services::{Backend, apply, create_service, labelled};
@@ -43,7 +42,8 @@ fn dig(node: &TestNode, words: &str) -> Vec<String> {
 /// The status that `dig` is told, and the number of answers.
 #[track_caller]
 fn status(node: &TestNode, words: &str) -> String {
-    let script = format!("dig +tries=1 +time=2 {words} | grep -oE 'status: [A-Z]+|ANSWER: [0-9]+' | tr '\\n' ' '");
+    let script =
+        format!("dig +tries=1 +time=2 {words} | grep -oE 'status: [A-Z]+|ANSWER: [0-9]+' | tr '\\n' ' '");
     said(node, &["sh", "-c", &script]).join(" ")
 }
 
@@ -81,7 +81,10 @@ fn provides_dns_for_the_cluster() {
             assert_eq!(dig(&node, &format!("{name} {transport}")), ["10.96.0.1"], "{name} {transport}");
         }
         let hosts = said(&node, &["getent", "ahostsv4", name]);
-        assert!(hosts.iter().all(|line| line.starts_with("10.96.0.1 ")) && !hosts.is_empty(), "{name}: {hosts:?}");
+        assert!(
+            hosts.iter().all(|line| line.starts_with("10.96.0.1 ")) && !hosts.is_empty(),
+            "{name}: {hosts:?}"
+        );
         let found = said(&node, &["busybox", "nslookup", &format!("{}.", name.trim_end_matches('.'))]);
         if name.ends_with("cluster.local") {
             assert!(found.iter().any(|line| line.contains("10.96.0.1")), "{name}: {found:?}");
@@ -145,7 +148,9 @@ fn provides_dns_for_external_name_services() {
     let external = |spec: &str| {
         apply(
             &node,
-            &format!("{{apiVersion: v1, kind: Service, metadata: {{name: alias, namespace: default}}, spec: {{{spec}}}}}"),
+            &format!(
+                "{{apiVersion: v1, kind: Service, metadata: {{name: alias, namespace: default}}, spec: {{{spec}}}}}"
+            ),
         );
     };
     let cname = |expected: &str| until(&node, "alias.default.svc.cluster.local CNAME", &[expected]);
@@ -170,14 +175,29 @@ fn resolves_partial_names_by_any_resolver() {
     until(&node, "web", &[&service]);
     for name in ["web", "web.default", "web.default.svc"] {
         let hosts = said(&node, &["getent", "ahosts", name]);
-        assert!(hosts.iter().all(|line| line.starts_with(&service)) && !hosts.is_empty(), "{name}: {hosts:?}");
+        assert!(
+            hosts.iter().all(|line| line.starts_with(&service)) && !hosts.is_empty(),
+            "{name}: {hosts:?}"
+        );
         // Fetches by name: the library that it was linked with resolves, and the connection is refused, for there is no endpoint.
-        let ran = node.vpodctl_words(&["exec", "client", "--", "busybox", "wget", "-O-", &format!("http://{name}/")]);
+        let ran = node.vpodctl_words(&[
+            "exec",
+            "client",
+            "--",
+            "busybox",
+            "wget",
+            "-O-",
+            &format!("http://{name}/"),
+        ]);
         assert!(ran.stderr.contains(&service), "{name}: {ran}");
     }
-    let both = format!("exec /usr/bin/python3 {}/tests/promises/names/both_families.py", env!("CARGO_MANIFEST_DIR"));
+    let both =
+        format!("exec /usr/bin/python3 {}/tests/promises/names/both_families.py", env!("CARGO_MANIFEST_DIR"));
     let full = "web.default.svc.cluster.local";
-    assert_eq!(said(&node, &["sh", "-c", &format!("{both} 10.96.0.10 {full}")]), [format!("A {service}"), "AAAA NODATA".to_owned()]);
+    assert_eq!(
+        said(&node, &["sh", "-c", &format!("{both} 10.96.0.10 {full}")]),
+        [format!("A {service}"), "AAAA NODATA".to_owned()]
+    );
     assert_eq!(
         said(&node, &["sh", "-c", &format!("{both} 10.96.0.10 nope.default.svc.cluster.local")]),
         ["A NXDOMAIN", "AAAA NXDOMAIN"]
@@ -210,23 +230,27 @@ fn what_is_missing_is_told_apart_from_what_is_empty() {
     }
 }
 
-/// sig-network 33 as far as it is about names, and the figure: a name follows what is active within 100 ms. Measured from when
-/// a follower of the same feed was told, by one of the questions that are asked meanwhile.
+/// sig-network 33 as far as it is about names, and the figure: a name is answered within 100 ms of being active. A pod asks all the
+/// time; the least of five rounds counts, for a loaded machine makes single ones slow.
 #[test]
 fn a_change_is_answered_soon_after_it_is_active() {
     let node = node();
-    let _client = client(&node);
-    let mut least = Duration::MAX;
-    for round in 0..5 {
+    let client = client(&node);
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/promises/names/until_answered.py");
+    let late = |round: usize| {
         let name = format!("round{round}");
-        let service = create_service(&node, &name, "--tcp 80").to_string();
-        node.vpodctl("wait --for=programmed --timeout 10s").ok();
-        let active = Instant::now();
-        until(&node, &name, &[&service]);
-        least = least.min(active.elapsed());
-    }
-    // A loaded machine makes single rounds slow; that all are is the program's doing. Starting dig and vpodctl is in it.
-    assert!(least < Duration::from_millis(500), "{least:?}");
+        let mut asking = client
+            .spawn(&format!("exec /usr/bin/python3 {program} 10.96.0.10 {name}.default.svc.cluster.local"));
+        asking.wait_for_output("ready\n");
+        named_service(&node, &name);
+        node.vpodctl(&format!("wait service/{name} --for=active --timeout 10s")).ok();
+        let active = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("there is such a clock");
+        let answered = asking.wait().ok().trim().lines().last().and_then(|line| line.parse::<u64>().ok());
+        let active = active.tv_sec() * 1_000_000_000 + active.tv_nsec();
+        answered.expect("a time").saturating_sub(u64::try_from(active).expect("it is positive"))
+    };
+    let all: Vec<u64> = (0..5).map(late).collect();
+    assert!(all.iter().any(|nanos| *nanos < 100_000_000), "{all:?}");
 }
 
 /// A dead program's clients ask another node's until it is started again, which is at once.
@@ -241,10 +265,15 @@ fn another_node_answers_while_ones_own_is_away() {
     let _backend = Backend::start(cluster.node(1), "backend", "web", "tcp:80");
     let service = create_service(cluster.node(1), "web", "--tcp 80").to_string();
     until(node, "web", &[&service]);
-    node.sh("pkill -STOP -P $(pgrep -d, -f 'container-shim .*vpod-dns') vpod-dns || true").ok();
-    until(node, "web", &[&service]);
-    node.sh("pkill -KILL -P $(pgrep -d, -f 'container-shim .*vpod-dns') vpod-dns || true").ok();
-    until(node, "web", &[&service]);
+    let program = super::pid(&ready_system_pod(node, "vpod-dns"));
+    for signal in ["STOP", "KILL"] {
+        node.sh(&format!("kill -{signal} {program}")).ok();
+        until(node, "web", &[&service]);
+    }
+    let again = wait::until("it is started again", || {
+        Some(super::pid(&ready_system_pod(node, "vpod-dns"))).filter(|again| *again != program)
+    });
+    assert_ne!(again, program);
 }
 
 /// The explanation and what is answered are the same.
@@ -255,7 +284,9 @@ fn dns_query_explains_what_a_pod_is_answered() {
     let service = named_service(&node, "web");
     until(&node, "web", &[&service]);
     let told = node.vpodctl("dns query web --from client").ok();
-    for part in ["server 10.96.0.10", "web.default.svc.cluster.local. A: 1 record", &service, "ports http 80/TCP"] {
+    for part in
+        ["server 10.96.0.10", "web.default.svc.cluster.local. A: 1 record", &service, "ports http 80/TCP"]
+    {
         assert!(told.contains(part), "no {part}: {told}");
     }
     let told = node.vpodctl("dns query nope --from client");

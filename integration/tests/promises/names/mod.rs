@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use integration::{TestNode, TestPod, wait};
-use protocol::object::Pod;
+use protocol::object::{ContainerState, Pod};
 
 const STAND_IN: &str = include_str!("stand_in.py");
 
@@ -44,4 +44,13 @@ fn ready_system_pod(node: &TestNode, what: &str) -> Pod {
 fn dig(pod: &TestPod, words: &str) -> String {
     let ran = pod.sh(&format!("dig +short +tries=1 +time=2 {words}"));
     ran.stdout.trim().to_owned()
+}
+
+/// The process of a pod's first container.
+#[track_caller]
+fn pid(pod: &Pod) -> u32 {
+    match pod.status.container_statuses.first().map(|status| &status.state) {
+        Some(ContainerState::Running { pid, .. }) => *pid,
+        other => panic!("{other:?}"),
+    }
 }

@@ -4,17 +4,10 @@ use std::fs;
 
 use integration::{ClusterOptions, NodeOptions, wait};
 use protocol::message::{AdminRequest, Kind, Response};
-use protocol::object::{ContainerState, Pod};
+use protocol::object::ContainerState;
 
-use super::{dig, dns_by, ready_system_pod, stand_in};
+use super::{dig, dns_by, pid, ready_system_pod, stand_in};
 use crate::services::{document, documents};
-
-fn pid(pod: &Pod) -> u32 {
-    match pod.status.container_statuses.first().map(|status| &status.state) {
-        Some(ContainerState::Running { pid, .. }) => *pid,
-        other => panic!("{other:?}"),
-    }
-}
 
 #[test]
 fn the_program_runs_in_a_pod_without_rights_and_is_found_by_the_service() {
