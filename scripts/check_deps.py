@@ -23,7 +23,7 @@ DIRECT = {
     },
     "routing": {"protocol", "ipnet", "k8s-openapi", "rustls", "rustls-pki-types", "serde", "serde_json", "thiserror"},
     "vpodctl": {
-        "protocol", "netdev", "anyhow", "clap", "clap_complete", "clap_mangen", "comfy-table",
+        "protocol", "netdev", "anyhow", "clap", "clap_complete", "clap_mangen", "comfy-table", "hickory-proto",
         "humantime", "ipnet", "k8s-openapi", "serde", "serde_json", "serde-saphyr", "signal-hook", "thiserror",
     },
 }
