@@ -32,6 +32,7 @@ UNREACHABLE = {
     "datapath": {"libc", "nix", "mio", "socket2", "tokio", "tracing", "parking_lot"},
     "netdev": {"tokio", "store", "vswitchd"},
     "store": {"netdev", "datapath"},
+    "vpod-dns": {"store", "datapath", "vswitchd"},
     "vpodctl": {"tokio", "store", "datapath"},
 }
 # The only crate whose sources may lift the workspace's ban on unsafe code.
