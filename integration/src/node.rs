@@ -472,6 +472,9 @@ pub fn pod_request(name: &str, command: &[&str]) -> CreatePod {
         restart_policy: RestartPolicy::Always,
         command: command.iter().map(|&word| word.to_owned()).collect(),
         serving: protocol::object::Serving::default(),
+        dns: protocol::object::PodDns::default(),
+        hostname: None,
+        subdomain: None,
     }
 }
 

@@ -114,8 +114,13 @@ impl NodeOptions {
         let Place { name, dir } = place;
         let state_dir = self.state_dir.unwrap_or_else(|| dir.join("state"));
         let pod_cidr = self.pod_cidr.map(|cidr| format!("pod_cidr = {cidr:?}\n")).unwrap_or_default();
+        let system: String = ["dns", "ingress"]
+            .into_iter()
+            .filter(|section| !self.sections.contains(&format!("[{section}]")))
+            .map(|section| format!("\n[{section}]\nenabled = false\n"))
+            .collect();
         let config = format!(
-            "node = {name:?}\nstate_dir = {state_dir:?}\nrun_dir = {:?}\nnetns_prefix = \"{name}-\"\n{pod_cidr}{}{}",
+            "node = {name:?}\nstate_dir = {state_dir:?}\nrun_dir = {:?}\nnetns_prefix = \"{name}-\"\n{pod_cidr}{}{}{system}",
             dir.join("run"),
             self.extra,
             self.sections

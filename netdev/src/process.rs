@@ -3,7 +3,7 @@
 //! In order, between fork and exec: join the cgroups, enter the network namespace, leave the
 //! mount and UTS namespaces, make `/` a slave (mounts made here stay here; what the node mounts and
 //! unmounts later is followed, so that a pod keeps nothing busy), mount a `/sys` that shows the pod's interfaces, bind the pod's
-//! files, set the host name. All that can fail before the fork, such as opening files, is done
+//! files, set the host name, give up all rights if it is to have none. All that can fail before the fork, such as opening files, is done
 //! before it, and nothing allocates after it.
 //!
 //! An error whose [`io::Error::kind`] is that of the exec itself (`NotFound`, `PermissionDenied`)
@@ -52,6 +52,8 @@ pub struct PodCommand {
     pub stderr: Stdio,
     /// Leads a session of its own, so that no terminal signal reaches it (`setsid(2)`).
     pub new_session: bool,
+    /// Runs as this user and group, without further groups or capabilities, and can never get any (`PR_SET_NO_NEW_PRIVS`).
+    pub run_as: Option<(u32, u32)>,
 }
 
 /// Why a program could not even be tried.
@@ -83,6 +85,7 @@ impl PodCommand {
             stdout: Stdio::inherit(),
             stderr: Stdio::inherit(),
             new_session: false,
+            run_as: None,
         }
     }
 
@@ -133,6 +136,7 @@ impl PodCommand {
             binds: bind_strings(&self.binds)?,
             hostname: self.hostname.clone(),
             new_session: self.new_session,
+            run_as: self.run_as,
             reset_signals,
             report: writer,
         };
@@ -141,6 +145,7 @@ impl PodCommand {
             hostname: self.hostname.unwrap_or_default(),
             cgroup_procs: self.cgroup_procs,
             binds: self.binds,
+            run_as: self.run_as,
         };
         sys::pod_child::before_exec(&mut command, plan);
         Ok((command, Report { reader, names }))
@@ -176,6 +181,7 @@ struct Names {
     hostname: String,
     cgroup_procs: Vec<PathBuf>,
     binds: Vec<(PathBuf, PathBuf)>,
+    run_as: Option<(u32, u32)>,
 }
 
 impl Report {
@@ -203,6 +209,10 @@ impl Report {
                 setup("bind", indexed(&names.binds, index, describe), error)
             }
             Some(Step::Hostname) => setup("set host name", names.hostname.clone(), error),
+            Some(Step::GiveUpRights) => {
+                let (user, group) = names.run_as.unwrap_or_default();
+                setup("become", format!("user {user} of group {group}"), error)
+            }
             Some(Step::Session) => setup("start a session for", path_text(&names.netns), error),
         }
     }

@@ -257,3 +257,14 @@ fn exec_replaces_the_calling_process() {
     assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("execed\n"));
 }
+
+#[test]
+fn program_without_rights_has_none_and_can_get_none() {
+    let ns = TestNetns::new("rights");
+    let script =
+        "id -u; id -G; grep -E '^(CapEff|CapBnd|CapAmb|NoNewPrivs)' /proc/self/status | tr -d '\\t\\n'";
+    let command = PodCommand { run_as: Some((98_053, 98_054)), ..shell(&ns, script) };
+    let none = "0000000000000000";
+    let expected = format!("98053\n98054\nCapEff:{none}CapBnd:{none}CapAmb:{none}NoNewPrivs:1");
+    assert_eq!(output(command), expected);
+}

@@ -14,8 +14,8 @@ use crate::feed::{Changes, FeedPosition, FollowRequest};
 use crate::link::TraceProtocol;
 use crate::name::{Namespace, ObjectName};
 use crate::object::{
-    Connection, Document, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, Port, Programming,
-    Resources, RestartPolicy, Route, Serving, Timestamp, Trace, Traffic,
+    Connection, Document, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, PodDns, Port,
+    Programming, Resources, RestartPolicy, Route, Serving, Timestamp, Trace, Traffic,
 };
 
 /// Longest command line of a container, in words.
@@ -207,6 +207,12 @@ pub struct CreatePod {
     pub command: Vec<String>,
     /// What it offers to services.
     pub serving: Serving,
+    /// How its programs resolve names.
+    pub dns: PodDns,
+    /// Its host name; its own name without.
+    pub hostname: Option<String>,
+    /// The headless service whose domain its host name is in.
+    pub subdomain: Option<String>,
 }
 
 /// What became of one object of [`AdminRequest::Apply`].
@@ -234,7 +240,7 @@ pub enum Outcome {
 }
 
 /// Kinds that can be listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// [`Pod`].
     Pods,

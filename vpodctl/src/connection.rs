@@ -166,6 +166,8 @@ pub(crate) fn unexpected(response: &Response) -> CliError {
         Response::Applied(_) => "what became of manifests",
         Response::Programming(_) => "how far changes have come",
         Response::Trace(_) => "the way of a packet",
+        Response::Changes(_) => "changes of a feed",
+        Response::Followed(_) => "a position in a feed",
     };
     ClientError::Unexpected(kind.to_owned()).into()
 }

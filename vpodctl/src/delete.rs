@@ -44,6 +44,12 @@ pub(crate) fn run(target: &Target, args: DeleteArgs) -> Result<(), CliError> {
         | Kind::Connections
         | Kind::Drops
         | Kind::Traffic
+        | Kind::Ingresses
+        | Kind::IngressClasses
+        | Kind::Secrets
+        | Kind::GatewayClasses
+        | Kind::Gateways
+        | Kind::HttpRoutes
         | Kind::Endpoints => Err(CliError::Usage(format!(
             "a {singular} cannot be deleted; nodes, pods, services, endpointslices and namespaces can"
         ))),

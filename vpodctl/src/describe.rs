@@ -49,7 +49,13 @@ pub(crate) fn run(target: &Target, args: &DescribeArgs) -> Result<(), CliError> 
         | Kind::Flows
         | Kind::Connections
         | Kind::Drops
-        | Kind::Traffic => {
+        | Kind::Traffic
+        | Kind::Ingresses
+        | Kind::IngressClasses
+        | Kind::Secrets
+        | Kind::GatewayClasses
+        | Kind::Gateways
+        | Kind::HttpRoutes => {
             let plural = names.plural;
             Err(CliError::Usage(format!("{plural} have nothing to describe: vpodctl get {plural} -o wide")))
         }

@@ -46,6 +46,12 @@ pub(crate) fn run(target: &Target, args: &GetArgs) -> Result<(), CliError> {
         Kind::EndpointSlices => get::<Slices>(target, args, &query),
         Kind::Namespaces => get::<Namespaces>(target, args, &query),
         Kind::Traffic => get::<Traffic>(target, args, &query),
+        Kind::Ingresses
+        | Kind::IngressClasses
+        | Kind::Secrets
+        | Kind::GatewayClasses
+        | Kind::Gateways
+        | Kind::HttpRoutes => Err(CliError::Usage("objects of this kind cannot be shown yet".to_owned())),
     }
 }
 

@@ -275,6 +275,9 @@ fn record(number: u8, ip: IpAddr) -> PodRecord {
             restart_policy: RestartPolicy::Always,
             containers: Vec::new(),
             serving: Serving::default(),
+            dns: protocol::object::PodDns::default(),
+            hostname: None,
+            subdomain: None,
         },
         provisioning: Provisioning::Ready,
         netns: format!("default.p{number}"),
@@ -387,6 +390,8 @@ impl Node {
             ports: Vec::new(),
             weight: u16::from(at),
             host_ports: vec![host_port(number, at)],
+            hostname: None,
+            subdomain: None,
         });
     }
 

@@ -123,7 +123,8 @@ impl Vpod {
         let directory = self.directory.path().display();
         format!(
             "node = \"bench\"\nstate_dir = \"{directory}/state\"\nrun_dir = \"{directory}/run\"\n\
-             netns_prefix = \"{}\"\npod_mtu = {IP_MTU}\n{}",
+             netns_prefix = \"{}\"\npod_mtu = {IP_MTU}\n{}\n\
+             [dns]\nenabled = false\n[ingress]\nenabled = false\n",
             self.prefix, self.settings
         )
     }
@@ -169,6 +170,9 @@ impl Vpod {
             restart_policy: RestartPolicy::Never,
             command: Vec::new(),
             serving: protocol::object::Serving::default(),
+            dns: protocol::object::PodDns::default(),
+            hostname: None,
+            subdomain: None,
         });
         let pod = match self.request(&request)? {
             Response::Pod(pod) => pod,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ObjectMeta, Serving, Timestamp};
+use super::{ObjectMeta, PodDns, Serving, Timestamp};
 use crate::addr::{Mac, PortId};
 use crate::name::ObjectName;
 
@@ -41,6 +41,15 @@ pub struct PodSpec {
     /// What it offers to services.
     #[serde(default)]
     pub serving: Serving,
+    /// How its programs resolve names.
+    #[serde(default)]
+    pub dns: PodDns,
+    /// Its host name; its own name without.
+    #[serde(default)]
+    pub hostname: Option<String>,
+    /// The headless service whose domain its host name is in.
+    #[serde(default)]
+    pub subdomain: Option<String>,
 }
 
 /// Limits enforced by the pod's cgroup; `None` is no limit.

@@ -84,6 +84,9 @@ fn create_pod() -> impl Strategy<Value = CreatePod> {
             restart_policy,
             command,
             serving: protocol::object::Serving::default(),
+            dns: protocol::object::PodDns::default(),
+            hostname: None,
+            subdomain: None,
         },
     )
 }
@@ -114,6 +117,9 @@ fn spec() -> impl Strategy<Value = PodSpec> {
             restart_policy,
             containers,
             serving: protocol::object::Serving::default(),
+            dns: protocol::object::PodDns::default(),
+            hostname: None,
+            subdomain: None,
         },
     )
 }

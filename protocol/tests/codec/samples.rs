@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use protocol::feed::{
+    BackendPort, Changes, Feed, FeedChange, FeedPosition, FollowRequest, NameChange, NameTarget,
+    NamedEndpoint, NamedPort, NamedService, RouteChange, ServiceBackends,
+};
 use protocol::link::{
     BackendChanges, BackendConfig, BackendState, ConfigDelta, ConnectionEvents, DeviceKind, EgressRule,
     Envelope, FailOvers, Filtering, FlowEvictions, FromDatapath, Frontend, FrontendKind, NodeConfig,
@@ -38,6 +42,74 @@ pub(crate) fn create_pod() -> CreatePod {
         restart_policy: RestartPolicy::OnFailure,
         command: vec!["sleep".to_owned(), "infinity".to_owned()],
         serving: serving(),
+        dns: pod_dns(),
+        hostname: Some("web-0".to_owned()),
+        subdomain: Some("db".to_owned()),
+    }
+}
+
+fn position() -> FeedPosition {
+    FeedPosition { instance: 7, sequence: 300 }
+}
+
+fn follow(feed: Feed, after: Option<FeedPosition>) -> FollowRequest {
+    FollowRequest { feed, after, patience_ms: 10_000 }
+}
+
+fn name_changes() -> Vec<FeedChange> {
+    let (namespace, name) = (pod_ref().namespace, pod_ref().name);
+    let address = [10, 96, 0, 10].into();
+    let ports = vec![NamedPort { name: Some("dns".to_owned()), transport: Transport::Udp, number: 53 }];
+    let endpoint = NamedEndpoint {
+        address,
+        hostname: Some("web-0".to_owned()),
+        pod: Some(pod_ref()),
+        ports: ports.clone(),
+    };
+    let service = |target| {
+        NameChange::Service(NamedService { namespace: namespace.clone(), name: name.clone(), target })
+    };
+    let changes = [
+        NameChange::Namespace(namespace.clone()),
+        NameChange::NamespaceGone(namespace.clone()),
+        service(NameTarget::Cluster { addresses: vec![address], ports }),
+        service(NameTarget::Headless { endpoints: vec![endpoint] }),
+        service(NameTarget::External { name: "db.example.com".to_owned() }),
+        NameChange::ServiceGone { namespace: namespace.clone(), name: name.clone() },
+        NameChange::Pod { pod: pod_ref(), address },
+        NameChange::PodGone(pod_ref()),
+    ];
+    changes.into_iter().map(FeedChange::Name).collect()
+}
+
+fn route_changes() -> Vec<FeedChange> {
+    let (namespace, name) = (pod_ref().namespace, pod_ref().name);
+    let port = BackendPort {
+        name: "http".to_owned(),
+        number: 80,
+        app_protocol: Some("kubernetes.io/h2c".to_owned()),
+        endpoints: vec![([10, 244, 0, 7].into(), 8080)],
+    };
+    let changes = [
+        RouteChange::Object { kind: Kind::Ingresses, document: document() },
+        RouteChange::ObjectGone { kind: Kind::IngressClasses, namespace: None, name: name.clone() },
+        RouteChange::Backends(ServiceBackends {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            ports: vec![port],
+        }),
+        RouteChange::BackendsGone { namespace, name },
+    ];
+    changes.into_iter().map(FeedChange::Route).collect()
+}
+
+fn pod_dns() -> protocol::object::PodDns {
+    use protocol::object::{DnsOption, DnsPolicy, PodDns};
+    PodDns {
+        policy: DnsPolicy::None,
+        nameservers: vec![[192, 0, 2, 53].into()],
+        searches: vec!["corp.example".to_owned()],
+        options: vec![DnsOption { name: "ndots".to_owned(), value: Some("2".to_owned()) }],
     }
 }
 
@@ -93,6 +165,9 @@ pub(crate) fn pod() -> Pod {
             restart_policy: RestartPolicy::Always,
             containers: vec![Container { name: "a".parse().unwrap(), command: vec!["sh".to_owned()] }],
             serving: serving(),
+            dns: pod_dns(),
+            hostname: Some("web-0".to_owned()),
+            subdomain: Some("db".to_owned()),
         },
         status: PodStatus {
             phase: PodPhase::Running,
@@ -317,6 +392,8 @@ fn read_requests() -> Vec<(&'static str, ReadRequest)> {
         ("read metrics", ReadRequest::Metrics),
         ("read list traffic", list(Kind::Traffic)),
         ("read programming", ReadRequest::Programming { revision: Some(7), patience_ms: 500 }),
+        ("read follow names", ReadRequest::Follow(follow(Feed::Names, None))),
+        ("read follow routes", ReadRequest::Follow(follow(Feed::Routes, Some(position())))),
         (
             "read trace",
             ReadRequest::Trace(TraceRequest {
@@ -429,6 +506,15 @@ fn responses() -> Vec<(&'static str, Response)> {
             }),
         ),
         ("response trace", Response::Trace(Box::new(trace()))),
+        (
+            "response changes of names",
+            Response::Changes(Changes { from_scratch: true, changes: name_changes() }),
+        ),
+        (
+            "response changes of routes",
+            Response::Changes(Changes { from_scratch: false, changes: route_changes() }),
+        ),
+        ("response followed", Response::Followed(position())),
         ("response pod", Response::Pod(Box::new(pod()))),
         ("response status", Response::Status(Box::new(status()))),
         ("response entry", Response::Entry(entry)),

@@ -50,6 +50,8 @@ pub struct Endpoint {
     pub weight: u16,
     /// Its port for each of the service's; `None` where it has none.
     pub ports: Vec<Option<u16>>,
+    /// Its name within the service, where it was given one.
+    pub hostname: Option<String>,
 }
 
 /// The endpoint that a selected pod is; none if it has no address, or has ended.
@@ -72,6 +74,7 @@ pub fn of_pod(spec: &Spec, pod: &PodFacts) -> Option<Endpoint> {
         for_zones: near.and_then(|_| pod.zone.clone()).into_iter().collect(),
         weight: pod.weight,
         ports: spec.ports.iter().map(|port| target(port, pod)).collect(),
+        hostname: pod.hostname_in(&spec.object),
     })
 }
 
@@ -100,6 +103,7 @@ pub fn of_slice(spec: &Spec, slice: &SliceSpec, given: &SliceEndpoint, node: Opt
         for_zones: given.for_zones.clone(),
         weight: slice.weight,
         ports: spec.ports.iter().map(at).collect(),
+        hostname: given.hostname.clone(),
     }
 }
 

@@ -39,7 +39,7 @@ pub use slice::{SERVICE_LABEL, SliceEndpoint, SlicePort, SliceSpec};
 pub use spec::{
     Distribution, MAX_PORTS, PortSpec, Reach, SCHEDULER_ANNOTATION, Spec, Target, WEIGHT_ANNOTATION,
 };
-pub use table::{Health, Settings, Table};
+pub use table::{Health, Renamed, Settings, Table};
 pub use view::slices;
 pub use words::{LOAD_BALANCER_CLASS, SCHEDULERS, scheduler};
 

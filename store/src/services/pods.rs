@@ -40,6 +40,12 @@ pub struct PodFacts {
     /// Ports of its node that lead to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_ports: Vec<HostPort>,
+    /// `spec.hostname`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// `spec.subdomain`: the headless service that names it by its host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subdomain: Option<String>,
 }
 
 /// A port of the node that leads to a pod.
@@ -78,6 +84,13 @@ impl PodFacts {
             .iter()
             .find(|port| port.name == name && port.transport == transport)
             .map(|port| port.number)
+    }
+
+    /// The host name that it has in a service of its namespace, which must be its subdomain.
+    #[must_use]
+    pub fn hostname_in(&self, service: &ObjectRef) -> Option<String> {
+        let is_meant = self.subdomain.as_deref() == Some(service.name.as_str());
+        self.hostname.clone().filter(|_| is_meant && self.object.namespace == service.namespace)
     }
 
     /// The address services reach it at.

@@ -59,6 +59,8 @@ pub struct SliceEndpoint {
     pub for_nodes: BTreeSet<String>,
     /// Zones that should prefer it.
     pub for_zones: BTreeSet<String>,
+    /// Its name within the service.
+    pub hostname: Option<String>,
 }
 
 impl SliceSpec {
@@ -147,6 +149,12 @@ fn one(endpoint: &Endpoint, index: usize, problems: &mut Vec<Problem>) -> Option
     let address = address.filter(|ip| ip.to_string() == *first)?;
     let conditions = endpoint.conditions.as_ref();
     let ready = conditions.and_then(|c| c.ready).unwrap_or(true);
+    if let Some(hostname) = &endpoint.hostname
+        && let Err(error) = hostname.parse::<protocol::Namespace>()
+    {
+        let why = error.to_string().replace("namespace", "host name");
+        problems.push(Problem::invalid(format!("endpoints[{index}].hostname"), hostname, why));
+    }
     let hints = endpoint.hints.as_ref();
     let nodes = hints.and_then(|hints| hints.for_nodes.as_ref()).into_iter().flatten();
     let zones = hints.and_then(|hints| hints.for_zones.as_ref()).into_iter().flatten();
@@ -158,5 +166,6 @@ fn one(endpoint: &Endpoint, index: usize, problems: &mut Vec<Problem>) -> Option
         node: endpoint.node_name.clone(),
         for_nodes: nodes.map(|node| node.name.clone()).collect(),
         for_zones: zones.map(|zone| zone.name.clone()).collect(),
+        hostname: endpoint.hostname.clone(),
     })
 }

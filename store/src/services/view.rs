@@ -70,6 +70,7 @@ fn written(endpoint: &Endpoint) -> Written {
             for_nodes: (!nodes.is_empty()).then_some(nodes),
             for_zones: (!zones.is_empty()).then_some(zones),
         }),
+        hostname: endpoint.hostname.clone(),
         node_name: endpoint.node.clone(),
         target_ref: endpoint.pod.as_ref().map(|pod| ObjectReference {
             kind: Some("Pod".to_owned()),

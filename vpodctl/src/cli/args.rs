@@ -111,6 +111,8 @@ pub(crate) struct CreatePodArgs {
     /// Its weight as an endpoint of services with a weighted scheduler [default: 1]
     #[arg(long, value_name = "NUMBER")]
     pub(crate) weight: Option<u16>,
+    #[command(flatten)]
+    pub(crate) dns: super::dns::DnsArgs,
     /// Print the new pod in this format instead of its name
     #[arg(short, long, value_name = "FORMAT", value_enum)]
     pub(crate) output: Option<Format>,

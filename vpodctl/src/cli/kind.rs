@@ -12,7 +12,7 @@ pub(crate) struct KindNames {
 }
 
 /// Every kind that can be listed, in the order help shows them.
-pub(crate) const KINDS: [KindNames; 15] = [
+pub(crate) const KINDS: [KindNames; 21] = [
     KindNames { kind: Kind::Pods, plural: "pods", singular: "pod", short: &["po"] },
     KindNames { kind: Kind::Nodes, plural: "nodes", singular: "node", short: &["no"] },
     KindNames { kind: Kind::Peers, plural: "peers", singular: "peer", short: &["pe"] },
@@ -28,11 +28,21 @@ pub(crate) const KINDS: [KindNames; 15] = [
     KindNames { kind: Kind::Namespaces, plural: "namespaces", singular: "namespace", short: &["ns"] },
     KindNames { kind: Kind::Connections, plural: "conntrack", singular: "connection", short: &["ct"] },
     KindNames { kind: Kind::Traffic, plural: "traffic", singular: "traffic", short: &[] },
+    KindNames { kind: Kind::Ingresses, plural: "ingresses", singular: "ingress", short: &["ing"] },
+    KindNames { kind: Kind::IngressClasses, plural: "ingressclasses", singular: "ingressclass", short: &[] },
+    KindNames { kind: Kind::Secrets, plural: "secrets", singular: "secret", short: &[] },
+    KindNames {
+        kind: Kind::GatewayClasses,
+        plural: "gatewayclasses",
+        singular: "gatewayclass",
+        short: &["gc"],
+    },
+    KindNames { kind: Kind::Gateways, plural: "gateways", singular: "gateway", short: &["gtw"] },
+    KindNames { kind: Kind::HttpRoutes, plural: "httproutes", singular: "httproute", short: &[] },
 ];
 
 /// Kinds of a Kubernetes cluster, or of later releases, that people will try.
-const NOT_YET: [(&str, &[&str]); 2] =
-    [("ingresses", &["ingress", "ing"]), ("networkpolicies", &["networkpolicy", "netpol"])];
+const NOT_YET: [(&str, &[&str]); 1] = [("networkpolicies", &["networkpolicy", "netpol"])];
 
 /// What `kind` is called.
 pub(crate) fn names(kind: Kind) -> &'static KindNames {
@@ -52,6 +62,12 @@ pub(crate) fn names(kind: Kind) -> &'static KindNames {
         Kind::Namespaces => 12,
         Kind::Connections => 13,
         Kind::Traffic => 14,
+        Kind::Ingresses => 15,
+        Kind::IngressClasses => 16,
+        Kind::Secrets => 17,
+        Kind::GatewayClasses => 18,
+        Kind::Gateways => 19,
+        Kind::HttpRoutes => 20,
     };
     &KINDS[index]
 }
@@ -136,8 +152,8 @@ mod tests {
 
     #[test]
     fn kinds_of_later_releases_are_told_apart_from_mistakes() {
-        let later = parse_kind("ing").unwrap_err();
-        assert!(later.contains("has no ingresses") && later.contains("pods (po)"), "{later}");
+        let later = parse_kind("netpol").unwrap_err();
+        assert!(later.contains("has no networkpolicies") && later.contains("pods (po)"), "{later}");
         let mistake = parse_kind("podz").unwrap_err();
         assert!(mistake.contains("no kind \"podz\"") && mistake.contains("neighbors (neigh)"), "{mistake}");
     }

@@ -1,6 +1,7 @@
 //! The command line's definition: help, completion, man pages and `docs/cli.md` come from it.
 
 pub(crate) mod args;
+pub(crate) mod dns;
 pub(crate) mod kind;
 pub(crate) mod quantity;
 pub(crate) mod selector;

@@ -3,23 +3,24 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe as KubeProbe};
+use k8s_openapi::api::core::v1::{Container, Pod, PodDNSConfigOption, PodSpec, Probe as KubeProbe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use protocol::link::Transport;
 use protocol::message::{CreatePod, PodRef};
-use protocol::object::{Check, ContainerPort, Probe, Resources, RestartPolicy, Serving};
+use protocol::object::{
+    Check, ContainerPort, DnsOption, DnsPolicy, PodDns, Probe, Resources, RestartPolicy, Serving,
+};
 use serde_json::Value;
 
 use super::Named;
 use crate::cli::quantity::{parse_cpu, parse_memory};
 
 /// Fields that vpod understands.
-const SPEC: [&str; 2] = ["containers", "restartPolicy"];
+const SPEC: [&str; 6] = ["containers", "restartPolicy", "dnsPolicy", "dnsConfig", "hostname", "subdomain"];
 const CONTAINER: [&str; 6] = ["name", "command", "args", "ports", "readinessProbe", "resources"];
 /// Fields without which a program runs as well.
-const IGNORED_IN_SPEC: [&str; 8] = [
+const IGNORED_IN_SPEC: [&str; 7] = [
     "automountServiceAccountToken",
-    "dnsPolicy",
     "enableServiceLinks",
     "imagePullSecrets",
     "schedulerName",
@@ -69,6 +70,9 @@ pub(crate) fn request(named: &Named, pod: &Pod) -> Result<Request, String> {
         restart_policy: restart_policy(spec)?,
         command: command(first),
         serving: Serving { ports: ports(spec)?, readiness: readiness(first)?, weight: weight(pod)? },
+        dns: dns(spec)?,
+        hostname: spec.hostname.clone().filter(|name| !name.is_empty()),
+        subdomain: spec.subdomain.clone().filter(|name| !name.is_empty()),
     };
     let more = others.iter().map(|container| (container.name.clone(), command(container))).collect();
     Ok(Request { create, more, warnings })
@@ -113,6 +117,31 @@ fn restart_policy(spec: &PodSpec) -> Result<RestartPolicy, String> {
         Some("Never") => Ok(RestartPolicy::Never),
         Some(other) => Err(format!("spec.restartPolicy: Unsupported value: \"{other}\"")),
     }
+}
+
+fn dns(spec: &PodSpec) -> Result<PodDns, String> {
+    let policy = match spec.dns_policy.as_deref() {
+        None | Some("") => DnsPolicy::default(),
+        Some(word) => {
+            let known = DnsPolicy::ALL.iter().find(|(name, _)| *name == word).map(|(_, policy)| *policy);
+            known.ok_or_else(|| format!("spec.dnsPolicy: Unsupported value: \"{word}\""))?
+        }
+    };
+    let Some(config) = &spec.dns_config else { return Ok(PodDns { policy, ..PodDns::default() }) };
+    let nameservers = config.nameservers.iter().flatten().enumerate();
+    let nameserver =
+        |(index, text): (usize, &String)| address(text, &format!("spec.dnsConfig.nameservers[{index}]"));
+    let options = config.options.iter().flatten();
+    let option = |option: &PodDNSConfigOption| DnsOption {
+        name: option.name.clone().unwrap_or_default(),
+        value: option.value.clone().filter(|value| !value.is_empty()),
+    };
+    Ok(PodDns {
+        policy,
+        nameservers: nameservers.map(nameserver).collect::<Result<_, _>>()?,
+        searches: config.searches.clone().unwrap_or_default(),
+        options: options.map(option).collect(),
+    })
 }
 
 fn resources(container: &Container) -> Result<Resources, String> {

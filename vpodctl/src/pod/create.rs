@@ -47,5 +47,8 @@ fn request(args: CreatePodArgs) -> Result<CreatePod, CliError> {
         restart_policy: args.restart,
         command: args.command,
         serving,
+        dns: args.dns.dns()?,
+        hostname: args.dns.hostname,
+        subdomain: args.dns.subdomain,
     })
 }

@@ -5,7 +5,7 @@
 //! `spec.mac`, `spec.portSecurity`, `spec.resources` (of the whole pod), `status.netns` and
 //! `status.port`.
 
-use protocol::object::{ContainerState, ContainerStatus, Exit, Pod, RestartPolicy};
+use protocol::object::{ContainerState, ContainerStatus, DnsPolicy, Exit, Pod, PodDns, RestartPolicy};
 use serde_json::{Value, json};
 
 use super::summary;
@@ -28,11 +28,15 @@ pub(super) fn of_pod(pod: &Pod) -> Value {
         },
         "spec": {
             "containers": containers.collect::<Vec<_>>(),
+            "dnsConfig": dns_config(&pod.spec.dns),
+            "dnsPolicy": dns_policy(&pod.spec.dns),
+            "hostname": pod.spec.hostname,
             "mac": pod.spec.mac.to_string(),
             "nodeName": pod.spec.node_name,
             "portSecurity": pod.spec.port_security,
             "resources": resources(pod),
             "restartPolicy": policy(pod.spec.restart_policy),
+            "subdomain": pod.spec.subdomain,
         },
         "status": {
             "conditions": [{ "type": "Ready", "status": if summary::is_ready(pod) { "True" } else { "False" } }],
@@ -44,6 +48,21 @@ pub(super) fn of_pod(pod: &Pod) -> Value {
             "podIPs": pod.spec.pod_ips.iter().map(|ip| json!({ "ip": ip })).collect::<Vec<_>>(),
             "port": pod.status.port,
         },
+    })
+}
+
+fn dns_policy(dns: &PodDns) -> Option<&'static str> {
+    DnsPolicy::ALL.iter().find(|(_, policy)| *policy == dns.policy).map(|(name, _)| *name)
+}
+
+fn dns_config(dns: &PodDns) -> Value {
+    if dns.nameservers.is_empty() && dns.searches.is_empty() && dns.options.is_empty() {
+        return Value::Null;
+    }
+    json!({
+        "nameservers": dns.nameservers,
+        "searches": dns.searches,
+        "options": dns.options.iter().map(|o| json!({ "name": o.name, "value": o.value })).collect::<Vec<_>>(),
     })
 }
 

@@ -37,6 +37,9 @@ fn pod(name: &str, phase: PodPhase) -> Pod {
             restart_policy: RestartPolicy::Always,
             containers: Vec::new(),
             serving: protocol::object::Serving::default(),
+            dns: protocol::object::PodDns::default(),
+            hostname: None,
+            subdomain: None,
         },
         status: PodStatus {
             phase,
@@ -98,6 +101,9 @@ fn create_pod_asks_for_everything_that_was_said() {
         restart_policy: RestartPolicy::OnFailure,
         command: ["sh", "-c", "sleep 1"].map(str::to_owned).into(),
         serving: protocol::object::Serving::default(),
+        dns: protocol::object::PodDns::default(),
+        hostname: None,
+        subdomain: None,
     };
     assert_eq!(daemon.seen(), [AdminRequest::CreatePod(expected)]);
 }
@@ -116,6 +122,9 @@ fn create_pod_asks_for_nothing_that_was_not_said() {
         restart_policy: RestartPolicy::Always,
         command: Vec::new(),
         serving: protocol::object::Serving::default(),
+        dns: protocol::object::PodDns::default(),
+        hostname: None,
+        subdomain: None,
     };
     assert_eq!(daemon.seen(), [AdminRequest::CreatePod(expected)]);
 }

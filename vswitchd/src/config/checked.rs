@@ -17,6 +17,7 @@ use super::load_balancer::{self, LoadBalancer};
 use super::nodes::{self, Etcd, Tunnel, Underlay};
 use super::raw::{RawConfig, RawLog, RawWorkers};
 use super::services::{self, Services};
+use super::system::{self, Dns, Ingress};
 use super::uplink::{self, Uplink};
 
 /// Every IPv4 host takes packets of this size (RFC 791 §3.2).
@@ -93,7 +94,7 @@ pub(crate) struct User {
 }
 
 /// The effective configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {
     /// The node's name; the host's name unless set.
     pub(crate) node: String,
@@ -147,6 +148,10 @@ pub(crate) struct Config {
     pub(crate) uplink: Option<Uplink>,
     /// Addresses for services outside.
     pub(crate) load_balancer: LoadBalancer,
+    /// The cluster's DNS.
+    pub(crate) dns: Dns,
+    /// The L7 ingress.
+    pub(crate) ingress: Ingress,
 }
 
 impl Config {
@@ -185,7 +190,7 @@ impl Config {
                 "an IP address",
             )?,
             fdb_ageing_seconds: number("fdb_ageing_seconds", raw.fdb_ageing_seconds, 300, 1..=86_400)?,
-            datapath_user: user(raw.datapath_user.unwrap_or_else(|| "nobody".to_owned()))?,
+            datapath_user: user("datapath_user", raw.datapath_user.unwrap_or_else(|| "nobody".to_owned()))?,
             metrics: match raw.metrics.as_deref() {
                 None => None,
                 Some(text) => Some(parse("metrics", text, "an address and port such as 127.0.0.1:9474")?),
@@ -202,6 +207,8 @@ impl Config {
             )?,
             services,
             load_balancer: load_balancer::check(raw.load_balancer)?,
+            dns: system::dns(raw.dns)?,
+            ingress: system::ingress(raw.ingress)?,
             tunnel,
         };
         config.cross_check()?;
@@ -318,6 +325,8 @@ impl Config {
             services: Some(services::raw(&self.services)),
             uplink: Some(uplink::raw(self.uplink.as_ref())),
             load_balancer: load_balancer::raw(&self.load_balancer),
+            dns: Some(system::raw_dns(&self.dns)),
+            ingress: Some(system::raw_ingress(&self.ingress)),
         };
         // Strings, integers and one table of them: nothing TOML cannot express.
         toml::to_string(&raw).unwrap_or_else(|e| format!("# {e}\n"))
@@ -481,14 +490,14 @@ fn tap_kind(text: Option<&str>) -> Result<TapKind, ConfigError> {
 }
 
 /// A name of the user database, or a number.
-fn user(text: String) -> Result<User, ConfigError> {
+pub(super) fn user(key: &str, text: String) -> Result<User, ConfigError> {
     if let Ok(uid) = text.parse::<u32>() {
         return Ok(User { name: text, uid, gid: uid });
     }
     match nix::unistd::User::from_name(&text) {
         Ok(Some(user)) => Ok(User { name: text, uid: user.uid.as_raw(), gid: user.gid.as_raw() }),
-        Ok(None) => Err(value("datapath_user", format!("there is no user \"{text}\""))),
-        Err(e) => Err(value("datapath_user", format!("cannot look up user \"{text}\": {e}"))),
+        Ok(None) => Err(value(key, format!("there is no user \"{text}\""))),
+        Err(e) => Err(value(key, format!("cannot look up user \"{text}\": {e}"))),
     }
 }
 

@@ -8,6 +8,7 @@ mod load_balancer;
 mod nodes;
 mod raw;
 mod services;
+mod system;
 mod uplink;
 
 use std::fs;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use checked::{Config, ConfigError, LogFormat, TapKind};
 pub(crate) use nodes::{Etcd, Tunnel, Underlay, check_peers};
 pub(crate) use raw::RawConfig;
+pub(crate) use system::Program;
 pub(crate) use uplink::Uplink;
 
 /// Read when no `--config` is given, if it exists.
@@ -65,6 +67,16 @@ impl Config {
     /// Control socket without mutations.
     pub(crate) fn read_socket(&self) -> PathBuf {
         self.run_dir.join("ro.sock")
+    }
+
+    /// What system pods see of the daemon; on the node only root comes this far.
+    pub(crate) fn system_dir(&self) -> PathBuf {
+        self.run_dir.join("system/pods")
+    }
+
+    /// Control socket without mutations for system pods.
+    pub(crate) fn system_socket(&self) -> PathBuf {
+        self.system_dir().join("ro.sock")
     }
 
     /// Prometheus text over HTTP.

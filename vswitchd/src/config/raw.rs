@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// What the file may hold. The meaning of each key is told in [`super::Config`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawConfig {
     pub(crate) node: Option<String>,
@@ -34,6 +34,8 @@ pub(crate) struct RawConfig {
     pub(crate) services: Option<RawServices>,
     pub(crate) uplink: Option<RawUplink>,
     pub(crate) load_balancer: Option<RawLoadBalancer>,
+    pub(crate) dns: Option<RawDns>,
+    pub(crate) ingress: Option<RawIngress>,
 }
 
 /// `[services]`.
@@ -44,6 +46,38 @@ pub(crate) struct RawServices {
     pub(crate) node_ports: Option<String>,
     pub(crate) scheduler: Option<String>,
     pub(crate) healthz: Option<String>,
+}
+
+/// `[dns]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawDns {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) program: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) ttl: Option<i64>,
+    pub(crate) pod_records: Option<String>,
+    pub(crate) upstreams: Option<Vec<String>>,
+    pub(crate) cache_entries: Option<i64>,
+    pub(crate) max_concurrent: Option<i64>,
+    pub(crate) log_queries: Option<bool>,
+    pub(crate) lameduck_seconds: Option<i64>,
+    pub(crate) stub_domains: Option<BTreeMap<String, Vec<String>>>,
+}
+
+/// `[ingress]`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawIngress {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) program: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) class: Option<String>,
+    pub(crate) http: Option<String>,
+    pub(crate) https: Option<String>,
+    pub(crate) trusted_proxies: Option<Vec<String>>,
+    pub(crate) proxy_protocol: Option<bool>,
+    pub(crate) options: Option<toml::Table>,
 }
 
 /// `[load_balancer]`.

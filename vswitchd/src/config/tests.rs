@@ -4,7 +4,7 @@ fn load_text(text: &str) -> Result<Config, ConfigError> {
     Config::check(parse(Path::new("test.toml"), text)?)
 }
 
-fn problem(text: &str) -> String {
+pub(super) fn problem(text: &str) -> String {
     load_text(text).expect_err(text).to_string()
 }
 

@@ -27,6 +27,9 @@ pub(crate) struct ShimSpec {
     pub(crate) grace: Duration,
     /// How often it was started by earlier shims.
     pub(crate) restarts: u32,
+    /// The user and group of a program that needs no rights.
+    #[serde(default)]
+    pub(crate) run_as: Option<(u32, u32)>,
 }
 
 /// What `status.json` holds.

@@ -137,6 +137,7 @@ impl Shim {
         command.stdout = Stdio::from(writer.try_clone()?);
         command.stderr = Stdio::from(writer);
         command.new_session = true;
+        command.run_as = self.spec.run_as;
         let child = command.spawn()?;
         Ok((child, output::spawn_copier(self.dir.clone(), reader)))
     }

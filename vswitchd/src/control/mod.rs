@@ -15,6 +15,7 @@ pub(crate) mod datapath_link;
 mod device;
 pub(crate) mod error;
 mod events;
+mod feed;
 mod gateway;
 mod inventory;
 mod lock;
@@ -30,6 +31,7 @@ mod routes;
 mod server;
 mod services;
 mod switch;
+mod system;
 mod tables;
 mod throttle;
 mod trace;
@@ -139,6 +141,7 @@ fn start(
         peers: Mutex::new(peers),
         cluster,
         services,
+        feeds: feed::Feeds::new().context("a random number")?,
         logs,
         store,
         inventory: Mutex::new(inventory),
@@ -148,6 +151,7 @@ fn start(
         gate: Gate::default(),
         store_problem: Mutex::default(),
         switch_problem: Mutex::default(),
+        system_problems: Mutex::default(),
         unreadable,
         started: Timestamp::now(),
         clock: Instant::now(),
@@ -243,6 +247,7 @@ fn connect(control: &Control) -> anyhow::Result<()> {
         open_tunnel(control)?;
         peers::decide(control);
         uplink::refresh(control);
+        system::prepare(control).context("the directories of system pods")?;
         pods::recover::reconcile(control);
         services::prime(control)?;
         control.switch.sync(&control.inventory)?;
@@ -283,7 +288,11 @@ fn open_to_the_world(control: &Arc<Control>) -> anyhow::Result<()> {
     metrics::serve(control)?;
     services::serve_health(control)?;
     server::serve(control, &control.config.read_socket(), Access::ReadOnly)?;
+    if system::is_wanted(&control.config) {
+        server::serve(control, &control.config.system_socket(), Access::System)?;
+    }
     server::serve(control, &control.config.admin_socket(), Access::Admin)?;
+    system::follow(control).context("following system pods")?;
     Ok(())
 }
 
@@ -341,7 +350,9 @@ fn on_hangup(control: &Control, reload: &dyn Fn() -> Result<Config, ConfigError>
 fn stop(control: &Control) {
     tracing::info!("stopping; pods stay");
     let config = &control.config;
-    for path in [config.admin_socket(), config.read_socket(), config.metrics_socket()] {
+    let sockets =
+        [config.admin_socket(), config.read_socket(), config.system_socket(), config.metrics_socket()];
+    for path in sockets {
         // Clients then hear that nobody listens, instead of that their request is refused.
         let _ = fs::remove_file(path);
     }

@@ -15,11 +15,13 @@ use store::record::PodRecord;
 use store::{Store, StoreError, Transaction};
 
 use super::cluster::Cluster;
+use super::feed::Feeds;
 use super::inventory::Inventory;
 use super::peers::Peers;
 use super::server::Gate;
 use super::services::Services;
 use super::switch::{Switch, SwitchError};
+use super::system::Problems;
 use super::tunnel::TunnelState;
 use super::uplink::UplinkState;
 use crate::config::Config;
@@ -39,6 +41,8 @@ pub(crate) struct Control {
     pub(crate) cluster: Option<Cluster>,
     /// Kept in the cluster's store, or in the node's own.
     pub(crate) services: Services,
+    /// What DNS and the ingress are told.
+    pub(crate) feeds: Feeds,
     pub(crate) logs: Logs,
     pub(crate) store: Arc<Store>,
     pub(crate) inventory: Mutex<Inventory>,
@@ -53,6 +57,8 @@ pub(crate) struct Control {
     pub(crate) store_problem: Mutex<Option<String>>,
     /// What the datapath last refused; cleared by the next success.
     pub(crate) switch_problem: Mutex<Option<String>>,
+    /// What is wrong with system pods.
+    pub(crate) system_problems: Mutex<Problems>,
     /// Records that could not be read at start.
     pub(crate) unreadable: Vec<String>,
     pub(crate) started: Timestamp,
@@ -128,6 +134,7 @@ impl Control {
             tracing::error!("datapath configuration: {}", super::error::chain(error));
         }
         *self.switch_problem.lock() = result.err().map(|error| super::error::chain(&error));
+        super::feed::flush(self);
     }
 
     /// Logs by `filter` from now on, in both processes.

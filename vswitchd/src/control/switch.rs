@@ -140,6 +140,13 @@ impl Switch {
         self.active.lock().facts.as_ref().is_some_and(|facts| facts.services.is_some())
     }
 
+    /// The datapath can be talked to, and runs these services.
+    pub(crate) fn runs_services(&self, services: &Arc<Services>) -> bool {
+        let active = self.active.lock();
+        // Equal parts are the same ones, so that this costs a pointer a page.
+        active.connected && active.configuration.services.as_ref() == Some(services)
+    }
+
     /// The datapath can be talked to, and runs the services it should.
     pub(crate) fn runs_wanted_services(&self) -> bool {
         let active = self.active.lock();

@@ -35,6 +35,12 @@ pub(crate) fn list(
         Kind::EndpointSlices => paged(services::list(control, kind, namespace), Items::EndpointSlices),
         Kind::Namespaces => paged(services::list(control, kind, namespace), Items::Namespaces),
         Kind::Traffic => paged(services::traffic(control, namespace)?, Items::Traffic),
+        Kind::Ingresses
+        | Kind::IngressClasses
+        | Kind::Secrets
+        | Kind::GatewayClasses
+        | Kind::Gateways
+        | Kind::HttpRoutes => Vec::new(),
     })
 }
 
@@ -303,6 +309,7 @@ fn problems(control: &Control) -> Vec<String> {
     problems.extend(control.switch.edge().problem());
     problems.extend(control.switch.edge().shortcomings());
     problems.extend(control.services.problems());
+    problems.extend(control.system_problems.lock().values().cloned());
     problems.extend(control.cluster.iter().flat_map(Cluster::problems));
     problems.extend(control.peers.lock().problems().iter().cloned());
     let quarantined = control.switch.quarantined();

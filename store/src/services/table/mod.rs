@@ -7,6 +7,7 @@ mod balanced;
 mod claims;
 mod host_ports;
 mod index;
+mod named;
 mod room;
 mod sound;
 
@@ -22,6 +23,8 @@ pub use self::balanced::Health;
 use self::claims::Claims;
 use self::host_ports::HostPorts;
 use self::index::Index;
+use self::named::Names;
+pub use self::named::Renamed;
 use self::room::Room;
 use super::change::ServiceState;
 use super::endpoints::{Endpoint, Place, backends, of_pod, of_slice};
@@ -78,6 +81,7 @@ pub struct Table {
     balanced_changed: bool,
     /// Not yet told to anybody.
     new_problems: Vec<String>,
+    names: Names,
 }
 
 /// What came of a service.
@@ -109,6 +113,7 @@ impl Table {
             marked: BTreeSet::new(),
             balanced_changed: false,
             new_problems: Vec::new(),
+            names: Names::default(),
         }
     }
 
@@ -122,6 +127,7 @@ impl Table {
         if spec.reach == Reach::LoadBalancer {
             self.balanced.insert(spec.object.clone());
         }
+        self.names.enter(&spec.object.namespace);
         self.specs.insert(spec.object.clone(), spec);
     }
 
@@ -129,6 +135,7 @@ impl Table {
     pub fn remove_service(&mut self, object: &ObjectRef) {
         if let Some(old) = self.specs.remove(object) {
             self.index.remove_service(&old);
+            self.names.leave(&object.namespace);
             self.balanced_changed |= self.balanced.remove(object);
         }
         self.marked.insert(object.clone());
@@ -162,6 +169,8 @@ impl Table {
         self.index.add_pod(&pod);
         self.host_ports.on_pod(&pod, &self.settings.place.node);
         self.mark_of_pod(&pod);
+        self.names.enter(&pod.object.namespace);
+        self.names.renamed.pods.insert(pod.object.clone());
         self.pods.insert(pod.object.clone(), pod);
     }
 
@@ -169,6 +178,8 @@ impl Table {
     pub fn remove_pod(&mut self, object: &ObjectRef) {
         if let Some(old) = self.pods.remove(object) {
             self.index.remove_pod(&old);
+            self.names.leave(&object.namespace);
+            self.names.renamed.pods.insert(object.clone());
             self.host_ports.on_pod_gone(object);
             self.mark_of_pod(&old);
         }
@@ -229,6 +240,7 @@ impl Table {
             let wanted = wanted.iter().flat_map(|(key, all)| all.iter().map(move |one| (key, one)));
             concerned.extend(self.claims.set(&object, wanted));
         }
+        self.names.renamed.services.extend(concerned.iter().cloned());
         self.balanced_changed |= concerned.iter().any(|object| self.balanced.contains(object));
         let (mut gone, mut new) = self.host_port_changes();
         for object in concerned {

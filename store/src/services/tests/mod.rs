@@ -66,6 +66,8 @@ fn pod(text: &str, address: &str) -> PodFacts {
         ended: false,
         ports: Vec::new(),
         weight: 1,
+        hostname: None,
+        subdomain: None,
     }
 }
 

@@ -93,6 +93,8 @@ fn any_pod() -> impl Strategy<Value = Op> {
                 ended,
                 ports: if named { vec![web] } else { Vec::new() },
                 weight,
+                hostname: None,
+                subdomain: None,
             })
         },
     )
@@ -109,6 +111,7 @@ fn any_slice() -> impl Strategy<Value = Op> {
             node: None,
             for_nodes: node.map(str::to_owned).into_iter().collect(),
             for_zones: BTreeSet::new(),
+            hostname: None,
         },
     );
     let port = (0u8..3).prop_map(|name| SlicePort {
@@ -318,11 +321,88 @@ fn check(table: &mut Table, reference: &Reference, numbers: &mut BTreeMap<(Strin
     *numbers = now;
 }
 
+/// What a follower of names knows by what it was told of, which must be what there is to know.
+#[derive(Debug, Default, PartialEq)]
+struct Follower {
+    services: BTreeMap<ObjectRef, protocol::feed::NamedService>,
+    pods: BTreeMap<ObjectRef, IpAddr>,
+    namespaces: BTreeSet<protocol::Namespace>,
+}
+
+impl Follower {
+    fn follow(&mut self, table: &mut Table) {
+        let renamed = table.take_renamed();
+        for object in renamed.services {
+            match table.named(&object) {
+                Some(named) => _ = self.services.insert(object, named),
+                None => _ = self.services.remove(&object),
+            }
+        }
+        for object in renamed.pods {
+            match table.named_pod(&object) {
+                Some(address) => _ = self.pods.insert(object, address),
+                None => _ = self.pods.remove(&object),
+            }
+        }
+        for namespace in renamed.namespaces {
+            match table.has_namespace(&namespace) {
+                true => _ = self.namespaces.insert(namespace),
+                false => _ = self.namespaces.remove(&namespace),
+            }
+        }
+    }
+
+    /// A look at everything.
+    fn of(table: &Table, reference: &Reference) -> Self {
+        let services =
+            reference.services.keys().filter_map(|object| Some((object.clone(), table.named(object)?)));
+        let is_named = |pod: &&PodFacts| !pod.ended;
+        let pods = reference.pods.values().filter(is_named).map(|pod| (pod.object.clone(), pod.addresses[0]));
+        let inhabited = reference.services.keys().chain(reference.pods.keys());
+        Self {
+            services: services.collect(),
+            pods: pods.collect(),
+            namespaces: inhabited.map(|object| object.namespace.clone()).collect(),
+        }
+    }
+}
+
+/// Of each service the ports that are served at its cluster address, or its endpoints that may be named.
+fn check_names(table: &Table, reference: &Reference) {
+    use protocol::feed::NameTarget;
+    let served = reference.all();
+    for (object, spec) in &reference.services {
+        let is_served = |port: &&PortSpec| {
+            let found = served.get(&(spec.key(port).to_string(), port.transport));
+            found.is_some_and(|(frontends, _)| {
+                frontends.iter().any(|(kind, ..)| *kind == FrontendKind::ClusterIp)
+            })
+        };
+        match table.named(object).map(|named| named.target) {
+            None => assert!(spec.reach.is_virtual() && !spec.ports.iter().any(|port| is_served(&port))),
+            Some(NameTarget::Cluster { addresses, ports }) => {
+                assert_eq!(addresses, [IpAddr::V4(spec.cluster_ip.unwrap())]);
+                let expected: Vec<u16> =
+                    spec.ports.iter().filter(is_served).map(|port| port.number).collect();
+                assert_eq!(ports.iter().map(|port| port.number).collect::<Vec<_>>(), expected);
+            }
+            Some(NameTarget::Headless { endpoints }) => {
+                let named: BTreeSet<IpAddr> = endpoints.iter().map(|endpoint| endpoint.address).collect();
+                let all = table.endpoints_of(object);
+                let may = all.iter().filter(|endpoint| endpoint.ready || spec.publish_not_ready);
+                assert_eq!(named, may.map(|endpoint| endpoint.address).collect());
+            }
+            Some(NameTarget::External { .. }) => panic!("there are none"),
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn derives_what_a_look_at_everything_derives(ops in prop::collection::vec(any_op(), 1..60)) {
         let mut reference = Reference { zone: Some("z1".to_owned()), ..Reference::default() };
         let (mut table, mut numbers) = (Table::new(settings()), BTreeMap::new());
+        let mut follower = Follower::default();
         for op in ops {
             match op {
                 Op::Service(spec) => {
@@ -357,7 +437,12 @@ proptest! {
                     reference.zone = known.then(|| "z1".to_owned());
                     set(&mut table, &reference);
                 }
-                Op::Settle => check(&mut table, &reference, &mut numbers),
+                Op::Settle => {
+                    check(&mut table, &reference, &mut numbers);
+                    follower.follow(&mut table);
+                    assert_eq!(follower, Follower::of(&table, &reference));
+                    check_names(&table, &reference);
+                }
             }
         }
         check(&mut table, &reference, &mut numbers);

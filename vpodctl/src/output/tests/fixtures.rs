@@ -50,6 +50,9 @@ fn pod(name: &str, number: u8, phase: PodPhase, containers: &[(&str, u32, Contai
             restart_policy: RestartPolicy::Always,
             containers: containers.iter().map(container).collect(),
             serving: protocol::object::Serving::default(),
+            dns: protocol::object::PodDns::default(),
+            hostname: None,
+            subdomain: None,
         },
         status: PodStatus {
             phase,

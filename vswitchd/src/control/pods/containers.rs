@@ -16,6 +16,7 @@ use store::record::PodRecord;
 
 use super::super::inventory::Life;
 use super::super::node::Control;
+use super::super::system;
 use super::create::{store_error, validate_command};
 use super::{not_found, view};
 use crate::container_shim::{ContainerDir, ShimSpec};
@@ -52,7 +53,8 @@ fn start_again(
     let spec = ShimSpec {
         name: container.name.clone(),
         command: container.command.clone(),
-        pod: view::entry(record),
+        pod: view::entry(control, record),
+        run_as: system::run_as(control, record),
         restart_policy: record.spec.restart_policy,
         grace: GRACE,
         restarts,
@@ -142,6 +144,33 @@ pub(crate) fn run(
         entry.record.spec.containers = record.spec.containers;
     }
     view::show(control, pod)
+}
+
+/// Ends what runs in a pod, and starts one container with another command instead.
+pub(crate) fn replace(control: &Control, pod: &PodRef, command: Vec<String>) -> Result<(), ApiError> {
+    let operation = {
+        let inventory = control.inventory.lock();
+        inventory.get(pod).ok_or_else(|| not_found(pod))?.operation.clone()
+    };
+    let _held = operation.lock();
+    let mut record = usable(control, pod)?;
+    if let Err(error) = stop_all(control, &record) {
+        tracing::warn!(%pod, "stopping what is to be replaced: {error}");
+    }
+    record
+        .spec
+        .containers
+        .iter()
+        .for_each(|container| dir(control, &record, &container.name).forget_status());
+    let container = Container { name: pod.name.clone(), command };
+    record.spec.containers = vec![container.clone()];
+    control
+        .commit(Transaction::new().put(record.key(), &record, None))
+        .map_err(|e| store_error(&format!("pod {pod}"), &e))?;
+    if let Some(entry) = control.inventory.lock().get_mut(pod) {
+        entry.record.spec.containers.clone_from(&record.spec.containers);
+    }
+    start(control, &record, &container)
 }
 
 /// The record of a pod that is ready and has its network.

@@ -23,6 +23,8 @@ use super::super::cgroup::PodCgroup;
 use super::super::error::api;
 use super::super::inventory::{Inventory, Life, PodEntry, Rest};
 use super::super::node::Control;
+use super::dns::{self, ClusterDns};
+use super::files::Named;
 use super::network::Interface;
 use super::teardown::{self, Netns};
 use super::{containers, files, host_ports, network, view};
@@ -67,6 +69,16 @@ fn validate(request: &CreatePod) -> Result<(), ApiError> {
     }
     if request.resources.cpu_millicores == Some(0) || request.resources.memory_bytes == Some(0) {
         return invalid(&"a limit of 0 would stop everything; leave it out for no limit");
+    }
+    if let Err(problem) = dns::check(&request.dns) {
+        return invalid(&problem);
+    }
+    for (field, name) in [("hostname", &request.hostname), ("subdomain", &request.subdomain)] {
+        if let Some(name) = name
+            && let Err(error) = name.parse::<protocol::Namespace>()
+        {
+            return invalid(&format!("spec.{field}: {}", error.to_string().replace("namespace", field)));
+        }
     }
     validate_command(&request.pod, &request.command)
 }
@@ -146,6 +158,9 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
             restart_policy: request.restart_policy,
             containers,
             serving: request.serving,
+            dns: request.dns,
+            hostname: request.hostname,
+            subdomain: request.subdomain,
         },
         provisioning: Provisioning::Pending,
         netns: control.netns_name(&pod),
@@ -251,9 +266,12 @@ pub(super) fn interface(control: &Control, record: &PodRecord) -> Result<Interfa
 
 pub(super) fn write_files(control: &Control, pod: &PodRef, record: &PodRecord) -> std::io::Result<()> {
     let config = &control.config;
-    let resolv_conf = files::resolv_conf(pod.namespace.as_str(), &config.cluster_domain, config.cluster_dns);
-    let hosts = record.spec.pod_ips.first().map(|ip| files::hosts(pod, *ip)).unwrap_or_default();
-    files::write(&record.netns, &resolv_conf, &hosts)
+    let domain = config.cluster_domain.as_str();
+    let cluster = ClusterDns { address: config.cluster_dns, domain };
+    let resolv_conf = dns::compose(&pod.namespace, &record.spec.dns, cluster, dns::of_node);
+    let named = Named::of(&record.spec);
+    let hosts = record.spec.pod_ips.first().map(|ip| files::hosts(pod, &named, *ip, domain));
+    files::write(&record.netns, &resolv_conf.text(), &hosts.unwrap_or_default())
 }
 
 fn address(record: &PodRecord) -> Result<IpAddr, ApiError> {

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use protocol::message::PodRef;
+use protocol::object::PodSpec;
 
 const NETNS_ETC: &str = "/etc/netns";
 
@@ -53,14 +54,13 @@ pub(crate) fn remove_parent() {
     let _ = fs::remove_dir(NETNS_ETC);
 }
 
-/// `dnsPolicy: ClusterFirst`.
-pub(crate) fn resolv_conf(namespace: &str, domain: &str, dns: IpAddr) -> String {
-    format!("search {namespace}.svc.{domain} svc.{domain} {domain}\nnameserver {dns}\noptions ndots:5\n")
-}
-
-/// What the kubelet writes, for one address.
-pub(crate) fn hosts(pod: &PodRef, ip: IpAddr) -> String {
-    let hostname = hostname(pod);
+/// What the kubelet writes, for one address: the full name first, where the pod has one.
+pub(crate) fn hosts(pod: &PodRef, named: &Named<'_>, ip: IpAddr, domain: &str) -> String {
+    let hostname = named.hostname(pod);
+    let full = named.subdomain.map(|subdomain| {
+        let namespace = &pod.namespace;
+        format!("{hostname}.{subdomain}.{namespace}.svc.{domain}\t")
+    });
     format!(
         "# Written by vswitchd for pod {pod}.\n\
          127.0.0.1\tlocalhost\n\
@@ -69,14 +69,29 @@ pub(crate) fn hosts(pod: &PodRef, ip: IpAddr) -> String {
          fe00::0\tip6-mcastprefix\n\
          fe00::1\tip6-allnodes\n\
          fe00::2\tip6-allrouters\n\
-         {ip}\t{hostname}\n"
+         {ip}\t{}{hostname}\n",
+        full.unwrap_or_default()
     )
 }
 
-/// The pod's name, shortened to what a host name may be, as the kubelet does.
-pub(crate) fn hostname(pod: &PodRef) -> String {
-    let name = pod.name.as_str();
-    name.get(..63).unwrap_or(name).trim_end_matches(['-', '.']).to_owned()
+/// What a pod was named beside its own name.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Named<'a> {
+    pub(crate) hostname: Option<&'a str>,
+    pub(crate) subdomain: Option<&'a str>,
+}
+
+impl<'a> Named<'a> {
+    pub(crate) fn of(spec: &'a PodSpec) -> Self {
+        Self { hostname: spec.hostname.as_deref(), subdomain: spec.subdomain.as_deref() }
+    }
+
+    /// The one it was given, or else the pod's name, shortened to what a host name may be, as the kubelet does.
+    pub(crate) fn hostname(&self, pod: &PodRef) -> String {
+        let name = pod.name.as_str();
+        let own = || name.get(..63).unwrap_or(name).trim_end_matches(['-', '.']);
+        self.hostname.unwrap_or_else(own).to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -88,23 +103,19 @@ mod tests {
     }
 
     #[test]
-    fn resolv_conf_searches_the_namespace_first() {
-        assert_eq!(
-            resolv_conf("shop", "cluster.local", "10.96.0.10".parse().unwrap()),
-            "search shop.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n"
-        );
-    }
-
-    #[test]
     fn hosts_names_the_pod_and_localhost() {
-        let text = hosts(&pod("web"), "10.244.0.7".parse().unwrap());
+        let ip = "10.244.0.7".parse().unwrap();
+        let text = hosts(&pod("web"), &Named::default(), ip, "cluster.local");
         assert!(text.contains("\n127.0.0.1\tlocalhost\n"), "{text}");
         assert!(text.ends_with("\n10.244.0.7\tweb\n"), "{text}");
+        let named = Named { hostname: Some("first"), subdomain: Some("db") };
+        let text = hosts(&pod("web"), &named, ip, "cluster.local");
+        assert!(text.ends_with("\n10.244.0.7\tfirst.db.shop.svc.cluster.local\tfirst\n"), "{text}");
     }
 
     #[test]
     fn a_long_name_is_shortened_to_a_valid_host_name() {
         let name = format!("{}.{}", "a".repeat(62), "b".repeat(40));
-        assert_eq!(hostname(&pod(&name)), "a".repeat(62));
+        assert_eq!(Named::default().hostname(&pod(&name)), "a".repeat(62));
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod containers;
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod dns;
 pub(crate) mod files;
 pub(crate) mod host_ports;
 pub(crate) mod network;

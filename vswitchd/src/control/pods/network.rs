@@ -100,6 +100,8 @@ fn configure(interface: &Interface, existing: Option<DeviceKind>) -> Result<Tap,
         {
             sysctl::write_if_present(key, value)?;
         }
+        // Whoever runs in a pod has its ports to itself, as with containerd and Docker.
+        sysctl::write_if_present("net.ipv4.ip_unprivileged_port_start", "0")?;
     }
     let options = interface.tap_options();
     let tap = match existing {

@@ -8,6 +8,7 @@ use store::record::PodRecord;
 use super::super::cgroup::PodCgroup;
 use super::super::inventory::{Life, PodEntry};
 use super::super::node::Control;
+use super::super::system;
 use super::{containers, files, not_found};
 
 /// One pod.
@@ -27,13 +28,13 @@ pub(crate) fn list(control: &Control, namespace: Option<&Namespace>) -> Vec<Pod>
 }
 
 /// How to enter a pod.
-pub(crate) fn entry(record: &PodRecord) -> Entry {
+pub(crate) fn entry(control: &Control, record: &PodRecord) -> Entry {
     let pod = super::super::inventory::reference(record);
     let procs = PodCgroup::of(&record.netns).procs_files();
     Entry {
         netns: netdev::netns::path_of(&record.netns).display().to_string(),
-        hostname: files::hostname(&pod),
-        binds: files::binds(&record.netns),
+        hostname: files::Named::of(&record.spec).hostname(&pod),
+        binds: system::binds(control, &pod).into_iter().chain(files::binds(&record.netns)).collect(),
         cgroup_procs: procs.into_iter().map(|path| path.display().to_string()).collect(),
     }
 }

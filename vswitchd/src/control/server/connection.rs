@@ -30,6 +30,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Who asks.
+    pub(crate) const fn uid(&self) -> u32 {
+        self.peer.uid
+    }
+
     /// Sends one response.
     pub(crate) fn send(&mut self, response: &Response) -> Result<(), CodecError> {
         codec::write_frame(&mut self.stream, response, MAX_ADMIN_FRAME_BYTES)
@@ -75,6 +80,10 @@ fn halves(items: Items) -> Option<(Items, Items)> {
         Items::EndpointSlices(rows) => split(rows, Items::EndpointSlices),
         Items::Namespaces(rows) => split(rows, Items::Namespaces),
         Items::Traffic(rows) => split(rows, Items::Traffic),
+        Items::Routing(kind, mut rows) => {
+            let second = rows.split_off(rows.len() / 2);
+            (!rows.is_empty()).then(|| (Items::Routing(kind, rows), Items::Routing(kind, second)))
+        }
     }
 }
 
@@ -108,7 +117,7 @@ fn converse(control: &Control, client: &mut Client, access: Access, place: &Plac
         let mut input = Deadline::new(&stream, IDLE_LIMIT);
         let request = match access {
             Access::Admin => read_frame::<AdminRequest>(&mut input, MAX_ADMIN_FRAME_BYTES)?,
-            Access::ReadOnly => {
+            Access::ReadOnly | Access::System => {
                 AdminRequest::Read(read_frame::<ReadRequest>(&mut input, MAX_READ_FRAME_BYTES)?)
             }
         };

@@ -47,6 +47,8 @@ pub(crate) enum Access {
     Admin,
     /// Whoever the socket's mode lets in, without mutations.
     ReadOnly,
+    /// The same for programs in system pods, whoever they run as: its directory is closed to everybody else.
+    System,
 }
 
 /// A connected process.
@@ -71,6 +73,7 @@ pub(crate) fn serve(control: &Arc<Control>, path: &Path, access: Access) -> Resu
     let mode = match access {
         Access::Admin => 0o600,
         Access::ReadOnly => 0o660,
+        Access::System => 0o666,
     };
     fs::set_permissions(&temporary, fs::Permissions::from_mode(mode)).map_err(fail)?;
     fs::rename(&temporary, path).map_err(fail)?;

@@ -11,7 +11,7 @@ use protocol::message::{AdminRequest, ApiError, ErrorCode, ReadRequest, Response
 use super::super::error::chain;
 use super::super::node::Control;
 use super::super::pods::{self, containers, create, delete};
-use super::super::{capture, cluster, container_logs, metrics, services, tables, trace};
+use super::super::{capture, cluster, container_logs, feed, metrics, services, tables, trace};
 use super::connection::Client;
 
 /// Bytes of metrics in one response.
@@ -41,7 +41,7 @@ pub(super) fn answer(
             })
         }
         AdminRequest::EnterPod(pod) => change(control, client, "exec", &pod, || {
-            containers::usable(control, &pod).map(|record| Response::Entry(pods::entry(&record)))
+            containers::usable(control, &pod).map(|record| Response::Entry(pods::entry(control, &record)))
         }),
         AdminRequest::DeleteNode(name) => change(control, client, "delete-node", &name, || {
             cluster::delete_node(control, name.as_str()).map(|()| Response::Done)
@@ -127,6 +127,7 @@ fn read(control: &Control, client: &mut Client, request: ReadRequest) -> Result<
                 Err(error) => unavailable(&error),
             }
         }
+        ReadRequest::Follow(request) => return feed::follow(control, client, &request),
         ReadRequest::Trace(request) => match trace::trace(control, &request) {
             Ok(trace) => Response::Trace(Box::new(trace)),
             Err(error) => Response::Error(error),

@@ -42,6 +42,8 @@ fn of_pod(control: &Control, pod: Pod) -> Option<PodFacts> {
         ports: pod.spec.serving.ports.into_iter().map(port).collect(),
         weight: pod.spec.serving.weight.unwrap_or(1),
         host_ports,
+        hostname: pod.spec.hostname,
+        subdomain: pod.spec.subdomain,
     })
 }
 

@@ -78,7 +78,7 @@ impl Meters {
 pub(crate) fn readings(control: &Control) -> Readings {
     let services = &control.services;
     let meters = &services.meters;
-    let [of_services, slices, pods] = services.mirrors.all().map(|mirror| mirror.changes().len() as u64);
+    let [of_services, slices, pods, _] = services.mirrors.all().map(|mirror| mirror.changes().len() as u64);
     let mut no_local_endpoints = [0, 0];
     for state in services.table.lock().states().values() {
         let is_lacking = !state.backends.values().any(|backend| backend.is_local);

@@ -35,7 +35,7 @@ use parking_lot::Mutex;
 use store::cluster::mirror::Change;
 use store::cluster::{ClusterStore, Embedded, Mirror, MirrorOptions, MirrorState, Revision};
 use store::services::allocate::ClusterIps;
-use store::services::write::{PODS, Pools, SERVICES, SLICES};
+use store::services::write::{NAMESPACES, PODS, Pools, SERVICES, SLICES};
 use store::services::{Place, Settings, Table};
 use store::{Store, StoreError};
 
@@ -48,13 +48,14 @@ use self::probes::Probes;
 use self::programming::Progress;
 use self::publish::Publisher;
 use self::reading::{take, take_all};
+use super::feed;
 use super::node::Control;
 use crate::config::Config;
 
 pub(crate) use apply::apply;
 pub(crate) use meters::{Readings, readings};
 pub(crate) use named::{place_of, pod_address};
-pub(crate) use objects::delete;
+pub(crate) use objects::{create_missing, delete};
 pub(crate) use programming::report;
 pub(crate) use rows::{document, list};
 pub(crate) use traffic::traffic;
@@ -88,6 +89,8 @@ pub(crate) struct Services {
     meters: Meters,
     /// The store has been read at least once.
     is_known: AtomicBool,
+    /// Held while the table is brought up to date.
+    refreshing: Mutex<()>,
     /// What was read at once, and comes from the mirrors once more.
     primed: Mutex<BTreeMap<String, Revision>>,
 }
@@ -96,11 +99,12 @@ struct Mirrors {
     services: Mirror,
     slices: Mirror,
     pods: Mirror,
+    namespaces: Mirror,
 }
 
 impl Mirrors {
-    fn all(&self) -> [&Mirror; 3] {
-        [&self.services, &self.slices, &self.pods]
+    fn all(&self) -> [&Mirror; 4] {
+        [&self.services, &self.slices, &self.pods, &self.namespaces]
     }
 }
 
@@ -170,6 +174,7 @@ impl Services {
             services: mirror(SERVICES, None)?,
             slices: mirror(SLICES, None)?,
             pods: mirror(PODS, Some(PODS_GONE_AFTER))?,
+            namespaces: mirror(NAMESPACES, None)?,
         };
         let progress = Progress::start(is_shared.then_some(&store), &wake)
             .context("following who waits for services")?;
@@ -190,6 +195,7 @@ impl Services {
             progress,
             meters: Meters::new(),
             is_known: AtomicBool::new(false),
+            refreshing: Mutex::default(),
             primed: Mutex::default(),
             store,
             wake,
@@ -303,7 +309,7 @@ pub(crate) fn prime(control: &Control) -> Result<(), StoreError> {
         }
         return Ok(());
     }
-    for prefix in [SERVICES, SLICES] {
+    for prefix in [SERVICES, SLICES, NAMESPACES] {
         match services.store.list(prefix) {
             Ok(listing) => take_all(&mut services.table.lock(), listing.entries, control),
             Err(error) => {
@@ -360,6 +366,7 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
                 last = Some(Instant::now());
             }
             programming::settle(&control, told);
+            feed::flush(&control);
         }
     })?;
     Ok(())
@@ -379,6 +386,8 @@ pub(crate) fn serve_health(control: &Arc<Control>) -> Result<(), super::metrics:
 /// Brings the table up to date. True if the datapath is to be told something.
 fn refresh(control: &Control) -> bool {
     let services = &control.services;
+    // What is derived last is what the switch is told last.
+    let _alone = services.refreshing.lock();
     let mirrors = services.mirrors.all();
     let is_read = mirrors.iter().all(|mirror| !matches!(mirror.state(), MirrorState::Stale { .. }));
     if is_read {
@@ -421,10 +430,11 @@ fn refresh(control: &Control) -> bool {
     if balanced_changed {
         services.health.set(table.health());
     }
+    let known = services.is_known.load(Ordering::Acquire);
+    feed::stage(control, &mut table, known);
     let states = Arc::clone(table.states());
     // The switch may be waiting for a datapath; who asks for services does not wait with it.
     drop(table);
-    let known = services.is_known.load(Ordering::Acquire);
     if known && (changed || !control.switch.has_services()) {
         control.switch.set_services(states);
     }

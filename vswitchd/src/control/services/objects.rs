@@ -56,6 +56,41 @@ pub(super) fn service(
         .map_err(|error| refused(&error))
 }
 
+/// Makes a service that is missing, as the first of these manifests that is not refused. Nothing is done while the store has
+/// not been read; where it is away, the next call tries again.
+pub(crate) fn create_missing(control: &Control, alternatives: &[Value]) {
+    let services = &control.services;
+    let word = |value: &Value, path: &str| value.pointer(path).and_then(Value::as_str).map(str::to_owned);
+    let Some(first) = alternatives.first() else { return };
+    let (Some(namespace), Some(name)) = (word(first, "/metadata/namespace"), word(first, "/metadata/name"))
+    else {
+        return;
+    };
+    let Some(object) = ObjectRef::parse(&format!("{namespace}/{name}")) else { return };
+    if !services.is_known() || services.table.lock().spec(&object).is_some() {
+        return;
+    }
+    // The table learns of it a moment later.
+    match services.store.get(&format!("{SERVICES}{object}")) {
+        Ok(None) => {}
+        Ok(Some(_)) | Err(_) => return,
+    }
+    let mut refusal = None;
+    for value in alternatives {
+        match service(control, &*services.store, value, Run::Real) {
+            Ok(_) => {
+                tracing::info!(service = %object, "made what was missing");
+                services.wake.objects();
+                return;
+            }
+            Err(error) => refusal = Some(error),
+        }
+    }
+    if let Some(error) = refusal {
+        tracing::debug!(service = %object, "it is missing and cannot be made: {error}");
+    }
+}
+
 /// Writes a service as it is, so that it gets what there was too little of before.
 pub(super) fn assign_again(control: &Control, object: &ObjectRef) -> Result<Written, ApiError> {
     let services = &control.services;

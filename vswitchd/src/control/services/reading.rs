@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use store::cluster::Entry;
 use store::cluster::mirror::Change;
-use store::services::write::{PODS, SERVICES, SLICES};
+use store::services::write::{NAMESPACES, PODS, SERVICES, SLICES};
 use store::services::{ObjectRef, PodFacts, SliceSpec, Spec, Table};
 
 use super::super::node::Control;
@@ -22,6 +22,7 @@ enum Object {
     Service(Box<Spec>),
     Slice(SliceSpec),
     Pod(PodFacts),
+    Namespace(protocol::Namespace),
 }
 
 /// Everything a mirror knows, or will know in a moment.
@@ -62,6 +63,8 @@ fn read(entry: &Entry) -> Result<Object, String> {
     } else if entry.key.starts_with(SLICES) {
         let slice: EndpointSlice = serde_json::from_slice(&entry.value).map_err(|error| error.to_string())?;
         SliceSpec::check(&slice).map(Object::Slice).map_err(|error| error.to_string())
+    } else if let Some(name) = entry.key.strip_prefix(NAMESPACES) {
+        name.parse().map(Object::Namespace).map_err(|error: protocol::NameError| error.to_string())
     } else {
         serde_json::from_slice(&entry.value).map(Object::Pod).map_err(|error| error.to_string())
     }
@@ -74,6 +77,7 @@ fn put(table: &mut Table, key: &str, object: Result<Object, String>, control: &C
         // Of our own we know better.
         Ok(Object::Pod(pod)) if pod.node == control.config.node => {}
         Ok(Object::Pod(pod)) => table.put_pod(pod),
+        Ok(Object::Namespace(namespace)) => table.put_namespace(namespace),
         Err(problem) => tracing::warn!("{key}: it stays as it was known: {problem}"),
     }
 }
@@ -84,6 +88,8 @@ fn remove(table: &mut Table, key: &str, control: &Control) {
         table.remove_service(&service);
     } else if let Some(slice) = object(SLICES) {
         table.remove_slice(&slice);
+    } else if let Some(namespace) = key.strip_prefix(NAMESPACES).and_then(|name| name.parse().ok()) {
+        table.remove_namespace(&namespace);
     } else if let Some(pod) = object(PODS)
         && table.node_of(&pod).is_some_and(|node| node != control.config.node)
     {
