@@ -34,6 +34,7 @@ UNREACHABLE = {
     "netdev": {"tokio", "store", "vswitchd"},
     "store": {"netdev", "datapath"},
     "routing": {"mio", "socket2", "tokio", "tracing", "netdev", "store"},
+    "vpod-dns": {"store", "datapath", "vswitchd"},
     "vpodctl": {"tokio", "store", "datapath"},
     "vpod-ingress": {"store", "datapath", "vswitchd"},
 }

@@ -136,6 +136,8 @@ async fn serve(
     let (mut read, write) = stream.into_split();
     let write = Arc::new(tokio::sync::Mutex::new(write));
     let pipelined = Arc::new(Semaphore::new(MAX_PIPELINED));
+    // Which address is first: another for each connection and query.
+    let mut turn = usize::from(client.port());
     loop {
         let permit = Arc::clone(&pipelined).acquire_owned().await.map_err(io::Error::other)?;
         let mut len = [0; 2];
@@ -143,10 +145,11 @@ async fn serve(
         let mut message = vec![0; usize::from(u16::from_be_bytes(len))];
         timeout(PATIENCE, read.read_exact(&mut message)).await??;
         let begun = Instant::now();
+        turn = turn.wrapping_add(1);
         let mut out = Vec::with_capacity(512);
         let outcome = {
             let names = shared.names.load();
-            respond(&shared, names.as_deref(), &message, true, usize::from(message.len() as u8), &mut out)
+            respond(&shared, names.as_deref(), &message, true, turn, &mut out)
         };
         match outcome {
             // Not DNS, or an answer: whoever it is, it is not a client.

@@ -127,9 +127,8 @@ fn below_service<'n>(hosts: &'n Hosts, name: &QueryName) -> Node<'n> {
         let has_names = hosts.ports.iter().any(|port| port.transport == transport && !port.name.is_empty());
         return if has_names { Node::Empty } else { Node::Missing };
     }
-    let label = name.labels_wire(0, 1);
-    let mut found = hosts.hosts.iter().filter(|host| hosts.headless && *host.label == *label);
-    found.next().map_or(Node::Missing, Node::Endpoint)
+    let host = if hosts.headless { hosts.host(name.labels_wire(0, 1)) } else { None };
+    host.map_or(Node::Missing, Node::Endpoint)
 }
 
 fn port<'n>(service: &'n Service, hosts: &'n Hosts, name: &QueryName) -> Node<'n> {

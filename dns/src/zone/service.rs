@@ -1,5 +1,6 @@
 //! A service as it is answered: everything that can be computed once is.
 
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use protocol::feed::{NameTarget, NamedEndpoint, NamedPort, NamedService};
@@ -38,6 +39,8 @@ pub struct Hosts {
     pub hosts: Vec<Host>,
     /// Every port at every host, by host.
     pub ports: Vec<HostPort>,
+    /// The places of hosts in the order of their labels.
+    by_label: Vec<usize>,
 }
 
 /// A name with addresses.
@@ -104,56 +107,93 @@ pub fn key(namespace: &str, name: &str) -> Option<Box<[u8]>> {
 
 impl Hosts {
     fn cluster(addresses: &[IpAddr], ports: &[NamedPort]) -> Self {
-        let mut hosts = Self { hosts: vec![Host::default()], ..Self::default() };
+        let mut builder = Builder::default();
+        let service = builder.host(Box::default());
         for address in addresses {
-            hosts.add(0, *address, ports);
+            builder.add(service, *address, ports);
         }
-        hosts
+        builder.finish(false)
     }
 
     fn headless(endpoints: &[NamedEndpoint]) -> Self {
-        let mut hosts = Self { headless: true, ..Self::default() };
+        let mut builder = Builder::default();
         for endpoint in endpoints {
             let Some(label) = endpoint_label(endpoint) else { continue };
-            let at = hosts.hosts.iter().position(|host| host.label == label).unwrap_or_else(|| {
-                hosts.hosts.push(Host { label, ..Host::default() });
-                hosts.hosts.len() - 1
-            });
-            hosts.add(at, endpoint.address, &endpoint.ports);
+            let host = builder.host(label);
+            builder.add(host, endpoint.address, &endpoint.ports);
         }
-        hosts
-    }
-
-    fn add(&mut self, at: usize, address: IpAddr, ports: &[NamedPort]) {
-        let Some(host) = self.hosts.get_mut(at) else { return };
-        match address {
-            IpAddr::V4(address) => {
-                insert(&mut host.v4, address);
-                insert(&mut self.v4, address);
-            }
-            IpAddr::V6(address) => {
-                insert(&mut host.v6, address);
-                insert(&mut self.v6, address);
-            }
-        }
-        for port in ports {
-            let name = port.name.as_deref().unwrap_or_default().to_ascii_lowercase().into_bytes().into();
-            let (transport, number) = (port.transport, port.number);
-            let first = self.ports.iter().all(|old| (old.host, old.number) != (at, number));
-            let new = HostPort { host: at, name, transport, number, addresses: 1, first };
-            let same = |old: &&mut HostPort| {
-                (old.host, &old.name, old.transport, old.number) == (at, &new.name, new.transport, new.number)
-            };
-            match self.ports.iter_mut().find(same) {
-                Some(old) => old.addresses = old.addresses.saturating_add(1),
-                None => self.ports.push(new),
-            }
-        }
+        builder.finish(true)
     }
 
     /// All addresses.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.v4.iter().copied().map(IpAddr::V4).chain(self.v6.iter().copied().map(IpAddr::V6))
+    }
+
+    /// The host of this label in wire form.
+    #[must_use]
+    pub fn host(&self, label: &[u8]) -> Option<&Host> {
+        let label_at = |at: &usize| self.hosts.get(*at).map_or(&[][..], |host| &host.label);
+        let found = self.by_label.binary_search_by(|at| label_at(at).cmp(label)).ok()?;
+        self.hosts.get(*self.by_label.get(found)?)
+    }
+}
+
+/// Puts hosts together in time that grows with their number: a headless service may have thousands.
+#[derive(Default)]
+struct Builder {
+    hosts: Hosts,
+    labels: HashMap<Box<[u8]>, usize>,
+    ports: HashMap<(usize, Box<[u8]>, Transport, u16), usize>,
+    numbers: HashSet<(usize, u16)>,
+}
+
+impl Builder {
+    /// The place of the host with this label.
+    fn host(&mut self, label: Box<[u8]>) -> usize {
+        *self.labels.entry(label).or_insert_with_key(|label| {
+            self.hosts.hosts.push(Host { label: label.clone(), ..Host::default() });
+            self.hosts.hosts.len() - 1
+        })
+    }
+
+    fn add(&mut self, at: usize, address: IpAddr, ports: &[NamedPort]) {
+        let Some(host) = self.hosts.hosts.get_mut(at) else { return };
+        match address {
+            IpAddr::V4(address) => {
+                insert(&mut host.v4, address);
+                self.hosts.v4.push(address);
+            }
+            IpAddr::V6(address) => {
+                insert(&mut host.v6, address);
+                self.hosts.v6.push(address);
+            }
+        }
+        for port in ports {
+            let name: Box<[u8]> =
+                port.name.as_deref().unwrap_or_default().to_ascii_lowercase().into_bytes().into();
+            let (transport, number) = (port.transport, port.number);
+            let all = &mut self.hosts.ports;
+            let place = *self.ports.entry((at, name.clone(), transport, number)).or_insert(all.len());
+            if let Some(known) = all.get_mut(place) {
+                known.addresses = known.addresses.saturating_add(1);
+                continue;
+            }
+            let first = self.numbers.insert((at, number));
+            all.push(HostPort { host: at, name, transport, number, addresses: 1, first });
+        }
+    }
+
+    fn finish(self, headless: bool) -> Hosts {
+        let mut hosts = Hosts { headless, ..self.hosts };
+        hosts.v4.sort_unstable();
+        hosts.v4.dedup();
+        hosts.v6.sort_unstable();
+        hosts.v6.dedup();
+        hosts.by_label = (0..hosts.hosts.len()).collect();
+        let labels: Vec<Box<[u8]>> = hosts.hosts.iter().map(|host| host.label.clone()).collect();
+        hosts.by_label.sort_unstable_by_key(|at| labels.get(*at));
+        hosts
     }
 }
 
