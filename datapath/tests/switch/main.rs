@@ -14,6 +14,7 @@ mod fragments;
 mod icmp_errors;
 mod keep_alive;
 mod learning;
+mod many_connections;
 mod nat_bed;
 mod nat_icmp;
 mod nat_limits;

@@ -6,6 +6,7 @@
 mod affinity;
 mod conformance;
 mod fail_over;
+mod fragments;
 mod manifests;
 mod nodes;
 mod operations;
