@@ -126,7 +126,7 @@ impl SlowPath {
             return Ok(Some(hit));
         }
         if let Some(frontend) = self.frontend(&key) {
-            return self.begin(port, ip, &key, &frontend, frame, now);
+            return self.begin(port, (ip, frame), &key, &frontend, Origin::Inside, now).map(Some);
         }
         if self.is_of_services(ip.destination) {
             return Err(Refusal::unreachable(DropReason::ServicePortUnknown));
@@ -233,28 +233,29 @@ impl SlowPath {
     fn begin(
         &mut self,
         port: &PortConfig,
-        ip: &Ipv4,
+        (ip, frame): (&Ipv4, &Frame),
         key: &Key,
         frontend: &FrontendHit,
-        frame: &Frame,
+        origin: Origin,
         now: Instant,
-    ) -> Result<Option<Hit>, Refusal> {
+    ) -> Result<Hit, Refusal> {
         // What is no beginning belongs to a connection nobody remembers; its client is told.
         if tcp_flags(ip).is_some_and(|flags| !flags.begins()) {
             return Err(Refusal::unreachable(DropReason::NoConnection));
         }
-        let service = frontend.service;
-        let new = self.offer(port.id, key, frontend, Origin::Inside, &[], now).inspect_err(|refusal| {
-            self.services.count_refused(service, refusal.reason);
+        let offered = self.offer(port.id, key, frontend, origin, &[], now);
+        let begun = offered.and_then(|new| {
+            let created = self.shared.connections.create(&new, now).map_err(refused)?;
+            Ok((created, new.backend))
+        });
+        let (created, backend) = begun.inspect_err(|refusal| {
+            self.services.count_refused(frontend.service, refusal.reason);
         })?;
-        let created = self.shared.connections.create(&new, now).map_err(refused).inspect_err(|refusal| {
-            self.services.count_refused(service, refusal.reason);
-        })?;
-        if let (true, Some(backend)) = (created.is_new(), new.backend) {
-            self.services.count_connection(service, backend);
-            self.keep_opening(created.hit().id, port, Origin::Inside, frame, ip, now);
+        if let (true, Some(backend)) = (created.is_new(), backend) {
+            self.services.count_connection(frontend.service, backend);
+            self.keep_opening(created.hit().id, port, origin, frame, ip, now);
         }
-        Ok(Some(created.hit()))
+        Ok(created.hit())
     }
 
     /// The connection of a client with a backend of the service: one that is not in `exclude`.

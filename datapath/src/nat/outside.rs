@@ -16,7 +16,6 @@ use std::net::Ipv4Addr;
 
 use protocol::link::{FrontendKind, PortConfig};
 
-use super::{refused, tcp_flags};
 use crate::action::Refusal;
 use crate::conntrack::{Client, Hit, Key};
 use crate::frame::Frame;
@@ -45,31 +44,13 @@ impl SlowPath {
             return Ok(hit);
         }
         match self.frontend_outside(place, &key) {
-            Some(frontend) => self.begin_from_outside(port, place, (ip, frame), &key, &frontend, now),
+            Some(frontend) => {
+                let begun = self.begin(port, (ip, frame), &key, &frontend, Origin::Outside, now);
+                begun.map_err(|refusal| told(place, refusal))
+            }
             None if self.is_external(&key) => self.admit_by_mapping(port, ip, &key, now),
             None => Err(nobody(place, ip)),
         }
-    }
-
-    fn begin_from_outside(
-        &mut self,
-        port: &PortConfig,
-        place: Place,
-        (ip, frame): (&Ipv4, &Frame),
-        key: &Key,
-        frontend: &FrontendHit,
-        now: Instant,
-    ) -> Result<Hit, Refusal> {
-        if tcp_flags(ip).is_some_and(|flags| !flags.begins()) {
-            return Err(told(place, Refusal::unreachable(DropReason::NoConnection)));
-        }
-        let new = self.offer(port.id, key, frontend, Origin::Outside, &[], now);
-        let new = new.map_err(|refusal| told(place, refusal))?;
-        let created = self.shared.connections.create(&new, now).map_err(refused)?;
-        if created.is_new() {
-            self.keep_opening(created.hit().id, port, Origin::Outside, frame, ip, now);
-        }
-        Ok(created.hit())
     }
 
     /// See the module.

@@ -69,13 +69,7 @@ impl SlowPath {
     }
 
     /// Lets a packet in that may be for the switch, and says whose address it is for.
-    fn admit_outside(
-        &self,
-        port: &PortConfig,
-        packet: &Packet,
-        ip: &Ipv4,
-        now: Instant,
-    ) -> Verdict<Place> {
+    fn admit_outside(&self, port: &PortConfig, packet: &Packet, ip: &Ipv4, now: Instant) -> Verdict<Place> {
         let place = self.place(ip.destination, now).filter(|_| packet.destination == port.mac);
         let place = place.ok_or(DropReason::NotForSwitch)?;
         self.admit_outside_mac(port, packet)?;

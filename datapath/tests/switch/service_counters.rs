@@ -7,6 +7,7 @@ use protocol::object::ServiceCounters;
 
 use crate::common::*;
 use crate::services::{DNS, SYN, VIP, WEB, put, segment, with_services};
+use crate::uplink_services::with_uplink_services;
 
 /// Rows of all services, after the sweep has counted what flows have.
 fn rows(h: &mut Harness) -> Vec<ServiceRow> {
@@ -127,4 +128,23 @@ fn refused_connections_count_by_reason() {
     };
     assert_eq!(refused(DNS), [("service_no_endpoints".to_owned(), 3)]);
     assert_eq!(refused(WEB), [("service_no_endpoints".to_owned(), 1)]);
+}
+
+#[test]
+fn clients_outside_are_counted_like_those_inside() {
+    let mut h = with_uplink_services(&[B_IP]);
+    for port in 4000..4003 {
+        assert_eq!(h.send(UPLINK, &udp(outside(CLIENT_IP, LB_IP), port, 53, b"?")).len(), 1);
+    }
+    let rows = rows(&mut h);
+    for counters in [of(&rows, DNS, None), of(&rows, DNS, Some((B_IP, 5353)))] {
+        assert_eq!((counters.connections, counters.packets_in, counters.active), (3, 3, 3));
+    }
+    let mut h = with_uplink_services(&[]);
+    h.send(UPLINK, &udp(outside(CLIENT_IP, LB_IP), 5000, 53, b"?"));
+    let refused = of(&self::rows(&mut h), DNS, None).refused;
+    assert_eq!(
+        refused.iter().map(|refused| (refused.reason.as_str(), refused.frames)).collect::<Vec<_>>(),
+        [("service_no_endpoints", 1)]
+    );
 }

@@ -231,7 +231,9 @@ fn there_are_never_two_owners(bed: &dyn Bed) {
                         nodes.remove(NODES[(at + round / 3 + number) % 3]);
                     }
                     let known = owners(&store.list(ANNOUNCE).unwrap().entries);
-                    let _ = announcer.settle(&may, &known, Instant::now() + Duration::from_secs(5), &mut |_| ()).unwrap();
+                    let _ = announcer
+                        .settle(&may, &known, Instant::now() + Duration::from_secs(5), &mut |_| ())
+                        .unwrap();
                     if round % 10 == 5 + number {
                         announcer.withdraw().unwrap();
                     }

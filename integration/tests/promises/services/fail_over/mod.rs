@@ -20,7 +20,9 @@ const SOON: Duration = Duration::from_secs(15);
 const AFTERWARDS: Duration = Duration::from_secs(4);
 
 fn cluster(nodes: usize) -> Cluster {
-    let sections = format!("[uplink]\ndevice = \"nic0\"\n[[load_balancer.pool]]\nname = \"test\"\naddresses = [\"{BALANCER}/32\"]\n");
+    let sections = format!(
+        "[uplink]\ndevice = \"nic0\"\n[[load_balancer.pool]]\nname = \"test\"\naddresses = [\"{BALANCER}/32\"]\n"
+    );
     let cluster = ClusterOptions::new(nodes).on_etcd().section(&sections);
     // Losing the store is worth a warning.
     cluster.allow_log("etcd").allow_log("store is away").start()
@@ -58,7 +60,9 @@ fn two_nodes() -> (Cluster, [usize; 2], Backend) {
 
 #[track_caller]
 fn until_taken_by(cluster: &Cluster, node: usize) {
-    wait::until_within(SOON, "another node has the address", || (owner(cluster, node) == Some(node)).then_some(()));
+    wait::until_within(SOON, "another node has the address", || {
+        (owner(cluster, node) == Some(node)).then_some(())
+    });
 }
 
 #[test]
@@ -74,7 +78,11 @@ fn an_address_moves_when_its_node_loses_power_and_stays_when_that_is_back() {
     assert_eq!(until_owned(&cluster, &[0, 1]), other);
     std::thread::sleep(AFTERWARDS);
     let seen = watch.end();
-    println!("reached again {:.2} s after the last success, {} tries failed", seen.longest_gap(), seen.failed());
+    println!(
+        "reached again {:.2} s after the last success, {} tries failed",
+        seen.longest_gap(),
+        seen.failed()
+    );
     assert_eq!(seen.owners(), macs);
     assert!(seen.announced_by(&macs[1]) && seen.ends_well(), "{seen:?}");
     assert!(seen.longest_gap() < SOON.as_secs_f64());

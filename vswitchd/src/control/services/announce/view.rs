@@ -21,7 +21,9 @@ pub(in super::super) fn conditions(control: &Control, table: &Table, service: &O
         let owner = known.owners.get(&address);
         let is_mine = owner.is_some_and(|(node, _)| *node == control.config.node);
         all.push(match owner {
-            Some((node, since)) if is_mine && !known.announced.contains(&address) => let_go(address, node, *since),
+            Some((node, since)) if is_mine && !known.announced.contains(&address) => {
+                let_go(address, node, *since)
+            }
             _ => announced(address, owner),
         });
     }
@@ -32,7 +34,8 @@ pub(in super::super) fn conditions(control: &Control, table: &Table, service: &O
 
 /// This node has it no longer, or does not know.
 fn let_go(address: Ipv4Addr, node: &str, since: Timestamp) -> Value {
-    let text = format!("{node} no longer stands for {address}: it could not renew its lease in the cluster's store");
+    let text =
+        format!("{node} no longer stands for {address}: it could not renew its lease in the cluster's store");
     condition("vpod.io/Announced", "False", "LeaseLost", &text, since)
 }
 
