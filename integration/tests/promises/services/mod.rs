@@ -8,6 +8,7 @@ mod away;
 mod conformance;
 mod fail_over;
 mod first_packet;
+mod fragments;
 mod host_ports;
 mod manifests;
 mod nodes;
