@@ -15,8 +15,8 @@ use crate::switch::{Done, Switch};
 use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
 use crate::window::Seen;
-use crate::wire::arp;
 use crate::wire::icmp::IcmpError;
+use crate::wire::{Body, arp};
 
 impl Uplink {
     /// When [`Switch::serve_uplink`] has something to do.
@@ -104,6 +104,12 @@ impl Switch {
     ) -> Verdict<Done> {
         let received = seen.received.as_ref().map_err(|reason| *reason)?;
         let refusal = Refusal::with_error(DropReason::NextHopUnresolved, IcmpError::HostUnreachable);
+        // The client has asked again meanwhile, and somebody else was asked for it.
+        if let Body::Ipv4(ip) = &received.packet.body
+            && self.slow_path.is_offered_elsewhere(ip)
+        {
+            return Err(refusal.reason);
+        }
         self.refuse((refusal, None), ingress, frame, received, now, egress)
     }
 }
