@@ -34,7 +34,7 @@ impl Switch {
             return;
         }
         uplink.release_due = None;
-        uplink.let_go(now);
+        uplink.on_phase(now);
         let link = uplink.link;
         let mut port = link.and_then(|link| self.ports.get_mut(link.port));
         let mut send = |sender: Ipv4Addr, target: Ipv4Addr, to: Option<Mac>| {
@@ -45,7 +45,7 @@ impl Switch {
         };
         let address = link.map_or(Ipv4Addr::UNSPECIFIED, |link| link.address);
         let is_void = uplink.next_hops.tick(now, |Question { target, to }| send(address, target, to));
-        uplink.announcer.tick(now, |address| send(address, address, None));
+        uplink.announcer.tick(now, |address, sender| send(sender, address, None));
         if is_void || std::mem::take(&mut uplink.is_void) {
             self.flows.begin_generation();
         }

@@ -22,6 +22,7 @@ mod refused;
 mod restarts;
 mod source_addresses;
 mod stale_udp;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
