@@ -20,6 +20,7 @@ mod reach;
 mod readiness;
 mod refused;
 mod restarts;
+mod rolling;
 mod source_addresses;
 mod stale_udp;
 mod watch;

@@ -1,6 +1,7 @@
 """Both ends of the conversations that the promises about services are about.
 
     peer.py serve NAME PROTOCOL:PORT …                   answer every line or datagram with "NAME CLIENT"
+    peer.py drain NAME PROTOCOL:PORT …                  as serve, and goes on for a while after it was told to end
     peer.py ask PROTOCOL ADDRESS PORT COUNT [SOURCE]     COUNT questions, each by a socket of its own
     peer.py talk PROTOCOL ADDRESS PORT [SOURCE_PORT]     a question by one socket for every line of input
     peer.py pairs ADDRESS PORT COUNT                     two datagrams at once by each of COUNT sockets
@@ -11,11 +12,13 @@ Every answer is printed as a line; so is an error, as "error NAME".
 
 import errno
 import os
+import signal
 import socket
 import sys
 import threading
 
 PATIENCE_SECONDS = 3
+DRAIN_SECONDS = 2
 LARGEST = 65_535
 
 
@@ -48,6 +51,11 @@ def answer_lines(name, connection, client):
                 connection.sendall(f"{name} {client}\n".encode())
     except OSError:
         pass  # The client's business.
+
+
+def drain(name, *places):
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(DRAIN_SECONDS))
+    serve(name, *places)
 
 
 def answer_datagrams(name, listener):
@@ -125,4 +133,4 @@ def large(address, port, size, count):
 
 
 if __name__ == "__main__":
-    {"serve": serve, "ask": ask, "talk": talk, "pairs": pairs, "large": large}[sys.argv[1]](*sys.argv[2:])
+    {"serve": serve, "drain": drain, "ask": ask, "talk": talk, "pairs": pairs, "large": large}[sys.argv[1]](*sys.argv[2:])
