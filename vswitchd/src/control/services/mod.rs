@@ -57,7 +57,7 @@ pub(crate) use named::{place_of, pod_address};
 pub(crate) use objects::delete;
 pub(crate) use programming::report;
 pub(crate) use rows::{document, list};
-pub(crate) use traffic::traffic;
+pub(crate) use traffic::{first_traffic, traffic};
 
 /// A change after quiet is applied at once. While changes keep coming, those of this time are applied together.
 const SETTLE: Duration = Duration::from_millis(5);
@@ -75,6 +75,8 @@ pub(crate) struct Services {
     is_shared: bool,
     pools: Pools,
     table: Mutex<Table>,
+    /// One thread brings the table up to date at a time; what another saw earlier must not come after what it sees.
+    refreshing: Mutex<()>,
     mirrors: Mirrors,
     remembered: Remembered,
     wake: Wake,
@@ -180,6 +182,7 @@ impl Services {
             is_shared,
             pools: pools(config)?,
             table: Mutex::new(Table::new(settings(config)?)),
+            refreshing: Mutex::default(),
             mirrors,
             remembered,
             probes: Probes::new(wake.clone()),
@@ -379,6 +382,7 @@ pub(crate) fn serve_health(control: &Arc<Control>) -> Result<(), super::metrics:
 /// Brings the table up to date. True if the datapath is to be told something.
 fn refresh(control: &Control) -> bool {
     let services = &control.services;
+    let _alone = services.refreshing.lock();
     let mirrors = services.mirrors.all();
     let is_read = mirrors.iter().all(|mirror| !matches!(mirror.state(), MirrorState::Stale { .. }));
     if is_read {
