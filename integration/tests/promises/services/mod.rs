@@ -8,6 +8,7 @@ mod away;
 mod conformance;
 mod fail_over;
 mod first_packet;
+mod fragments;
 mod host_ports;
 mod manifests;
 mod nodes;
@@ -19,8 +20,10 @@ mod reach;
 mod readiness;
 mod refused;
 mod restarts;
+mod rolling;
 mod source_addresses;
 mod stale_udp;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
