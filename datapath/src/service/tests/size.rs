@@ -43,7 +43,6 @@ fn an_endpoint_takes_no_more_than_200_bytes_with_two_workers() {
             + bed.switch.flows.traffic().heap_size();
         let shared = endpoints * size_of::<AtomicU32>();
         let each = (2 * worker + shared).div_ceil(endpoints);
-        println!("{n} services, {scheduler:?}: {each} bytes an endpoint");
         assert!(each <= 200, "{n} services, {scheduler:?}: {each} bytes an endpoint");
     }
 }
