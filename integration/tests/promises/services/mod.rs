@@ -8,8 +8,10 @@ mod away;
 mod conformance;
 mod fail_over;
 mod first_packet;
+mod fragments;
 mod host_ports;
 mod manifests;
+mod many;
 mod nodes;
 mod operations;
 mod outside;
@@ -19,8 +21,10 @@ mod reach;
 mod readiness;
 mod refused;
 mod restarts;
+mod rolling;
 mod source_addresses;
 mod stale_udp;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -129,7 +133,12 @@ impl Talk {
     #[track_caller]
     fn start(from: Place<'_>, at: At, source_port: u16) -> Self {
         let At { protocol, address, port } = at;
-        let mut program = from.spawn(&format!("{PEER} talk {protocol} {address} {port} {source_port}"));
+        Self::of(from.spawn(&format!("{PEER} talk {protocol} {address} {port} {source_port}")))
+    }
+
+    /// A program that was started to talk.
+    #[track_caller]
+    fn of(mut program: Background) -> Self {
         program.wait_for_output("ready\n");
         let input = program.stdin();
         Self { program, input }
