@@ -23,7 +23,7 @@ DIRECT = {
     },
     "routing": {"protocol", "ipnet", "k8s-openapi", "rustls", "rustls-pki-types", "serde", "serde_json", "thiserror"},
     "vpodctl": {
-        "protocol", "netdev", "anyhow", "clap", "clap_complete", "clap_mangen", "comfy-table",
+        "protocol", "netdev", "anyhow", "clap", "clap_complete", "clap_mangen", "comfy-table", "hickory-proto",
         "humantime", "ipnet", "k8s-openapi", "serde", "serde_json", "serde-saphyr", "signal-hook", "thiserror",
     },
 }
@@ -34,7 +34,9 @@ UNREACHABLE = {
     "netdev": {"tokio", "store", "vswitchd"},
     "store": {"netdev", "datapath"},
     "routing": {"mio", "socket2", "tokio", "tracing", "netdev", "store"},
+    "vpod-dns": {"store", "datapath", "vswitchd"},
     "vpodctl": {"tokio", "store", "datapath"},
+    "vpod-ingress": {"store", "datapath", "vswitchd"},
 }
 # The only crate whose sources may lift the workspace's ban on unsafe code.
 UNSAFE_CRATE = "netdev"

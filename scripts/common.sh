@@ -35,7 +35,7 @@ as_root() {
 build_first() {
     [ "${1:-}" != "--built" ] || return 0
     say "Building (release)…"
-    cargo build --release --locked -p vswitchd -p vpodctl
+    cargo build --release --locked -p vswitchd -p vpodctl -p vpod-dns
     as_root "$0" --built
     exit
 }

@@ -90,6 +90,26 @@ fetches vpds1-default.client "$vip" 60
 for name in web-1 web-2 web-3; do expect "$name"; done
 if grep -q FAILED <<<"$output"; then fail "a request failed"; fi
 
+heading "By name: each node's vpod-dns answers its own pods, at the address of their resolv.conf"
+ready_dns() { on vpds1 vpodctl get pods -n kube-system -l k8s-app=kube-dns -o json | jq -e '.items[0].status.conditions[0].status == "True"' >/dev/null; }
+for _ in $(seq 200); do
+    if ready_dns; then break; fi
+    sleep 0.1
+done
+ready_dns || fail "vpod-dns is not ready"
+show_on vpds1 get pods -n kube-system
+show_on vpds1 get service kube-dns -n kube-system
+show_on vpds1 exec client -- cat /etc/resolv.conf
+for name in web web.default web.default.svc.cluster.local; do
+    within 10 ip netns exec vpds1-default.client getent hosts "$name" || fail "$name does not resolve"
+    show_on vpds1 exec client -- getent hosts "$name"
+    expect "$vip"
+done
+show_on vpds1 exec client -- curl -sS --max-time 5 http://web/
+expect 'web-[123]'
+show_on vpds1 dns query web --from client
+expect "cluster address $vip"
+
 heading "A pod is deleted and another one's server killed, while the client goes on connecting"
 # Until its node has said so, the killed one refuses: the switch then offers the first packet to another one.
 cat >"${dir_of[vpds1]}/connects.py" <<'PYTHON'

@@ -14,7 +14,7 @@ readonly RUST_MINIMUM="1.95"
 readonly NEEDED=(
     "ip:iproute2" "ping:iputils-ping" "arping:iputils-arping" "iperf3:iperf3" "curl:curl"
     "tcpdump:tcpdump" "tshark:tshark" "/usr/bin/python3:python3" "jq:jq" "nsenter:util-linux"
-    "nft:nftables" "ethtool:ethtool"
+    "nft:nftables" "ethtool:ethtool" "dig:bind9-dnsutils" "busybox:busybox-static"
     "cc:gcc" "make:make" "/usr/include/stdio.h:libc6-dev" "git:git" "ps:procps" "mount:mount"
     "/etc/ssl/certs/ca-certificates.crt:ca-certificates"
     # The etcd client is generated from its protocol's definition.
@@ -29,6 +29,7 @@ readonly NEEDED_BY_LINT=("shellcheck:shellcheck")
 # Only `make bench` compares with these.
 readonly NEEDED_BY_BENCH=(
     "ovs-vswitchd:openvswitch-switch" "vde_switch:vde2" "iptables-legacy-restore:iptables"
+    "nginx:nginx-light" "haproxy:haproxy" "wrk:wrk" "h2load:nghttp2-client"
 )
 
 # Only `make vm-test` boots machines. Their kernel is fetched by vm-image.sh.

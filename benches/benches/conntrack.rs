@@ -9,7 +9,8 @@ use datapath::bench::ConnectionTable;
 use datapath::{Instant, Limits};
 use netdev::SharedMemory;
 
-const BATCH: usize = 64;
+/// The switch's window.
+const BATCH: usize = 32;
 const START: Instant = Instant::from_nanos(1_000_000_000_000);
 
 fn limits(connections: u32) -> Limits {
@@ -82,6 +83,9 @@ fn lookup(c: &mut Criterion) {
                 let batch = batches.next().expect("endless");
                 batch.iter().filter(|number| table.hit(**number, START)).count()
             });
+        });
+        group.bench_function(BenchmarkId::new("hit together", count), |b| {
+            b.iter(|| table.hit_together(black_box(batches.next().expect("endless")), START));
         });
     }
     group.finish();

@@ -181,6 +181,14 @@ impl ConnectionTable {
         translation.is_some() && tracked == Tracked::Forward
     }
 
+    /// The same of many, with what they need loaded before, as the switch does.
+    #[must_use]
+    pub fn hit_together(&self, numbers: &[u32], now: Instant) -> usize {
+        let ids = numbers.iter().filter_map(|number| self.ids.get(*number as usize));
+        black_box(ids.fold(0, |loaded, id| loaded ^ self.connections.touch(*id)));
+        numbers.iter().filter(|number| self.hit(**number, now)).count()
+    }
+
     /// Lets the handshakes of connections `0..count` end.
     pub fn establish(&self, count: u32, now: Instant) {
         const SYN_ACK: TcpFlags = TcpFlags::SYN.and(TcpFlags::ACK);

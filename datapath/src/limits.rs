@@ -146,7 +146,7 @@ impl Default for Limits {
             flows_per_port: 8192,
             flow_idle: Duration::from_secs(10),
             sweep_interval: Duration::from_secs(1),
-            sweep_entries: 512,
+            sweep_entries: 256,
             move_interval: Duration::from_secs(1),
             refresh_interval: Duration::from_secs(1),
             learned_told_per_second: 1024,

@@ -15,7 +15,7 @@
 //! it and is compared, so a port number that was given to somebody else never inherits a station.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use protocol::link::Epoch;
@@ -65,15 +65,21 @@ pub(crate) enum Known {
         peer: PeerId,
         mtu: u16,
     },
+    /// Another station on the uplink's link has an address that this node had.
+    GivenWay {
+        address: Ipv4Addr,
+        port: PortId,
+    },
 }
 
 impl Known {
     /// The port behind which it was heard.
     const fn port(&self) -> Option<PortId> {
         match self {
-            Self::Station { port, .. } | Self::Neighbor { port, .. } | Self::NextHop { port, .. } => {
-                Some(*port)
-            }
+            Self::Station { port, .. }
+            | Self::Neighbor { port, .. }
+            | Self::NextHop { port, .. }
+            | Self::GivenWay { port, .. } => Some(*port),
             Self::Answer { .. } | Self::PathMtu { .. } => None,
         }
     }
@@ -185,6 +191,9 @@ impl Switch {
             }
             Known::NextHop { said, .. } => {
                 self.slow_path.uplink.hear(&said, now);
+            }
+            Known::GivenWay { address, .. } => {
+                self.slow_path.uplink.give_way(address, now);
             }
             Known::PathMtu { peer, mtu } => {
                 if let Some(peer) = self.slow_path.overlay.peers.get_mut(peer) {

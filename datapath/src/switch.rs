@@ -130,7 +130,7 @@ impl Switch {
         // Out of `self`, which acting on a frame changes; nothing is allocated for what stays behind.
         let mut window = std::mem::take(&mut self.window);
         for frames in batch.windows_mut(WINDOW) {
-            window.look_up(frames, &self.ports, &self.flows);
+            window.look_up(frames, &self.ports, &self.flows, &self.slow_path.shared.connections);
             let mut rest = (frames, window.seen());
             while let ([(ingress, frame), frames @ ..], [seen, others @ ..]) = rest {
                 let burst = self.gather(frame, seen, frames, others);

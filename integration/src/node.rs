@@ -234,7 +234,7 @@ impl TestNode {
     #[track_caller]
     #[must_use]
     pub fn create(&self, request: &CreatePod) -> TestPod {
-        match self.request(&AdminRequest::CreatePod(request.clone())) {
+        match self.request(&AdminRequest::CreatePod(Box::new(request.clone()))) {
             Ok(Response::Pod(pod)) => TestPod::of(&pod),
             other => panic!("creating {}: {other:?}\n{}", request.pod, self.log()),
         }

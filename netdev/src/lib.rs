@@ -2,7 +2,7 @@
 //!
 //! One kernel object per module: TAP devices ([`tap`]), the tunnel's UDP
 //! sockets ([`udp_tunnel`]), the socket on the node's own interface ([`packet_socket`]), network namespaces ([`netns`]), rtnetlink
-//! ([`netlink`]), message sockets that carry descriptors ([`seqpacket`]), memory that outlives a process
+//! ([`netlink`]), a UDP server's batches ([`datagrams`]), message sockets that carry descriptors ([`seqpacket`]), memory that outlives a process
 //! ([`shared_memory`]), programs started inside a pod ([`process`]), [`sysctl`]s. Beside them the devices that are not the kernel's: an in-memory
 //! pair ([`loopback`]), injected faults ([`fault`]) and captures ([`pcap`]), behind the same
 //! [`Device`] trait.
@@ -13,6 +13,7 @@
 //! Raw system calls live in `sys`, the only module that may contain `unsafe`.
 
 mod buffers;
+pub mod datagrams;
 pub mod device;
 pub mod fault;
 pub mod loopback;
@@ -29,6 +30,7 @@ pub mod udp_tunnel;
 
 mod sys;
 
+pub use datagrams::Datagrams;
 pub use device::{Device, DeviceError, Sent, VNET_HDR_LEN};
 pub use fault::FaultInjector;
 pub use loopback::Loopback;

@@ -29,7 +29,7 @@ pub enum AdminRequest {
     /// Anything the read-only socket takes.
     Read(ReadRequest),
     /// Answered by [`Response::Pod`] once the pod can talk.
-    CreatePod(CreatePod),
+    CreatePod(Box<CreatePod>),
     /// Answered by [`Response::Done`] once nothing of it is left.
     DeletePod(PodRef),
     /// Starts one more container; answered by [`Response::Pod`].

@@ -226,7 +226,7 @@ fn apply_pod(
         return Ok(Ok(Applied { name, word: "created", revision: None }));
     }
     let reference = request.create.pod.clone();
-    let mut requests = vec![AdminRequest::CreatePod(request.create)];
+    let mut requests = vec![AdminRequest::CreatePod(Box::new(request.create))];
     for (container, command) in request.more {
         let Ok(container) = container.parse() else {
             return Ok(Err(invalid(format!("container \"{container}\": its name is no DNS name"))));

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use protocol::client::ClientError;
@@ -35,6 +36,12 @@ pub(crate) enum CliError {
     /// The way into a pod is barred before the program is even looked for.
     #[error("cannot enter pod \"{pod}\": {}", entry_text(source))]
     Enter { pod: String, source: io::Error },
+    /// A file that cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    /// A DNS server that was asked and did not answer.
+    #[error("asking {server} about {name}: {why}")]
+    Ask { server: IpAddr, name: String, why: String },
     /// Standard output cannot take the answer.
     #[error("cannot write to standard output: {0}")]
     Stdout(io::Error),
@@ -102,6 +109,8 @@ impl CliError {
             | Self::NoContainer { .. }
             | Self::TimedOut { .. }
             | Self::Enter { .. }
+            | Self::Read { .. }
+            | Self::Ask { .. }
             | Self::Stdout(_)
             | Self::File { .. }
             | Self::Signals(_)

@@ -17,6 +17,7 @@ mod conntrack;
 mod daemon;
 mod delete;
 mod describe;
+mod dns;
 mod drops;
 mod error;
 mod fdb;
@@ -75,6 +76,9 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Status(args) => daemon::status(&target, &args),
         Command::Wait(args) => wait::run(&target, &args),
         Command::Trace(args) => trace::run(&target, &args),
+        Command::Dns(args) => match &args.command {
+            cli::dns::DnsCommand::Query(args) => dns::run(&target, args),
+        },
         Command::Capture(args) => pod::capture::run(&target, &args),
         Command::LogLevel(args) => daemon::log_level(&target, args),
         Command::Metrics => daemon::metrics(&target),

@@ -160,7 +160,7 @@ impl Vpod {
     }
 
     fn create_pod(&self, name: &str) -> Result<Pod> {
-        let request = AdminRequest::CreatePod(CreatePod {
+        let request = AdminRequest::CreatePod(Box::new(CreatePod {
             pod: pod_ref(name)?,
             labels: Default::default(),
             ip: None,
@@ -173,7 +173,7 @@ impl Vpod {
             dns: protocol::object::PodDns::default(),
             hostname: None,
             subdomain: None,
-        });
+        }));
         let pod = match self.request(&request)? {
             Response::Pod(pod) => pod,
             other => bail!("unexpected answer {other:?}"),

@@ -7,6 +7,7 @@ mod cross_node_udp;
 mod egress_crr;
 mod fairness;
 mod idle_cpu;
+mod ingress;
 mod pod_churn;
 mod same_node_crr;
 mod same_node_rr;
@@ -171,5 +172,10 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         name: idle_cpu::NAME,
         description: "CPU of a daemon with 50 silent pods",
         run: Run::Alone(idle_cpu::run),
+    },
+    Workload {
+        name: ingress::NAME,
+        description: "HTTP through the ingress, nginx and haproxy: requests per second of CPU, p99, memory",
+        run: Run::Alone(ingress::run),
     },
 ];

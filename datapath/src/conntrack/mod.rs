@@ -93,6 +93,9 @@ pub(crate) use track::Tracked;
 /// Slots are numbered with 31 bits, and everything is counted in 32.
 const MAX_CONNECTIONS: u32 = 1 << 30;
 
+/// So many lines of entries, and as many of the index, are 1 MiB: what cores have at least as second-level cache.
+const CACHED: u32 = 1 << 13;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Connections {
@@ -243,6 +246,16 @@ impl Connections {
     /// Fifth pass: as [`Self::lookup`].
     pub(crate) fn lookup_probe(&self, probe: &Probe) -> Option<Hit> {
         self.find(&probe.key, probe.hash)
+    }
+
+    /// Loads a connection's first line. Only the cache needs what comes back.
+    pub(crate) fn touch(&self, id: ConnectionId) -> u64 {
+        self.memory.slot(id.slot).map_or(0, |slot| slot.last_seen().as_nanos())
+    }
+
+    /// Whether there are more than a core's own cache holds, so that lookups are worth their passes.
+    pub(crate) fn is_large(&self) -> bool {
+        self.memory.used() > CACHED
     }
 
     /// What becomes of the connection's packets of one direction; `None` if it is gone.

@@ -56,36 +56,36 @@ impl Sums {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
-    backends: Vec<Life>,
-}
-
-/// What was counted in the present life of a slot.
-#[derive(Debug, Clone, Copy, Default)]
-struct Life {
-    number: u16,
-    sums: Sums,
+    /// In which life each slot is.
+    lives: Vec<u16>,
+    /// What was counted in it: frames, then bytes. For all slots there may ever be, in memory that is made by being used, so
+    /// that backends without traffic cost none and one more never moves those of all others.
+    counts: Box<[[u64; 4]]>,
 }
 
 impl Traffic {
     /// Makes room for as many slots.
     pub(crate) fn reserve(&mut self, slots: usize) {
-        if self.backends.len() < slots {
-            self.backends.resize(slots, Life::default());
+        if self.lives.len() < slots {
+            self.lives.resize(slots, 0);
+        }
+        if self.counts.is_empty() && slots > 0 {
+            self.counts = vec![[0; 4]; MAX_BACKENDS as usize].into();
         }
     }
 
     /// For a flow to the backend that is at `slot` now, or from it.
     pub(crate) fn account(&self, slot: u32, direction: Direction) -> Account {
-        let life = self.backends.get(slot as usize);
-        life.map_or(Account::NOBODY, |life| Account::new(slot, life.number, direction))
+        let life = self.lives.get(slot as usize);
+        life.map_or(Account::NOBODY, |life| Account::new(slot, *life, direction))
     }
 
     pub(super) fn add(&mut self, account: Account, frames: u64, bytes: u64) {
         let Some((slot, life, direction)) = account.unpack() else { return };
-        if let Some(now) = self.backends.get_mut(slot).filter(|now| now.number == life)
-            && let (Some(f), Some(b)) =
-                (now.sums.frames.get_mut(direction), now.sums.bytes.get_mut(direction))
+        if self.lives.get(slot) == Some(&life)
+            && let Some([frames_in, frames_out, bytes_in, bytes_out]) = self.counts.get_mut(slot)
         {
+            let (f, b) = if direction == 0 { (frames_in, bytes_in) } else { (frames_out, bytes_out) };
             *f += frames;
             *b += bytes;
         }
@@ -93,13 +93,27 @@ impl Traffic {
 
     /// The backend at `slot` is gone. What is counted from now on is the next one's.
     pub(crate) fn retire(&mut self, slot: u32) -> Sums {
-        let Some(life) = self.backends.get_mut(slot as usize) else { return Sums::default() };
-        life.number = (life.number + 1) % LIVES;
-        std::mem::take(&mut life.sums)
+        let Some(life) = self.lives.get_mut(slot as usize) else { return Sums::default() };
+        *life = (*life + 1) % LIVES;
+        let sums = self.of(slot);
+        // Memory that was never used stays so.
+        if sums != Sums::default()
+            && let Some(counts) = self.counts.get_mut(slot as usize)
+        {
+            *counts = [0; 4];
+        }
+        sums
     }
 
     pub(crate) fn of(&self, slot: u32) -> Sums {
-        self.backends.get(slot as usize).map(|life| life.sums).unwrap_or_default()
+        let [a, b, c, d] = self.counts.get(slot as usize).copied().unwrap_or_default();
+        Sums { frames: [a, b], bytes: [c, d] }
+    }
+
+    /// Bytes on the heap that backends without traffic cost.
+    #[cfg(test)]
+    pub(crate) fn heap_size(&self) -> usize {
+        self.lives.capacity() * size_of::<u16>()
     }
 }
 

@@ -6,6 +6,7 @@ use protocol::ServiceId;
 use protocol::object::DropCount;
 
 use super::Services;
+use super::backends::MAX_BACKENDS;
 use crate::flow_table::{Sums, Traffic};
 use crate::verdict::DropReason;
 
@@ -23,8 +24,8 @@ const REASONS: [DropReason; 6] = [
 #[derive(Debug, Default)]
 pub(super) struct Tallies {
     services: Vec<Tally>,
-    /// Connections to the backend in each slot.
-    backends: Vec<u64>,
+    /// Connections to the backend in each slot there may ever be, in memory that is made by being used.
+    backends: Box<[u64]>,
     /// Slots whose backends went with the last change, and whose they were.
     pub(super) retired: Vec<(u32, ServiceId)>,
     /// Services that went with the last change.
@@ -109,14 +110,16 @@ impl Services {
     pub(crate) fn settle_tallies(&mut self, traffic: &mut Traffic) {
         let tallies = &mut self.tallies;
         tallies.services.resize(self.rows.len().max(tallies.services.len()), Tally::default());
-        let slots = self.backends.slots().max(tallies.backends.len());
-        tallies.backends.resize(slots, 0);
+        if tallies.backends.is_empty() && self.backends.slots() > 0 {
+            tallies.backends = vec![0; MAX_BACKENDS as usize].into();
+        }
         for (slot, service) in std::mem::take(&mut tallies.retired) {
             let sums = traffic.retire(slot);
             if let Some(tally) = tallies.services.get_mut(service.index()) {
                 tally.traffic = tally.traffic.plus(sums);
             }
-            if let Some(connections) = tallies.backends.get_mut(slot as usize) {
+            // Memory that was never used stays so.
+            if let Some(connections) = tallies.backends.get_mut(slot as usize).filter(|count| **count > 0) {
                 *connections = 0;
             }
         }
@@ -125,7 +128,13 @@ impl Services {
                 *tally = Tally::default();
             }
         }
-        traffic.reserve(slots);
+        traffic.reserve(self.backends.slots());
+    }
+
+    /// Bytes on the heap that services and backends without traffic cost.
+    #[cfg(test)]
+    pub(super) fn tallies_heap_size(&self) -> usize {
+        self.tallies.services.capacity() * size_of::<Tally>()
     }
 
     /// Numbers of services from `first` on.

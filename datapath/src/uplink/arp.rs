@@ -30,8 +30,17 @@ impl SlowPath {
             return Err(DropReason::NotForSwitch);
         }
         self.admit_outside_mac(port, packet)?;
+        if arp.sender_mac != packet.source {
+            return Err(DropReason::ArpSpoofed);
+        }
+        if self.uplink.give_way(arp.sender_ip, now) {
+            // Again and again, should the others have missed it.
+            let known = Known::GivenWay { address: arp.sender_ip, port: port.id };
+            self.outbox.push(News::Fresh, known);
+            return Err(DropReason::ArpAbsorbed);
+        }
         // Nobody else has what the switch stands for; what the kernel has is its own affair.
-        if arp.sender_mac != packet.source || self.uplink.stands_for(arp.sender_ip, now) {
+        if self.uplink.stands_for(arp.sender_ip, now) {
             return Err(DropReason::ArpSpoofed);
         }
         let heard = if arp.is_probe() { Heard::Unasked } else { self.hear(port, arp, is_to_us, now) };

@@ -139,7 +139,7 @@ impl Uplink {
         self.egress =
             sorted(&mut config.iter().flat_map(|config| config.egress.iter().map(|rule| rule.address)));
         let by_lease = config.is_some_and(|config| config.announced_by_lease && !config.announced.is_empty());
-        self.hold.install(by_lease, now);
+        self.hold.install(by_lease, &self.announced, now);
         self.announce(is_other, now);
     }
 
@@ -167,7 +167,7 @@ impl Uplink {
 
     /// The switch answers ARP for it, and tells who asks it for what is not there.
     pub(crate) fn is_announced(&self, address: Ipv4Addr, now: Instant) -> bool {
-        self.announced.binary_search(&address).is_ok() && self.hold.lasts(now)
+        self.announced.binary_search(&address).is_ok() && self.hold.lasts(address, now)
     }
 
     fn is_egress(&self, address: Ipv4Addr) -> bool {

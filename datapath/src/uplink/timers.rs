@@ -15,8 +15,8 @@ use crate::switch::{Done, Switch};
 use crate::time::Instant;
 use crate::verdict::{DropReason, Verdict};
 use crate::window::Seen;
-use crate::wire::arp;
 use crate::wire::icmp::IcmpError;
+use crate::wire::{Body, arp};
 
 impl Uplink {
     /// When [`Switch::serve_uplink`] has something to do.
@@ -34,7 +34,7 @@ impl Switch {
             return;
         }
         uplink.release_due = None;
-        uplink.let_go(now);
+        uplink.on_phase(now);
         let link = uplink.link;
         let mut port = link.and_then(|link| self.ports.get_mut(link.port));
         let mut send = |sender: Ipv4Addr, target: Ipv4Addr, to: Option<Mac>| {
@@ -45,7 +45,7 @@ impl Switch {
         };
         let address = link.map_or(Ipv4Addr::UNSPECIFIED, |link| link.address);
         let is_void = uplink.next_hops.tick(now, |Question { target, to }| send(address, target, to));
-        uplink.announcer.tick(now, |address| send(address, address, None));
+        uplink.announcer.tick(now, |address, sender| send(sender, address, None));
         if is_void || std::mem::take(&mut uplink.is_void) {
             self.flows.begin_generation();
         }
@@ -104,6 +104,12 @@ impl Switch {
     ) -> Verdict<Done> {
         let received = seen.received.as_ref().map_err(|reason| *reason)?;
         let refusal = Refusal::with_error(DropReason::NextHopUnresolved, IcmpError::HostUnreachable);
+        // The client has asked again meanwhile, and somebody else was asked for it.
+        if let Body::Ipv4(ip) = &received.packet.body
+            && self.slow_path.is_offered_elsewhere(ip)
+        {
+            return Err(refusal.reason);
+        }
         self.refuse((refusal, None), ingress, frame, received, now, egress)
     }
 }

@@ -376,6 +376,23 @@ fn device_that_has_just_gone_is_passed_over() {
 }
 
 #[test]
+fn silent_next_hop_is_passed_over_and_not_spoken_of() {
+    let mut h = with_uplink_services(&[HOST_IP, B_IP]);
+    let to_pods = |sent: Vec<(PortId, Vec<u8>)>| -> Vec<PortId> {
+        sent.into_iter().map(|(to, _)| to).filter(|to| *to != UPLINK).collect()
+    };
+    let port = (4000..).find(|port| to_pods(h.send(A, &syn(*port))).is_empty()).unwrap();
+    h.wait(Duration::from_secs(1));
+    h.sweep();
+    assert_eq!(to_pods(h.send(A, &syn(port))), [B]);
+    h.wait(Duration::from_secs(3));
+    h.sweep();
+    assert!(to_pods(std::mem::take(&mut h.wire.sent)).is_empty(), "the client is told nothing");
+    assert_works(&mut h, B, port);
+    assert_eq!(fail_overs(&h), FailOvers { unanswered: 1, ..FailOvers::default() });
+}
+
+#[test]
 fn affinity_follows() {
     let mut h = with_services(Harness::new(), &[B_IP, VM_IP]);
     with_scheduler(&mut h, |service| ServiceConfig { affinity_seconds: Some(100), ..service });

@@ -15,6 +15,7 @@ mod host_ports;
 mod icmp_errors;
 mod keep_alive;
 mod learning;
+mod many_connections;
 mod nat_bed;
 mod nat_icmp;
 mod nat_limits;

@@ -1,16 +1,15 @@
 //! One TOML file; unknown keys and wrong values are refused by name.
 
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use integration::{NodeOptions, TestNode, binary};
 
 /// `vswitchd` with this configuration, which must not get as far as doing anything.
 fn vswitchd(config: &str, arguments: &[&str]) -> Output {
-    let file = std::env::temp_dir().join(format!(
-        "vpod-test.{}-config{}.toml",
-        std::process::id(),
-        arguments.len() + config.len()
-    ));
+    static FILES: AtomicU32 = AtomicU32::new(0);
+    let number = FILES.fetch_add(1, Ordering::Relaxed);
+    let file = std::env::temp_dir().join(format!("vpod-test.{}-config{number}.toml", std::process::id()));
     std::fs::write(&file, config).expect("the file can be written");
     let output = Command::new(binary("vswitchd")).arg("--config").arg(&file).args(arguments).output();
     let _ = std::fs::remove_file(&file);

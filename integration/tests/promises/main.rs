@@ -15,6 +15,7 @@ mod ingress;
 mod lost_devices;
 mod many_pods;
 mod metrics;
+mod names;
 mod node_to_pod;
 mod nodes;
 mod plain_tap;

@@ -129,7 +129,7 @@ fn the_read_only_socket_refuses_every_change() {
     assert!(matches!(client.receive(), Ok(Response::Items(_))));
     let reference = integration::node::reference("default", "a");
     for mutation in [
-        AdminRequest::CreatePod(pod_request("b", &[])),
+        AdminRequest::CreatePod(Box::new(pod_request("b", &[]))),
         AdminRequest::DeletePod(reference.clone()),
         AdminRequest::EnterPod(reference),
         AdminRequest::SetLogFilter("trace".to_owned()),

@@ -106,12 +106,15 @@ impl ChangeMonitor {
         Ok(Self { socket, buffer: Vec::new() })
     }
 
-    /// Returns some time after the first change since the last call; what happens within `settle` of it
-    /// counts as one.
-    pub fn wait(&mut self, settle: Duration) -> Result<(), NetlinkError> {
+    /// Returns with the first change that [`Self::settle`] has not taken.
+    pub fn wait(&mut self) -> Result<(), NetlinkError> {
         self.set_blocking(true)?;
-        self.take()?;
-        std::thread::sleep(settle);
+        self.take().map(drop)
+    }
+
+    /// Returns after this time; what happened meanwhile counts as one with what was waited for.
+    pub fn settle(&mut self, time: Duration) -> Result<(), NetlinkError> {
+        std::thread::sleep(time);
         self.set_blocking(false)?;
         while self.take()? {}
         Ok(())

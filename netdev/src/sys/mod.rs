@@ -3,6 +3,7 @@
 //! A function here wraps one call, keeps the kernel's `errno`, and decides nothing.
 #![expect(unsafe_code, reason = "this module is where system calls are made")]
 
+pub(crate) mod datagrams;
 pub(crate) mod fd;
 pub(crate) mod memory;
 pub(crate) mod packet;

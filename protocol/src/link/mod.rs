@@ -39,6 +39,8 @@ pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 pub const MAX_FDS: usize = 64;
 /// Rows of a table in one answer.
 pub const ROWS_PER_ANSWER: u32 = 256;
+/// ... of services, which are small and many.
+pub const SERVICE_ROWS_PER_ANSWER: u32 = 1024;
 
 /// A message with the id that pairs request and answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

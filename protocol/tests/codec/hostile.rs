@@ -186,7 +186,7 @@ fn frames_may_arrive_byte_by_byte() {
         }
     }
     let mut frame = Vec::new();
-    let request = AdminRequest::CreatePod(samples::create_pod());
+    let request = AdminRequest::CreatePod(Box::new(samples::create_pod()));
     codec::write_preamble(&mut frame).unwrap();
     codec::write_frame(&mut frame, &request, MAX_ADMIN_FRAME_BYTES).unwrap();
     let mut drip = Drip(&frame);

@@ -274,7 +274,7 @@ proptest! {
 
     #[test]
     fn requests_survive(create in create_pod()) {
-        survives(&AdminRequest::CreatePod(create))?;
+        survives(&AdminRequest::CreatePod(Box::new(create)))?;
     }
 
     #[test]

@@ -414,7 +414,7 @@ fn read_requests() -> Vec<(&'static str, ReadRequest)> {
 fn admin_requests() -> Vec<(&'static str, AdminRequest)> {
     vec![
         ("admin read", AdminRequest::Read(ReadRequest::Status)),
-        ("admin create pod", AdminRequest::CreatePod(create_pod())),
+        ("admin create pod", AdminRequest::CreatePod(Box::new(create_pod()))),
         ("admin delete pod", AdminRequest::DeletePod(pod_ref())),
         (
             "admin run container",

@@ -417,7 +417,7 @@ pub(crate) struct ManArgs {
     pub(crate) markdown: bool,
 }
 
-fn parse_pod_name(text: &str) -> Result<ObjectName, protocol::NameError> {
+pub(crate) fn parse_pod_name(text: &str) -> Result<ObjectName, protocol::NameError> {
     let name = ["pod/", "pods/", "po/"].iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
     name.parse()
 }

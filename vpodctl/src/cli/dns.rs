@@ -1,10 +1,47 @@
 //! How a new pod's programs resolve names, as typed.
 
-use clap::Args;
 use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
+use protocol::ObjectName;
 use protocol::object::{DnsOption, DnsPolicy, PodDns};
 
+use super::args::{NamespaceArg, parse_pod_name};
 use crate::error::CliError;
+
+/// `dns`.
+#[derive(Debug, Args)]
+pub(crate) struct DnsCommandArgs {
+    #[command(subcommand)]
+    pub(crate) command: DnsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DnsCommand {
+    /// Ask about a name as a pod would, and explain the answer
+    ///
+    /// Shows which names of the pod's search list are tried, what each is answered, and which service or endpoint is behind it, or why
+    /// there is none. Exits with 1 if there is no such record. Needs root: the question is asked from inside the pod.
+    Query(QueryArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vpodctl dns query web --from client
+  vpodctl dns query _http._tcp.web.default.svc.cluster.local -t SRV
+  vpodctl dns query 10.0.96.10.in-addr.arpa. -t PTR --from client -n shop")]
+pub(crate) struct QueryArgs {
+    /// What is asked about; with a dot at its end nothing is searched
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Which records
+    #[arg(short = 't', long = "type", value_name = "TYPE", default_value = "A")]
+    pub(crate) record_type: String,
+    /// The pod that asks [default: the node's DNS server itself, without a search list]
+    #[arg(long, value_name = "POD", value_parser = parse_pod_name)]
+    pub(crate) from: Option<ObjectName>,
+    #[command(flatten)]
+    pub(crate) namespace: NamespaceArg,
+}
 
 /// `dnsPolicy`, `dnsConfig`, `hostname` and `subdomain` of a manifest.
 #[derive(Debug, Args)]

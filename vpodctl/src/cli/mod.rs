@@ -117,6 +117,8 @@ pub(crate) enum Command {
     ///
     /// The datapath decides about a packet that nobody sends, as it would about a real one, and changes nothing.
     Trace(TraceArgs),
+    /// Ask the cluster's DNS
+    Dns(dns::DnsCommandArgs),
     /// Record the frames of a pod as pcapng
     ///
     /// Records what the switch receives from the pod and sends to it, until Ctrl-C or the end of

@@ -16,7 +16,7 @@ pub(crate) fn run(target: &Target, args: CreatePodArgs) -> Result<(), CliError> 
     let format = args.output;
     let request = request(args)?;
     let mut daemon = Connection::admin(target, "create-pod")?;
-    let pod = match daemon.request(&AdminRequest::CreatePod(request))? {
+    let pod = match daemon.request(&AdminRequest::CreatePod(Box::new(request)))? {
         Response::Pod(pod) => *pod,
         other => return Err(unexpected(&other)),
     };

@@ -3,9 +3,13 @@
 //! What Kubernetes has is where Kubernetes has it (`status.podIP`, `status.containerStatuses`,
 //! `spec.containers[].command`), so that scripts written for kubectl find it. Ours are
 //! `spec.mac`, `spec.portSecurity`, `spec.resources` (of the whole pod), `status.netns` and
-//! `status.port`.
+//! `status.port`. Ports are the pod's, whichever container listens: they are shown at the first one,
+//! and as `spec.ports` of a pod without containers.
 
-use protocol::object::{ContainerState, ContainerStatus, DnsPolicy, Exit, Pod, PodDns, RestartPolicy};
+use protocol::link::Transport;
+use protocol::object::{
+    Container, ContainerPort, ContainerState, ContainerStatus, DnsPolicy, Exit, Pod, PodDns, RestartPolicy,
+};
 use serde_json::{Value, json};
 
 use super::summary;
@@ -14,7 +18,9 @@ use crate::output::document::time;
 
 pub(super) fn of_pod(pod: &Pod) -> Value {
     let meta = &pod.metadata;
-    let containers = pod.spec.containers.iter().map(|c| json!({ "name": c.name, "command": c.command }));
+    let mut ports = Some(ports(pod));
+    let listed = |c: &Container| json!({ "name": c.name, "command": c.command, "ports": ports.take() });
+    let containers: Vec<Value> = pod.spec.containers.iter().map(listed).collect();
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -27,13 +33,14 @@ pub(super) fn of_pod(pod: &Pod) -> Value {
             "resourceVersion": meta.resource_version.to_string(),
         },
         "spec": {
-            "containers": containers.collect::<Vec<_>>(),
+            "containers": containers,
             "dnsConfig": dns_config(&pod.spec.dns),
             "dnsPolicy": dns_policy(&pod.spec.dns),
             "hostname": pod.spec.hostname,
             "mac": pod.spec.mac.to_string(),
             "nodeName": pod.spec.node_name,
             "portSecurity": pod.spec.port_security,
+            "ports": ports,
             "resources": resources(pod),
             "restartPolicy": policy(pod.spec.restart_policy),
             "subdomain": pod.spec.subdomain,
@@ -63,6 +70,26 @@ fn dns_config(dns: &PodDns) -> Value {
         "nameservers": dns.nameservers,
         "searches": dns.searches,
         "options": dns.options.iter().map(|o| json!({ "name": o.name, "value": o.value })).collect::<Vec<_>>(),
+    })
+}
+
+fn ports(pod: &Pod) -> Value {
+    let all = &pod.spec.serving.ports;
+    if all.is_empty() { Value::Null } else { all.iter().map(port).collect() }
+}
+
+fn port(port: &ContainerPort) -> Value {
+    let protocol = match port.transport {
+        Transport::Tcp => "TCP",
+        Transport::Udp => "UDP",
+        Transport::Sctp => "SCTP",
+    };
+    json!({
+        "name": Some(&port.name).filter(|name| !name.is_empty()),
+        "containerPort": port.number,
+        "hostIP": port.host_ip,
+        "hostPort": port.host_port,
+        "protocol": protocol,
     })
 }
 

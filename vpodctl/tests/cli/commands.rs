@@ -105,7 +105,7 @@ fn create_pod_asks_for_everything_that_was_said() {
         hostname: None,
         subdomain: None,
     };
-    assert_eq!(daemon.seen(), [AdminRequest::CreatePod(expected)]);
+    assert_eq!(daemon.seen(), [AdminRequest::CreatePod(Box::new(expected))]);
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn create_pod_asks_for_nothing_that_was_not_said() {
         hostname: None,
         subdomain: None,
     };
-    assert_eq!(daemon.seen(), [AdminRequest::CreatePod(expected)]);
+    assert_eq!(daemon.seen(), [AdminRequest::CreatePod(Box::new(expected))]);
 }
 
 #[test]

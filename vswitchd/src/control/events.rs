@@ -171,7 +171,14 @@ pub(crate) fn follow_network(control: &Arc<Control>) -> Result<(), netdev::netli
     let control = Arc::clone(control);
     let spawned = std::thread::Builder::new().name("network".to_owned()).spawn(move || {
         loop {
-            if let Err(error) = monitor.wait(SETTLE) {
+            let changes = monitor.wait().and_then(|()| {
+                // What was missing is of use at once; what is there may be on its way from one state to another.
+                if uplink::appears(&control) {
+                    on_network_change(&control);
+                }
+                monitor.settle(SETTLE)
+            });
+            if let Err(error) = changes {
                 tracing::error!("the node's network is not followed any more: {}", chain(&error));
                 return;
             }

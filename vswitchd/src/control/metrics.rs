@@ -133,7 +133,7 @@ impl Snapshot {
             problems: tables::status(control).problems.len() as u64,
             peers: peers::rows(control).unwrap_or_default(),
             store_up: control.cluster.as_ref().is_none_or(|cluster| cluster.status().connected),
-            traffic: control_services::traffic(control, None).unwrap_or_default(),
+            traffic: control_services::first_traffic(control, services::MAX_SERIES).unwrap_or_default(),
             readings: control_services::readings(control),
         }
     }

@@ -63,6 +63,9 @@ pub(crate) fn purge(config: &Config) -> anyhow::Result<()> {
     ] {
         remove_file(&path)?;
     }
+    if let Some(system) = config.system_dir().parent() {
+        remove_directory(system)?;
+    }
     lock.remove(&config.lock_path()).with_context(|| format!("{}", config.lock_path().display()))?;
     remove_if_empty(&config.run_dir)
 }
@@ -134,14 +137,17 @@ fn remove_pod(config: &Config, record: &PodRecord) -> Vec<String> {
 }
 
 fn remove_state(config: &Config) -> anyhow::Result<()> {
-    let pods = config.pods_dir();
-    match fs::remove_dir_all(&pods) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => bail!("{}: {e}", pods.display()),
-        Ok(()) | Err(_) => {}
-    }
+    remove_directory(&config.pods_dir())?;
     remove_file(&config.store_path())?;
     remove_file(&config.memory_path())?;
     remove_if_empty(&config.state_dir)
+}
+
+fn remove_directory(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => bail!("{}: {e}", path.display()),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn remove_file(path: &Path) -> anyhow::Result<()> {

@@ -86,14 +86,25 @@ pub(crate) fn pages<T>(
     request: fn(u64) -> ToDatapath,
     open: fn(FromDatapath) -> Page<T>,
 ) -> Result<Vec<T>, SwitchError> {
+    pages_until(control, request, open, |_| false)
+}
+
+/// As [`pages`], up to the page that is enough.
+pub(crate) fn pages_until<T>(
+    control: &Control,
+    request: fn(u64) -> ToDatapath,
+    open: fn(FromDatapath) -> Page<T>,
+    mut is_enough: impl FnMut(&[T]) -> bool,
+) -> Result<Vec<T>, SwitchError> {
     let mut all = Vec::new();
     let mut cursor = 0;
     loop {
         let answer = control.switch.link().request(request(cursor), &[])?.0;
         let (rows, next) = open(answer).map_err(|other| unexpected(*other))?;
+        let is_last = is_enough(&rows);
         all.extend(rows);
         match next {
-            Some(next) if next != cursor => cursor = next,
+            Some(next) if next != cursor && !is_last => cursor = next,
             Some(_) | None => return Ok(all),
         }
     }

@@ -214,11 +214,14 @@ fn sum_services(replies: Vec<Reply>) -> Reply {
     let Some(mut first) = replies.next() else { return Reply::refused("there is no worker") };
     let FromDatapath::Services { rows, .. } = &mut first.body else { return first };
     let place = |row: &ServiceRow| (row.service, row.backend);
-    let places: BTreeMap<_, usize> = rows.iter().enumerate().map(|(at, row)| (place(row), at)).collect();
     for reply in replies {
         let FromDatapath::Services { rows: more, .. } = reply.body else { return reply };
-        for row in more {
-            if let Some(sum) = places.get(&place(&row)).and_then(|at| rows.get_mut(*at)) {
+        for (at, row) in more.into_iter().enumerate() {
+            let is_same = |known: &ServiceRow| place(known) == place(&row);
+            // Elsewhere only while a change is under way.
+            let at = Some(at).filter(|at| rows.get(*at).is_some_and(is_same));
+            let at = at.or_else(|| rows.iter().position(is_same));
+            if let Some(sum) = at.and_then(|at| rows.get_mut(at)) {
                 sum.counters.add(&row.counters);
             }
         }

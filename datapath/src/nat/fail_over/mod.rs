@@ -134,6 +134,13 @@ impl SlowPath {
             && self.fail_over(hit.id, &opening, Cause::Unreachable, now)
     }
 
+    /// Whether a packet is a SYN whose connection is another backend's by now: nothing is to be said about its way to the first.
+    pub(crate) fn is_offered_elsewhere(&self, ip: &Ipv4) -> bool {
+        let hit = || self.shared.connections.lookup(&Key::of(ip)?);
+        let opening = hit().filter(|_| begins(ip)).and_then(|hit| self.shared.openings.lookup(hit.id));
+        opening.is_some_and(|opening| opening.tried.iter().next().is_some())
+    }
+
     /// The SYN of a client's finds no way to its backend: whether it is offered to another one.
     fn on_no_way(&mut self, connection: Option<Hit>, ip: &Ipv4, now: Instant) -> bool {
         let known = || self.shared.connections.lookup(&Key::of(ip)?);

@@ -8,8 +8,10 @@ mod away;
 mod conformance;
 mod fail_over;
 mod first_packet;
+mod fragments;
 mod host_ports;
 mod manifests;
+mod many;
 mod nodes;
 mod operations;
 mod outside;
@@ -19,8 +21,10 @@ mod reach;
 mod readiness;
 mod refused;
 mod restarts;
+mod rolling;
 mod source_addresses;
 mod stale_udp;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -42,7 +46,7 @@ const PEER: &str =
 const MANY: usize = 40;
 
 /// A pod with a program that says its name to whoever asks.
-struct Backend {
+pub(crate) struct Backend {
     pod: TestPod,
     _server: Background,
 }
@@ -50,7 +54,7 @@ struct Backend {
 impl Backend {
     /// Pod `name`, labelled `app=APP`, that serves `ports`, as in `tcp:80 udp:80`.
     #[track_caller]
-    fn start(node: &TestNode, name: &str, app: &str, ports: &str) -> Self {
+    pub(crate) fn start(node: &TestNode, name: &str, app: &str, ports: &str) -> Self {
         Self::serving(node.create(&labelled(name, app)), ports)
     }
 
@@ -69,7 +73,7 @@ fn serve(pod: &TestPod, ports: &str) -> Background {
 }
 
 /// Pod `name` with label `app=APP`.
-fn labelled(name: &str, app: &str) -> CreatePod {
+pub(crate) fn labelled(name: &str, app: &str) -> CreatePod {
     let mut request = pod_request(name, &[]);
     request.labels.insert("app".to_owned(), app.to_owned());
     request
@@ -77,23 +81,23 @@ fn labelled(name: &str, app: &str) -> CreatePod {
 
 /// Where a service is asked.
 #[derive(Debug, Clone, Copy)]
-struct At {
+pub(crate) struct At {
     protocol: &'static str,
     address: IpAddr,
     port: u16,
 }
 
-const fn tcp(address: IpAddr, port: u16) -> At {
+pub(crate) const fn tcp(address: IpAddr, port: u16) -> At {
     At { protocol: "tcp", address, port }
 }
 
-const fn udp(address: IpAddr, port: u16) -> At {
+pub(crate) const fn udp(address: IpAddr, port: u16) -> At {
     At { protocol: "udp", address, port }
 }
 
 /// The answers to `count` questions, each by a socket of its own: `NAME CLIENT` or `error NAME`.
 #[track_caller]
-fn ask(from: Place<'_>, at: At, count: usize) -> Vec<String> {
+pub(crate) fn ask(from: Place<'_>, at: At, count: usize) -> Vec<String> {
     let At { protocol, address, port } = at;
     let ran = from.spawn(&format!("{PEER} ask {protocol} {address} {port} {count}")).wait();
     ran.ok().lines().map(str::to_owned).collect()
@@ -129,7 +133,12 @@ impl Talk {
     #[track_caller]
     fn start(from: Place<'_>, at: At, source_port: u16) -> Self {
         let At { protocol, address, port } = at;
-        let mut program = from.spawn(&format!("{PEER} talk {protocol} {address} {port} {source_port}"));
+        Self::of(from.spawn(&format!("{PEER} talk {protocol} {address} {port} {source_port}")))
+    }
+
+    /// A program that was started to talk.
+    #[track_caller]
+    fn of(mut program: Background) -> Self {
         program.wait_for_output("ready\n");
         let input = program.stdin();
         Self { program, input }
@@ -151,7 +160,7 @@ impl Talk {
 }
 
 #[track_caller]
-fn documents(node: &TestNode, kind: Kind) -> Vec<Document> {
+pub(crate) fn documents(node: &TestNode, kind: Kind) -> Vec<Document> {
     let only_documents = |items| match items {
         Items::Services(rows) | Items::Endpoints(rows) | Items::EndpointSlices(rows) => rows,
         _ => Vec::new(),
@@ -161,14 +170,14 @@ fn documents(node: &TestNode, kind: Kind) -> Vec<Document> {
 
 /// The object as the daemon has it.
 #[track_caller]
-fn document(node: &TestNode, kind: Kind, name: &str) -> Option<Value> {
+pub(crate) fn document(node: &TestNode, kind: Kind, name: &str) -> Option<Value> {
     let found = documents(node, kind).into_iter().find(|document| document.name.as_str() == name)?;
     Some(serde_json::from_str(&found.json).expect("the daemon's JSON is valid"))
 }
 
 /// The address of a service of namespace `default`.
 #[track_caller]
-fn cluster_ip(node: &TestNode, name: &str) -> IpAddr {
+pub(crate) fn cluster_ip(node: &TestNode, name: &str) -> IpAddr {
     let service =
         document(node, Kind::Services, name).unwrap_or_else(|| panic!("there is no service {name}"));
     let address = service.pointer("/spec/clusterIP").and_then(Value::as_str);
@@ -177,7 +186,7 @@ fn cluster_ip(node: &TestNode, name: &str) -> IpAddr {
 
 /// Creates a service with the words of `arguments` after its type, and returns its address.
 #[track_caller]
-fn create_service(node: &TestNode, name: &str, arguments: &str) -> IpAddr {
+pub(crate) fn create_service(node: &TestNode, name: &str, arguments: &str) -> IpAddr {
     node.vpodctl(&format!("create-service clusterip {name} {arguments}")).ok();
     cluster_ip(node, name)
 }
@@ -219,13 +228,13 @@ fn until_led_to_a_backend(node: &TestNode, pod: &str, service: &str) {
 
 /// `vpodctl COMMAND -f` with a manifest.
 #[track_caller]
-fn manifest(node: &TestNode, command: &str, text: &str) -> Ran {
+pub(crate) fn manifest(node: &TestNode, command: &str, text: &str) -> Ran {
     let mut program = node.vpodctl_spawn(&format!("{command} -f -"));
     program.stdin().write_all(text.as_bytes()).expect("the program reads its input");
     program.wait()
 }
 
 #[track_caller]
-fn apply(node: &TestNode, text: &str) {
+pub(crate) fn apply(node: &TestNode, text: &str) {
     manifest(node, "apply", text).ok();
 }

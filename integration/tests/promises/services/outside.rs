@@ -24,6 +24,8 @@ pub(super) fn cluster() -> Cluster {
     cluster.underlay().sh("ip address add 203.0.113.10/32 dev lo && ip link set lo up").ok();
     for node in cluster.nodes() {
         node.sh(&format!("ip route replace default via {OUTSIDER}")).ok();
+        // It was started before there was a way out.
+        wait::until("the uplink is open", || node.sh("nft list table netdev vpod").succeeded().then_some(()));
     }
     cluster
 }

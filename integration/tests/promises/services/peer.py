@@ -1,19 +1,25 @@
 """Both ends of the conversations that the promises about services are about.
 
     peer.py serve NAME PROTOCOL:PORT …                   answer every line or datagram with "NAME CLIENT"
+    peer.py drain NAME PROTOCOL:PORT …                  as serve, and goes on for a while after it was told to end
     peer.py ask PROTOCOL ADDRESS PORT COUNT [SOURCE]     COUNT questions, each by a socket of its own
     peer.py talk PROTOCOL ADDRESS PORT [SOURCE_PORT]     a question by one socket for every line of input
     peer.py pairs ADDRESS PORT COUNT                     two datagrams at once by each of COUNT sockets
+    peer.py large ADDRESS PORT BYTES COUNT               COUNT datagrams of so many bytes, answered by as many
 
 Every answer is printed as a line; so is an error, as "error NAME".
 """
 
 import errno
+import os
+import signal
 import socket
 import sys
 import threading
 
 PATIENCE_SECONDS = 3
+DRAIN_SECONDS = 2
+LARGEST = 65_535
 
 
 def kind(protocol):
@@ -47,10 +53,17 @@ def answer_lines(name, connection, client):
         pass  # The client's business.
 
 
+def drain(name, *places):
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(DRAIN_SECONDS))
+    serve(name, *places)
+
+
 def answer_datagrams(name, listener):
     while True:
-        _, client = listener.recvfrom(2048)
-        listener.sendto(f"{name} {client[0]}\n".encode(), client)
+        question, client = listener.recvfrom(LARGEST)
+        answer = f"{name} {client[0]}\n".encode()
+        # As long as the question, whose end it has.
+        listener.sendto(answer + question[len(answer):], client)
 
 
 def connect(protocol, address, port, source_port=0, source="0.0.0.0"):
@@ -105,5 +118,19 @@ def pairs(address, port, count):
     print(f"{lost} of {count} lost")
 
 
+def large(address, port, size, count):
+    for _ in range(int(count)):
+        with connect("udp", address, port) as client:
+            try:
+                question = os.urandom(int(size))
+                client.send(question)
+                answer = client.recv(LARGEST)
+                who, _, rest = answer.partition(b"\n")
+                is_whole = len(answer) == len(question) and question.endswith(rest)
+                print(who.decode() if is_whole else f"error {len(answer)} bytes")
+            except OSError as error:
+                print(named(error))
+
+
 if __name__ == "__main__":
-    {"serve": serve, "ask": ask, "talk": talk, "pairs": pairs}[sys.argv[1]](*sys.argv[2:])
+    {"serve": serve, "drain": drain, "ask": ask, "talk": talk, "pairs": pairs, "large": large}[sys.argv[1]](*sys.argv[2:])

@@ -1,8 +1,10 @@
 //! Connections and endpoints that change under them.
 
-use integration::TestNode;
+use integration::{TestNode, wait};
 
-use super::{Backend, Talk, create_service, tcp, udp, until_answered_by};
+use super::outside::{BALANCER, balanced, cluster, ip, until_answered_outside};
+use super::{Backend, PEER, Talk, apply, create_service, endpoints, node_port, tcp, udp, until_answered_by};
+use crate::nodes::address;
 use crate::stream::Place;
 
 /// As many as one would need for the endpoint's removal to matter to several of them.
@@ -50,7 +52,36 @@ fn udp_from_one_source_port_is_refused_while_there_is_no_endpoint_and_served_aga
     node.delete_pod(&a.pod);
     assert_eq!(talk.ask(), "error ECONNREFUSED");
     let _b = Backend::start(&node, "b", "dns", "udp:53");
-    integration::wait::until("the same source port is served again", || (talk.name() == "b").then_some(()));
+    wait::until("the same source port is served again", || (talk.name() == "b").then_some(()));
+}
+
+/// "[sig-network] Conntrack should be able to preserve UDP traffic when server pod cycles for a …": NodePorts and load balancers, with the pod on
+/// the node that is asked and on another one.
+#[test]
+fn udp_from_outside_follows_a_pod_that_cycles_between_nodes() {
+    let cluster = cluster();
+    let mut backend = Backend::start(cluster.node(0), "v0", "web", "udp:80");
+    apply(cluster.node(0), &balanced("Cluster"));
+    let port = node_port(cluster.node(0), "web");
+    let places =
+        [udp(address(cluster.node(0)), port), udp(address(cluster.node(1)), port), udp(ip(BALANCER), 80)];
+    let mut talks = Vec::new();
+    for (at, source) in places.into_iter().zip(12_345..) {
+        until_answered_outside(&cluster, at, &["v0"]);
+        let command = format!("{PEER} talk udp {} {} {source}", at.address, at.port);
+        talks.push(Talk::of(cluster.underlay().spawn(&command)));
+    }
+    for (number, name) in [(1, "v1"), (0, "v2")] {
+        let old =
+            std::mem::replace(&mut backend, Backend::start(cluster.node(number), name, "web", "udp:80"));
+        cluster.node(1 - number).delete_pod(&old.pod);
+        for node in cluster.nodes() {
+            wait::until("one endpoint is known", || (endpoints(node, "web").len() == 1).then_some(()));
+        }
+        for talk in &mut talks {
+            wait::until("the same source port is served", || (talk.name() == name).then_some(()));
+        }
+    }
 }
 
 #[test]

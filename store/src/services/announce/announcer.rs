@@ -123,7 +123,7 @@ impl Announcer {
     }
 
     /// Until when nobody else can have what this node has, on its own clock: its lease as it was last renewed, counted from before the
-    /// store was asked. `None` without a lease.
+    /// store was asked. It has passed while the store is away. `None` without a lease.
     #[must_use]
     pub fn held_until(&self) -> Option<Instant> {
         self.lease?;
@@ -131,10 +131,11 @@ impl Announcer {
         Some(self.renewed? + (self.ttl - self.ttl / CLOCKS_DIFFER))
     }
 
-    /// The addresses that this node may stand for at this moment: the store was seen to have them under the lease it holds.
+    /// The addresses that this node stands for: the store was last seen to have them under the lease it holds. After
+    /// [`Announcer::held_until`] they may be another's, which the network then tells.
     #[must_use]
-    pub fn stands_for(&self, owners: &BTreeMap<Ipv4Addr, Owner>, now: Instant) -> BTreeSet<Ipv4Addr> {
-        if self.held_until().is_none_or(|until| until <= now) {
+    pub fn stands_for(&self, owners: &BTreeMap<Ipv4Addr, Owner>) -> BTreeSet<Ipv4Addr> {
+        if self.lease.is_none() {
             return BTreeSet::new();
         }
         let is_mine = |(address, owner): &(&Ipv4Addr, &Owner)| {

@@ -13,10 +13,11 @@
 //! nodes; the first at once, each next one a second later, should those before it be stuck. An owner that may have an
 //! address keeps it, and one that may not keeps it as long as nobody else may: an address moves only if that helps.
 //!
-//! No two nodes stand for an address at once: who gives one up stops before the store hears of it, and who cannot renew its
-//! lease stops when it has ended by its own clock ([`Announcer::held_until`]), counted from before the store was last asked, which
-//! is earlier than the store ends it. A node that is cut off from the store so lets go of its addresses, and has them again if
-//! its lease still lives when it is back. While the store is away from all of them for longer than that, nobody stands for any.
+//! No two nodes stand for an address at once: who gives one up stops before the store hears of it. Who cannot renew its
+//! lease has the addresses for sure only until it has ended by its own clock ([`Announcer::held_until`]), counted from before the store was
+//! last asked, which is earlier than the store ends it. From then on it goes on until another node tells the network that it has them (the
+//! datapath hears that, whatever control does) or the store says that the lease is lost. So nobody is without an address while the
+//! store is away from all nodes.
 
 mod announcer;
 mod order;

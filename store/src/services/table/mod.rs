@@ -451,6 +451,15 @@ impl Table {
         &self.states
     }
 
+    /// The pod that a service's backend at an address is: its selector's, so none where endpoints are given by hand only.
+    #[must_use]
+    pub fn backend_pod(&self, service: &ObjectRef, address: IpAddr) -> Option<&ObjectRef> {
+        let spec = self.specs.get(service)?;
+        let pods = self.index.pods_at(address).filter_map(|pod| self.pods.get(pod));
+        let its = pods.filter(|pod| pod.object.namespace == service.namespace && !pod.ended);
+        its.filter(|pod| spec.selects(&pod.labels)).map(|pod| &pod.object).next()
+    }
+
     /// Where a pod is.
     #[must_use]
     pub fn node_of(&self, pod: &ObjectRef) -> Option<&str> {

@@ -237,3 +237,48 @@ fn endpoints_are_shown_as_slices() {
     let read = SliceSpec::check(&slices[0]).unwrap();
     assert_eq!(read.service, Some(object));
 }
+
+#[test]
+fn names_change_at_the_cost_of_what_changes() {
+    let mut table = Table::new(settings());
+    let headless = |number: u32| {
+        let mut spec = spec(&json!({ "clusterIP": "None", "selector": { "app": format!("a{number}") } }));
+        spec.object = name(&format!("default/s{number}"));
+        spec
+    };
+    let pod_of = |number: u32, ready: bool| PodFacts {
+        labels: BTreeMap::from([("app".to_owned(), format!("a{number}"))]),
+        ready,
+        ..pod(&format!("default/p{number}"), &format!("10.244.{}.{}", number / 200, 2 + number % 200))
+    };
+    for number in 0..1000 {
+        table.put_service(headless(number));
+        table.put_pod(pod_of(number, true));
+    }
+    table.settle();
+    let all = table.take_renamed();
+    assert_eq!((all.services.len(), all.pods.len(), all.namespaces.len()), (1000, 1000, 1));
+    table.put_pod(pod_of(7, false));
+    table.settle();
+    let one = table.take_renamed();
+    assert_eq!(one.services, [name("default/s7")].into());
+    assert_eq!(one.pods, [name("default/p7")].into());
+    table.settle();
+    assert_eq!(table.take_renamed(), Renamed::default());
+}
+
+#[test]
+fn an_endpoint_has_a_host_name_in_its_own_subdomain_only() {
+    let named = PodFacts {
+        hostname: Some("first".to_owned()),
+        subdomain: Some("web".to_owned()),
+        ..pod("default/a", "10.244.0.2")
+    };
+    let hostnames = |subdomain: &str| {
+        let pod = PodFacts { subdomain: Some(subdomain.to_owned()), ..named.clone() };
+        let table = table(&json!({ "clusterIP": "None" }), [pod]);
+        table.endpoints_of(&name("default/web")).into_iter().map(|end| end.hostname).collect::<Vec<_>>()
+    };
+    assert_eq!(hostnames("web"), [Some("first".to_owned())]);
+    assert_eq!(hostnames("other"), [None]);
+}

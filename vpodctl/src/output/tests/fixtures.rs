@@ -1,12 +1,14 @@
 //! Fixed objects that between them show every state.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
+use protocol::link::Transport;
 use protocol::message::{ClusterStatus, DatapathStatus, Status, TunnelStatus};
 use protocol::object::{
-    Container, ContainerState, ContainerStatus, DropCount, DropEntry, Exit, FdbEntry, Flow, NeighborEntry,
-    Node, ObjectMeta, Peer, PeerHealth, PeerOrigin, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters,
-    PortKind, PortState, Resources, RestartPolicy, Route, RouteVia, Timestamp,
+    Container, ContainerPort, ContainerState, ContainerStatus, DropCount, DropEntry, Exit, FdbEntry, Flow,
+    NeighborEntry, Node, ObjectMeta, Peer, PeerHealth, PeerOrigin, Pod, PodPhase, PodSpec, PodStatus, Port,
+    PortCounters, PortKind, PortState, Resources, RestartPolicy, Route, RouteVia, Timestamp,
 };
 use protocol::{Mac, Offloads, PortId};
 
@@ -65,6 +67,11 @@ fn pod(name: &str, number: u8, phase: PodPhase, containers: &[(&str, u32, Contai
     }
 }
 
+fn port(name: &str, number: u16, transport: Transport, host: Option<(u16, Option<IpAddr>)>) -> ContainerPort {
+    let (host_port, host_ip) = host.unzip();
+    ContainerPort { name: name.to_owned(), number, transport, host_port, host_ip: host_ip.flatten() }
+}
+
 fn running(pid: u32) -> ContainerState {
     ContainerState::Running { pid, since: ago(100) }
 }
@@ -85,8 +92,15 @@ pub(super) fn pods() -> Vec<Pod> {
     bare.metadata.namespace = "prod".parse().unwrap();
     bare.metadata.labels.clear();
     bare.spec.resources = Resources::default();
+    bare.spec.serving.ports = vec![port("", 53, Transport::Udp, Some((53, None)))];
+    let mut web =
+        pod("web", 2, PodPhase::Running, &[("web", 3, running(4711)), ("sidecar", 0, running(4712))]);
+    web.spec.serving.ports = vec![
+        port("http", 8080, Transport::Tcp, Some((80, Some("192.0.2.1".parse().unwrap())))),
+        port("metrics", 9090, Transport::Tcp, None),
+    ];
     vec![
-        pod("web", 2, PodPhase::Running, &[("web", 3, running(4711)), ("sidecar", 0, running(4712))]),
+        web,
         pod("crashing", 3, PodPhase::Running, &[("crashing", 12, waiting("CrashLoopBackOff"))]),
         pod("half", 4, PodPhase::Running, &[("half", 0, ended(0, None)), ("side", 0, running(4713))]),
         pod("job", 5, PodPhase::Succeeded, &[("job", 0, ended(0, None))]),

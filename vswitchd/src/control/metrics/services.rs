@@ -8,8 +8,8 @@ use protocol::object::{ServiceCounters, Traffic};
 
 use super::super::services::Readings;
 
-/// Service ports with metrics of their own, the first by name; as many of their backends. Five series each.
-const MAX_SERIES: usize = 2000;
+/// Service ports with metrics of their own; as many of their backends. Five series each.
+pub(super) const MAX_SERIES: usize = 2000;
 
 /// A counter: its name, meaning and where it is found.
 type Metric = (&'static str, &'static str, fn(&ServiceCounters) -> u64);

@@ -28,7 +28,7 @@ pub(super) fn answer(
         AdminRequest::CreatePod(request) => {
             let pod = request.pod.clone();
             change(control, client, "create-pod", &pod, || {
-                create::create(control, request).map(|pod| Response::Pod(Box::new(pod)))
+                create::create(control, *request).map(|pod| Response::Pod(Box::new(pod)))
             })
         }
         AdminRequest::DeletePod(pod) => change(control, client, "delete-pod", &pod, || {

@@ -58,7 +58,7 @@ pub(crate) use named::{place_of, pod_address};
 pub(crate) use objects::{create_missing, delete, refused};
 pub(crate) use programming::report;
 pub(crate) use rows::{document, list};
-pub(crate) use traffic::traffic;
+pub(crate) use traffic::{first_traffic, traffic};
 
 /// A change after quiet is applied at once. While changes keep coming, those of this time are applied together.
 const SETTLE: Duration = Duration::from_millis(5);
@@ -76,6 +76,8 @@ pub(crate) struct Services {
     is_shared: bool,
     pools: Pools,
     table: Mutex<Table>,
+    /// One thread brings the table up to date at a time; what another saw earlier must not come after what it sees.
+    refreshing: Mutex<()>,
     mirrors: Mirrors,
     remembered: Remembered,
     wake: Wake,
@@ -89,8 +91,6 @@ pub(crate) struct Services {
     meters: Meters,
     /// The store has been read at least once.
     is_known: AtomicBool,
-    /// Held while the table is brought up to date.
-    refreshing: Mutex<()>,
     /// What was read at once, and comes from the mirrors once more.
     primed: Mutex<BTreeMap<String, Revision>>,
 }
@@ -185,6 +185,7 @@ impl Services {
             is_shared,
             pools: pools(config)?,
             table: Mutex::new(Table::new(settings(config)?)),
+            refreshing: Mutex::default(),
             mirrors,
             remembered,
             probes: Probes::new(wake.clone()),
@@ -195,7 +196,6 @@ impl Services {
             progress,
             meters: Meters::new(),
             is_known: AtomicBool::new(false),
-            refreshing: Mutex::default(),
             primed: Mutex::default(),
             store,
             wake,

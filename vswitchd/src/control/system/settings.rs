@@ -26,6 +26,8 @@ struct DnsFile {
     socket: String,
     node: String,
     zone: String,
+    /// Whose addresses have names in the cluster only.
+    reverse_cidrs: Vec<String>,
     listen: Vec<String>,
     health: &'static str,
     ready: &'static str,
@@ -100,6 +102,7 @@ fn dns_file(config: &Config, upstreams: Vec<SocketAddr>) -> DnsFile {
         socket: socket(),
         node: config.node.clone(),
         zone: config.cluster_domain.clone(),
+        reverse_cidrs: vec![config.cluster_cidr.to_string(), config.service_cidr.to_string()],
         listen: vec![format!("0.0.0.0:{DNS_PORT}")],
         health: HEALTH,
         ready: READY,

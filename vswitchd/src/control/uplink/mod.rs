@@ -128,6 +128,13 @@ pub(crate) fn refresh(control: &Control) -> bool {
     changed
 }
 
+/// There is none yet, and now there could be. Services promise ports at it, so the sooner the better.
+pub(crate) fn appears(control: &Control) -> bool {
+    let state = control.uplink.lock();
+    let find = |uplink| matches!(find::find(&control.config, uplink), Ok(Some(found)) if found.is_up);
+    !control.switch.has_device(UPLINK_PORT) && state.configured.as_ref().is_some_and(find)
+}
+
 fn open(
     control: &Control,
     uplink: &Uplink,

@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Hands over what this node has.
 pub(super) fn leave(control: &Control, announcer: &mut Announcer) {
-    let mine = announcer.stands_for(&seen(control).1, Instant::now());
+    let mine = announcer.stands_for(&seen(control).1);
     note(control, &seen(control).1, &BTreeSet::new());
     if let Err(error) = announcer.withdraw() {
         tracing::warn!("load-balancer addresses are handed over when the lease ends: {}", chain(&error));

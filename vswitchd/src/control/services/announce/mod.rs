@@ -2,8 +2,8 @@
 //! wait for an address.
 //!
 //! One thread keeps the node's lease and takes what it should have ([`Announcer`]); two mirrors tell it, and whoever asks,
-//! which nodes there are and who has what. The datapath is told until when the lease lasts ([`hold`]), so that it lets go of all addresses
-//! in time even if nothing of this runs any more. Without a store that others see there is nobody to agree with: the node has all of
+//! which nodes there are and who has what. The datapath is told until when the lease lasts ([`hold`]), so that it knows from when on another
+//! node may have the addresses, even if nothing of this runs any more. Without a store that others see there is nobody to agree with: the node has all of
 //! them. Nothing runs here as long as no pool is configured.
 
 mod handover;
@@ -62,6 +62,8 @@ struct Known {
     owners: BTreeMap<Ipv4Addr, (String, protocol::object::Timestamp)>,
     /// Those of this node.
     announced: Vec<Ipv4Addr>,
+    /// Those are surely this node's until then; `None` if they are for ever.
+    until: Option<Instant>,
     problems: Vec<String>,
     /// Services that wait when they were last tried.
     tried: Option<(Vec<store::services::ObjectRef>, Instant)>,
@@ -179,7 +181,7 @@ impl Worker {
             let live: BTreeSet<String> = records.keys().cloned().collect();
             let may = control.services.table.lock().announceable(&live);
             let mut let_go = |announcer: &Announcer| {
-                note(control, &owners, &announcer.stands_for(&owners, Instant::now()));
+                note(control, &owners, &announcer.stands_for(&owners));
             };
             let wait = announcer.settle(&may, &owners, Instant::now(), &mut let_go)?;
             let leads = in_order(NOBODYS, live.iter().map(String::as_str)).first()
@@ -189,8 +191,10 @@ impl Worker {
         let (records, owners) = seen(control);
         compare_pools(control, &records);
         // First what is not this node's any more: a new lease must not prolong what was had under the one before.
-        note(control, &owners, &announcer.stands_for(&owners, Instant::now()));
-        hold::tell(control, announcer.held_until());
+        note(control, &owners, &announcer.stands_for(&owners));
+        let until = announcer.held_until();
+        control.services.announcing.known.lock().until = until;
+        hold::tell(control, until);
         match result {
             Ok((wait, leads)) => {
                 self.said = false;
@@ -200,7 +204,7 @@ impl Worker {
             Err(error) => {
                 if !std::mem::replace(&mut self.said, true) {
                     tracing::warn!(
-                        "the cluster's store is away; load-balancer addresses are let go of when the lease ends: {}",
+                        "the cluster's store is away; load-balancer addresses stay until another node announces them: {}",
                         chain(&error)
                     );
                 }

@@ -1,6 +1,7 @@
 //! What people are told about a service beyond what the store has: who announces it, and what of it is not served.
 
 use std::net::Ipv4Addr;
+use std::time::Instant;
 
 use protocol::object::Timestamp;
 use serde_json::{Value, json};
@@ -24,6 +25,9 @@ pub(in super::super) fn conditions(control: &Control, table: &Table, service: &O
             Some((node, since)) if is_mine && !known.announced.contains(&address) => {
                 let_go(address, node, *since)
             }
+            Some((node, since)) if is_mine && known.until.is_some_and(|until| until <= Instant::now()) => {
+                overdue(address, node, *since)
+            }
             _ => announced(address, owner),
         });
     }
@@ -37,6 +41,14 @@ fn let_go(address: Ipv4Addr, node: &str, since: Timestamp) -> Value {
     let text =
         format!("{node} no longer stands for {address}: it could not renew its lease in the cluster's store");
     condition("vpod.io/Announced", "False", "LeaseLost", &text, since)
+}
+
+/// This node has it unless another one does, which only the network can tell.
+fn overdue(address: Ipv4Addr, node: &str, since: Timestamp) -> Value {
+    let text = format!(
+        "{node} stands for {address} until another node does: it could not renew its lease in the cluster's store"
+    );
+    condition("vpod.io/Announced", "Unknown", "LeaseOverdue", &text, since)
 }
 
 fn announced(address: Ipv4Addr, owner: Option<&(String, Timestamp)>) -> Value {

@@ -1,6 +1,6 @@
 """Watches an address from the network it is on, until its input ends: who answers ARP for it, and whether it can be reached.
 
-    watch.py DEVICE ADDRESS PORT
+    watch.py DEVICE ADDRESS PORT [PATIENCE]
 
 Prints one JSON array, of three: `answers`, who answered which question (each has a number, so that a late answer is no second one);
 `announcements`, whom unasked packets named, in order; `connects`, one for each try: seconds, and the name that was answered, or null.
@@ -15,7 +15,7 @@ import time
 
 # Between two questions, and between two connections.
 PAUSE_SECONDS = 0.02
-# A lost SYN is sent again after one second.
+# For a connection; a lost SYN is sent again after one second.
 PATIENCE_SECONDS = 0.4
 # RFC 2544: addresses of nobody. Question n is asked as the nth of them.
 ASKERS = struct.unpack("!I", socket.inet_aton("198.18.0.0"))[0]
@@ -24,12 +24,12 @@ ARP = struct.Struct("!6s6sH HHBBH 6s4s6s4s")
 (REQUEST, REPLY) = (1, 2)
 
 
-def main(device, address, port):
+def main(device, address, port, patience=PATIENCE_SECONDS):
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
     raw.bind((device, 0x0806))
     stop = threading.Event()
     seen = {"answers": [], "announcements": [], "connects": []}
-    tasks = [(ask, raw, address, stop), (listen, raw, address, stop, seen), (connect, address, port, stop, seen)]
+    tasks = [(ask, raw, address, stop), (listen, raw, address, stop, seen), (connect, address, port, float(patience), stop, seen)]
     threads = [threading.Thread(target=task, args=args) for task, *args in tasks]
     for thread in threads:
         thread.start()
@@ -71,11 +71,11 @@ def listen(raw, address, stop, seen):
             seen["announcements"].append(sender.hex(":"))
 
 
-def connect(address, port, stop, seen):
+def connect(address, port, patience, stop, seen):
     while not stop.is_set():
         began, name = time.monotonic(), None
         try:
-            with socket.create_connection((address, int(port)), PATIENCE_SECONDS) as client:
+            with socket.create_connection((address, int(port)), patience) as client:
                 client.sendall(b"who\n")
                 name = client.recv(2048).decode().split()[0]
         except (OSError, IndexError):

@@ -3,14 +3,12 @@
 //! Somebody outside asks for the address and connects to it all the time. Figures are printed; what is asserted of time is
 //! far above what is promised, which an idle machine keeps.
 
-mod watch;
-
 use std::time::Duration;
 
 use integration::{Cluster, ClusterOptions, wait};
 use nix::sys::signal::Signal;
 
-use self::watch::{Seen, Watch, announced, is_answered, mac, owner};
+use super::watch::{Seen, Watch, announced, is_answered, mac, owner};
 use super::{Backend, apply, endpoints};
 
 const BALANCER: &str = "192.0.2.200";
@@ -133,7 +131,7 @@ fn with_the_local_policy_the_address_follows_the_endpoints() {
 
 /// Everything else of its network works, so it would be believed.
 #[test]
-fn a_node_that_is_cut_off_from_the_store_alone_lets_go_before_another_one_begins() {
+fn a_node_that_is_cut_off_from_the_store_alone_gives_way_to_another_one() {
     let (cluster, [owner, other], _backend) = two_nodes();
     let macs = [mac(cluster.node(owner)), mac(cluster.node(other))];
     let watch = Watch::start(&cluster, BALANCER);
@@ -153,9 +151,9 @@ fn a_node_that_is_cut_off_from_the_store_alone_lets_go_before_another_one_begins
     assert_moved(watch, &macs);
 }
 
-/// The datapath forwards, and nobody tells it that its addresses are another node's.
+/// The datapath forwards, and only the other node tells it that its addresses are that one's.
 #[test]
-fn a_datapath_whose_control_hangs_lets_go_before_another_node_begins() {
+fn a_datapath_whose_control_hangs_gives_way_to_another_node() {
     let (cluster, [owner, other], _backend) = two_nodes();
     let macs = [mac(cluster.node(owner)), mac(cluster.node(other))];
     let watch = Watch::start(&cluster, BALANCER);
@@ -170,26 +168,49 @@ fn a_datapath_whose_control_hangs_lets_go_before_another_node_begins() {
 }
 
 #[test]
-fn an_address_that_nobody_else_can_have_is_let_go_of_all_the_same_and_taken_again() {
+fn while_the_store_is_away_from_all_nodes_the_address_stays_where_it_is() {
+    let (mut cluster, [owner, other], _backend) = two_nodes();
+    let macs = [mac(cluster.node(owner)), mac(cluster.node(other))];
+    let watch = Watch::start(&cluster, BALANCER);
+    std::thread::sleep(Duration::from_secs(1));
+    cluster.etcd().kill();
+    wait::until("the owner does not know any more whether it is", || {
+        let (is_announced, message) = announced(cluster.node(owner))?;
+        (!is_announced && message.contains("until another node does")).then_some(())
+    });
+    std::thread::sleep(AFTERWARDS);
+    let seen = watch.end();
+    assert_eq!(seen.owners(), macs[..1]);
+    assert!(seen.failed() == 0 && seen.ends_well(), "{seen:?}");
+    // And whoever has it then has it alone.
+    let watch = Watch::start(&cluster, BALANCER);
+    cluster.etcd().start_again();
+    until_owned(&cluster, &[0, 1]);
+    std::thread::sleep(AFTERWARDS);
+    let seen = watch.end();
+    seen.owners();
+    assert!(seen.ends_well(), "{seen:?}");
+}
+
+#[test]
+fn an_address_that_nobody_else_can_have_is_answered_by_a_node_whose_control_hangs_or_is_dead() {
     let mut cluster = cluster(1);
     apply(cluster.node(0), &balanced("Cluster"));
     let _backend = Backend::start(cluster.node(0), "b", "web", "tcp:80");
     until_owned(&cluster, &[0]);
     for is_killed in [false, true] {
+        let watch = Watch::start(&cluster, BALANCER);
         cluster.node(0).signal(if is_killed { Signal::SIGKILL } else { Signal::SIGSTOP });
-        wait::until("nobody answers", || (!is_answered(&cluster, BALANCER)).then_some(()));
+        std::thread::sleep(AFTERWARDS);
+        assert!(is_answered(&cluster, BALANCER));
+        let seen = watch.end();
+        assert!(seen.failed() == 0 && seen.ends_well(), "{seen:?}");
         if is_killed {
             let _ = cluster.node_mut(0).wait_for_end();
             cluster.node_mut(0).start_daemon();
         } else {
             cluster.node(0).signal(Signal::SIGCONT);
         }
-        wait::until("it is answered again", || is_answered(&cluster, BALANCER).then_some(()));
+        assert_eq!(until_owned(&cluster, &[0]), 0);
     }
-    // So it is while the store is away: nobody can know.
-    cluster.etcd().kill();
-    wait::until("nobody answers", || (!is_answered(&cluster, BALANCER)).then_some(()));
-    cluster.etcd().start_again();
-    wait::until("it is answered again", || is_answered(&cluster, BALANCER).then_some(()));
-    assert_eq!(until_owned(&cluster, &[0]), 0);
 }

@@ -1,18 +1,15 @@
 //! Who has an address, as the network sees it, and as the daemons say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ChildStdin;
 
 use integration::{Background, Cluster, TestNode};
 use protocol::message::Kind;
 
-use super::super::document;
+use super::document;
 
-const PROGRAM: &str = concat!(
-    "exec /usr/bin/python3 ",
-    env!("CARGO_MANIFEST_DIR"),
-    "/tests/promises/services/fail_over/watch.py"
-);
+const PROGRAM: &str =
+    concat!("exec /usr/bin/python3 ", env!("CARGO_MANIFEST_DIR"), "/tests/promises/services/watch.py");
 
 /// Questions that were on their way while an address was handed over may find both.
 const ON_THE_WAY: u32 = 5;
@@ -34,7 +31,18 @@ pub(super) struct Seen {
 impl Watch {
     #[track_caller]
     pub(super) fn start(cluster: &Cluster, address: &str) -> Self {
-        let mut program = cluster.underlay().spawn(&format!("{PROGRAM} br0 {address} 80"));
+        Self::run(cluster, &format!("{address} 80"))
+    }
+
+    /// As [`Self::start`], but with as much patience as programs have: what a connection may not do is fail.
+    #[track_caller]
+    pub(super) fn patient(cluster: &Cluster, address: &str, port: u16) -> Self {
+        Self::run(cluster, &format!("{address} {port} 10"))
+    }
+
+    #[track_caller]
+    fn run(cluster: &Cluster, arguments: &str) -> Self {
+        let mut program = cluster.underlay().spawn(&format!("{PROGRAM} br0 {arguments}"));
         program.wait_for_output("ready\n");
         let input = program.stdin();
         Self { program, input }
@@ -77,6 +85,11 @@ impl Seen {
     /// Tries that failed.
     pub(super) fn failed(&self) -> usize {
         self.connects.iter().filter(|(_, _, name)| name.is_none()).count()
+    }
+
+    /// Who answered.
+    pub(super) fn names(&self) -> BTreeSet<&str> {
+        self.connects.iter().filter_map(|(_, _, name)| name.as_deref()).collect()
     }
 
     /// All tries.

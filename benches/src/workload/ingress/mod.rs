@@ -1,0 +1,192 @@
+//! HTTP through the ingress, beside nginx and haproxy as proxies of the same server, all in one run.
+//!
+//! What is compared is what a request costs: requests per second of the proxy's own CPU time, so that the client and
+//! the server, which share the machine, do not count. Each proxy has one worker, keeps connections to the server, sets the same
+//! forwarding fields and writes no access log.
+
+mod feed;
+mod proxies;
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use self::proxies::{HTTP, HTTPS, Proxy, Site};
+use super::Options;
+use crate::bed::limit;
+use crate::host::{Running, check_stop, installed, process_cpu_seconds, progress};
+use crate::metric::{Better, Metric};
+
+pub(super) const NAME: &str = "ingress";
+
+/// Connections of the client.
+const CONNECTIONS: u32 = 64;
+/// Idle connections whose memory is measured.
+const IDLE: usize = 2000;
+
+/// One way to ask.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    bytes: u32,
+    tls: bool,
+    connections: Asked,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Kept,
+    New,
+    Http2,
+}
+
+const CASES: &[Case] = &[
+    Case { bytes: 1 << 10, tls: false, connections: Asked::Kept },
+    Case { bytes: 100 << 10, tls: false, connections: Asked::Kept },
+    Case { bytes: 1 << 10, tls: false, connections: Asked::New },
+    Case { bytes: 1 << 10, tls: true, connections: Asked::Kept },
+    Case { bytes: 100 << 10, tls: true, connections: Asked::Kept },
+    Case { bytes: 1 << 10, tls: true, connections: Asked::New },
+    Case { bytes: 1 << 10, tls: true, connections: Asked::Http2 },
+];
+
+/// What one sample says.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    per_cpu_second: f64,
+    p99_ms: Option<f64>,
+}
+
+pub(super) fn run(options: &Options) -> Result<Vec<Metric>> {
+    installed(&["nginx", "haproxy", "wrk", "h2load"])?;
+    let site = Site::new()?;
+    let mut proxies = proxies::start(&site, options.only_peers)?;
+    let mut metrics = Vec::new();
+    for case in CASES {
+        metrics.extend(measure(case, options, &mut proxies)?);
+    }
+    metrics.push(memory(&mut proxies)?);
+    Ok(metrics)
+}
+
+fn measure(case: &Case, options: &Options, proxies: &mut [Proxy]) -> Result<Vec<Metric>> {
+    let mut rates: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut tails: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for round in 1..=options.rounds {
+        for proxy in proxies.iter_mut() {
+            check_stop()?;
+            let sample = sample(case, proxy, options.seconds)
+                .with_context(|| format!("{} as {case:?}", proxy.name))?;
+            let rate = sample.per_cpu_second;
+            progress(&format!(
+                "{NAME} {case:?}, round {round}/{}, {}: {rate:.0} per CPU second",
+                options.rounds, proxy.name
+            ));
+            rates.entry(proxy.name.to_owned()).or_default().push(rate);
+            tails.entry(proxy.name.to_owned()).or_default().extend(sample.p99_ms);
+        }
+    }
+    let with = |metric: Metric| {
+        let connections = match case.connections {
+            Asked::Kept => "kept",
+            Asked::New => "new",
+            Asked::Http2 => "HTTP/2",
+        };
+        let tls = if case.tls { "on" } else { "off" };
+        metric.with_param("bytes", case.bytes).with_param("tls", tls).with_param("connections", connections)
+    };
+    Ok(vec![
+        with(Metric::new(NAME, "requests per CPU second", "1/s", Better::Higher, rates)),
+        with(Metric::new(NAME, "p99", "ms", Better::Lower, tails)),
+    ])
+}
+
+fn sample(case: &Case, proxy: &mut Proxy, seconds: f64) -> Result<Sample> {
+    proxy.check_running()?;
+    let port = proxy.port + if case.tls { HTTPS } else { HTTP };
+    let scheme = if case.tls { "https" } else { "http" };
+    let url = format!("{scheme}://127.0.0.1:{port}/{}", case.bytes);
+    let duration = format!("{}s", seconds.ceil());
+    let connections = CONNECTIONS.to_string();
+    let mut command = match case.connections {
+        Asked::Http2 => {
+            let mut h2load = Command::new("h2load");
+            h2load.args(["-c16", "-m8", "-t1", "-D", &seconds.ceil().to_string(), &url]);
+            h2load
+        }
+        Asked::Kept | Asked::New => {
+            let mut wrk = Command::new("wrk");
+            wrk.args(["-t1", "-c", &connections, "-d", &duration, "--latency"]);
+            if case.connections == Asked::New {
+                wrk.args(["-H", "Connection: close"]);
+            }
+            wrk.arg(&url);
+            wrk
+        }
+    };
+    let before = process_cpu_seconds(&[proxy.pid()])?;
+    let printed = Running::start(&mut command)?.finish(limit(seconds))?;
+    let cpu = process_cpu_seconds(&[proxy.pid()])? - before;
+    ensure!(cpu > 0.0, "it used no CPU: {printed}");
+    ensure!(!printed.contains("Non-2xx"), "requests failed: {printed}");
+    let (requests, p99_ms) =
+        if case.connections == Asked::Http2 { (h2load(&printed), None) } else { wrk(&printed) };
+    let requests = requests.with_context(|| format!("not understood: {printed}"))?;
+    Ok(Sample { per_cpu_second: requests / cpu, p99_ms })
+}
+
+/// `  123456 requests in 5.00s, 1.2GB read` and `     99%   12.34ms`.
+fn wrk(printed: &str) -> (Option<f64>, Option<f64>) {
+    let mut lines = printed.lines().map(str::trim);
+    let requests = lines.clone().find_map(|line| line.split_once(" requests in")?.0.parse().ok());
+    let tail = lines.find_map(|line| line.strip_prefix("99%")).map(str::trim);
+    let p99 = tail.and_then(|text| {
+        let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
+        let factor = match unit {
+            "us" => 0.001,
+            "ms" => 1.0,
+            "s" => 1000.0,
+            _ => return None,
+        };
+        Some(number.parse::<f64>().ok()? * factor)
+    });
+    (requests, p99)
+}
+
+/// `status codes: 1234 2xx, 0 3xx, 0 4xx, 0 5xx`.
+fn h2load(printed: &str) -> Option<f64> {
+    let line = printed.lines().find_map(|line| line.strip_prefix("status codes: "))?;
+    let ok = line.split_once(" 2xx")?.0.parse().ok()?;
+    line.contains(" 0 4xx, 0 5xx").then_some(ok)
+}
+
+/// What an idle connection that has asked once costs.
+fn memory(proxies: &mut [Proxy]) -> Result<Metric> {
+    let mut samples = BTreeMap::new();
+    for proxy in proxies {
+        check_stop()?;
+        let bytes = proxies::idle_bytes(proxy, IDLE)?;
+        progress(&format!("{NAME}, {}: {bytes:.0} bytes for each idle connection", proxy.name));
+        samples.insert(proxy.name.to_owned(), vec![bytes]);
+    }
+    Ok(Metric::new(NAME, "memory of an idle connection", "bytes", Better::Lower, samples))
+}
+
+/// Longest wait for a proxy to answer.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_clients_print_is_understood() {
+        let printed = "  Thread Stats\n  Latency Distribution\n     50%    2.10ms\n     99%    1.25s \n  23020 requests in 3.00s, 30MB read\n";
+        assert_eq!(wrk(printed), (Some(23_020.0), Some(1250.0)));
+        assert_eq!(wrk("     99%  420.00us\n"), (None, Some(0.42)));
+        let printed = "finished in 3s\nstatus codes: 812 2xx, 0 3xx, 0 4xx, 0 5xx\n";
+        assert_eq!(h2load(printed), Some(812.0));
+        assert_eq!(h2load("status codes: 812 2xx, 0 3xx, 0 4xx, 3 5xx\n"), None);
+    }
+}
