@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use protocol::feed::{BackendPort, FeedChange, RouteChange, ServiceBackends};
 use protocol::link::Transport;
@@ -113,8 +114,14 @@ fn secrets(control: &Control, before: &BTreeSet<ObjectRef>, wanted: &BTreeSet<Ob
 /// Tells where requests can go, of the services that are led to. False if the datapath is not there yet.
 fn backends(control: &Control, state: &State) -> bool {
     let routes = &control.feeds.routes;
+    let states = Arc::clone(control.services.table().states());
+    // The switch may be waiting for a datapath; who asks for services does not wait with it.
+    if !control.services.is_known() || !control.switch.runs_services(&states) {
+        return false;
+    }
     let table = control.services.table();
-    if !control.services.is_known() || !control.switch.runs_services(table.states()) {
+    if !Arc::ptr_eq(table.states(), &states) {
+        // Others were derived meanwhile, and whoever did wakes us.
         return false;
     }
     let told: Vec<FeedKey> = routes.keys(|key| matches!(key, FeedKey::Backends(..)));

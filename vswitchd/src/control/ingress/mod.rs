@@ -23,7 +23,7 @@ use store::cluster::{Mirror, MirrorOptions};
 use super::node::Control;
 use super::services::Services;
 
-pub(crate) use objects::{delete, is_readable, key_of, write};
+pub(crate) use objects::{count, delete, is_readable, key_of, write};
 pub(crate) use rows::{document, list};
 
 /// Where they are: `<plural>/<name>` or `<plural>/<namespace>/<name>` follows.

@@ -4,7 +4,7 @@ use protocol::message::{ApiError, ErrorCode, Kind};
 use protocol::{Namespace, ObjectName};
 use routing::check::{self, CheckError, Checked, KindName};
 use serde_json::Value;
-use store::cluster::ClusterStore;
+use store::cluster::{ClusterError, ClusterStore};
 use store::services::write::{self, AnyObject, Run, Stamp, WriteError, Written};
 
 use super::super::node::Control;
@@ -83,6 +83,16 @@ pub(crate) fn delete(
 fn is_held(control: &Control, key: &str) -> bool {
     let mirror = &control.ingress.mirror;
     mirror.known().0.contains_key(key) && !mirror.confirm().is_empty()
+}
+
+/// How many there are in a namespace.
+pub(crate) fn count(control: &Control, namespace: &ObjectName) -> Result<usize, ClusterError> {
+    let mut count = 0;
+    for kind in check::KINDS.iter().filter(|kind| kind.has_namespaces) {
+        let prefix = format!("{PREFIX}{}/{namespace}/", kind.plural);
+        count += control.services.store().list(&prefix)?.entries.len();
+    }
+    Ok(count)
 }
 
 /// Whether a user may read objects of a kind: Secrets are for root, the daemon's own user and the ingress.

@@ -21,8 +21,9 @@ pub(super) fn complete(control: &Control, kind: Kind, rows: &mut [Document]) {
         return;
     }
     let report = {
-        let table = control.services.table();
+        // In the order that whoever feeds takes them.
         let state = control.ingress.state.lock();
+        let table = control.services.table();
         state.objects.build(&|port| feeding::state_of(&table, port)).1
     };
     let addresses = addresses(control);

@@ -195,11 +195,14 @@ fn refuse_inhabited(control: &Control, name: &ObjectName) -> Result<(), ApiError
         control.services.store.list(&prefix).map_err(|error| refused(&error.into()))?.entries.len();
     let is_inside = |pod: &protocol::message::PodRef| pod.namespace.as_str() == name.as_str();
     let pods = control.inventory.lock().iter().filter(|(pod, _)| is_inside(pod)).count();
-    if services + pods == 0 {
+    let routed = ingress::count(control, name).map_err(|error| refused(&error.into()))?;
+    if services + pods + routed == 0 {
         return Ok(());
     }
-    let text =
-        format!("namespace {name} has {services} services and {pods} pods of this node; delete them first");
+    let others = if routed > 0 { format!(", {routed} objects of the ingress") } else { String::new() };
+    let text = format!(
+        "namespace {name} has {services} services{others} and {pods} pods of this node; delete them first"
+    );
     Err(ApiError::new(ErrorCode::Conflict, text))
 }
 
