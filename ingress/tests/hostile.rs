@@ -239,7 +239,7 @@ fn one_client_gets_no_more_than_its_share_of_connections() {
 
 /// Frames of HTTP/2, as bytes.
 mod frames {
-    pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
         let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
         frame.extend([kind, flags]);
         frame.extend(stream.to_be_bytes());
@@ -247,14 +247,14 @@ mod frames {
         frame
     }
 
-    pub fn preface() -> Vec<u8> {
+    pub(crate) fn preface() -> Vec<u8> {
         let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         bytes.extend(frame(4, 0, 0, &[]));
         bytes
     }
 
     /// `GET /slow/2000` of `a.example`, in HPACK without compression.
-    pub fn get(stream: u32) -> Vec<u8> {
+    pub(crate) fn get(stream: u32) -> Vec<u8> {
         let mut block = vec![0x82, 0x86, 0x04];
         let path = b"/slow/2000";
         block.push(u8::try_from(path.len()).unwrap());
@@ -264,7 +264,7 @@ mod frames {
         frame(1, 0x5, stream, &block)
     }
 
-    pub fn reset(stream: u32) -> Vec<u8> {
+    pub(crate) fn reset(stream: u32) -> Vec<u8> {
         frame(3, 0, stream, &[0, 0, 0, 8])
     }
 }
