@@ -30,6 +30,8 @@ readonly NEEDED_BY_LINT=("shellcheck:shellcheck")
 readonly NEEDED_BY_BENCH=(
     "ovs-vswitchd:openvswitch-switch" "vde_switch:vde2" "iptables-legacy-restore:iptables"
     "nginx:nginx-light" "haproxy:haproxy" "wrk:wrk" "h2load:nghttp2-client"
+    # dnsmasq without what makes it a service of this machine.
+    "dnsperf:dnsperf" "unbound:unbound" "kresd:knot-resolver" "dnsmasq:dnsmasq-base"
 )
 
 # Only `make vm-test` boots machines. Their kernel is fetched by vm-image.sh.
