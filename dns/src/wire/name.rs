@@ -162,7 +162,7 @@ impl QueryName {
 
     /// How many labels are before `suffix`, if the name ends with it.
     #[must_use]
-    pub fn labels_before(&self, suffix: &QueryName) -> Option<usize> {
+    pub fn labels_before(&self, suffix: &Self) -> Option<usize> {
         let before = self.labels().checked_sub(suffix.labels())?;
         (self.bytes.get(self.start(before)..usize::from(self.len))? == suffix.as_wire()).then_some(before)
     }

@@ -139,12 +139,15 @@ impl Hosts {
     }
 }
 
+/// A host's place, and the name, transport and number of a port of it.
+type PortKey = (usize, Box<[u8]>, Transport, u16);
+
 /// Puts hosts together in time that grows with their number: a headless service may have thousands.
 #[derive(Default)]
 struct Builder {
     hosts: Hosts,
     labels: HashMap<Box<[u8]>, usize>,
-    ports: HashMap<(usize, Box<[u8]>, Transport, u16), usize>,
+    ports: HashMap<PortKey, usize>,
     numbers: HashSet<(usize, u16)>,
 }
 

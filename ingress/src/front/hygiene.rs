@@ -216,7 +216,8 @@ mod tests {
 
     #[test]
     fn requests_are_for_one_host_or_refused() {
-        let cases: &[(&str, &[(&str, &str)], Result<&str, u16>)] = &[
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Result<&'a str, u16>);
+        let cases: &[Case<'_>] = &[
             ("/", &[("host", "a.example")], Ok("a.example")),
             ("/", &[("host", "A.Example:8080")], Ok("a.example")),
             ("/", &[("host", "a.example.")], Ok("a.example")),

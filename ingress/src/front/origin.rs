@@ -153,7 +153,8 @@ mod tests {
     #[test]
     fn only_trusted_peers_say_who_the_client_is() {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
-        let cases: &[(&str, &[(&'static str, &str)], &str)] = &[
+        type Case<'a> = (&'a str, &'a [(&'static str, &'a str)], &'a str);
+        let cases: &[Case<'_>] = &[
             ("192.0.2.1:5", &[("x-forwarded-for", "198.51.100.7")], "192.0.2.1"),
             ("10.0.0.1:5", &[("x-forwarded-for", "198.51.100.7")], "198.51.100.7"),
             ("10.0.0.1:5", &[("x-forwarded-for", "6.6.6.6, 198.51.100.7, 10.1.1.1")], "198.51.100.7"),

@@ -53,7 +53,7 @@ pub(super) fn attach(
             Compiler { name, created: kept.created, services, unresolved: None, unsupported: None };
         let default = [RouteRule::default()];
         let written = if route.spec.rules.is_empty() { default.as_slice() } else { &route.spec.rules };
-        let rules: Vec<(Rule, Vec<(PathPattern, Conditions)>)> =
+        let rules: Vec<(Rule, Vec<Way>)> =
             written.iter().enumerate().map(|(index, rule)| compiler.rule(index, rule)).collect();
         let Compiler { unresolved, unsupported, .. } = compiler;
         // A route that is not understood whole is not followed in part.
@@ -85,6 +85,9 @@ pub(super) fn attach(
     }
 }
 
+/// One of the ways into a rule: a path and what else a request must have.
+type Way = (PathPattern, Conditions);
+
 /// The Gateway that a route names, if it is one.
 fn parent_of(route: &ObjectRef, parent: &ParentRef) -> Option<ObjectRef> {
     let group = parent.group.as_deref().unwrap_or(crate::gateway_api::GROUP);
@@ -103,7 +106,7 @@ fn at_parent(
     route: &HttpRoute,
     parent: &ParentRef,
     gateways: &mut Gateways<'_>,
-    rules: &[(Arc<Rule>, Vec<(PathPattern, Conditions)>)],
+    rules: &[(Arc<Rule>, Vec<Way>)],
 ) -> StatusCondition {
     let refused = |reason, text: &str| StatusCondition::new("Accepted", false, reason, text);
     let listeners = parent_of(name, parent).and_then(|gateway| gateways.get_mut(&gateway));
@@ -203,7 +206,7 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn rule(&mut self, index: usize, written: &RouteRule) -> (Rule, Vec<(PathPattern, Conditions)>) {
+    fn rule(&mut self, index: usize, written: &RouteRule) -> (Rule, Vec<Way>) {
         let any = [RouteMatch::default()];
         let matches = if written.matches.is_empty() { any.as_slice() } else { &written.matches };
         let ways = matches.iter().enumerate();
@@ -232,7 +235,7 @@ impl Compiler<'_> {
         (rule, ways)
     }
 
-    fn way(&mut self, wanted: &RouteMatch, at: &str) -> (PathPattern, Conditions) {
+    fn way(&mut self, wanted: &RouteMatch, at: &str) -> Way {
         let path = wanted.path.as_ref();
         let text = path.and_then(|path| path.value.as_deref()).unwrap_or("/");
         let pattern = match path.and_then(|path| path.type_.as_deref()) {

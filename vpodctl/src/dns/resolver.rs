@@ -23,7 +23,7 @@ impl Resolver {
                 Some("nameserver") => server = server.or_else(|| words.next()?.parse().ok()),
                 Some("search") => searches = words.map(str::to_owned).collect(),
                 Some("options") => {
-                    let given = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok()).last();
+                    let given = words.rev().find_map(|word| word.strip_prefix("ndots:")?.parse().ok());
                     ndots = given.unwrap_or(ndots);
                 }
                 Some(_) | None => {}

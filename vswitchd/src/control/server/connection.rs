@@ -82,7 +82,7 @@ fn halves(items: Items) -> Option<(Items, Items)> {
         Items::Traffic(rows) => split(rows, Items::Traffic),
         Items::Routing(kind, mut rows) => {
             let second = rows.split_off(rows.len() / 2);
-            (!rows.is_empty()).then(|| (Items::Routing(kind, rows), Items::Routing(kind, second)))
+            (!rows.is_empty()).then_some((Items::Routing(kind, rows), Items::Routing(kind, second)))
         }
     }
 }
