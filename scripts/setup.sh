@@ -21,6 +21,8 @@ readonly NEEDED=(
     "protoc:protobuf-compiler" "/usr/include/google/protobuf/descriptor.proto:libprotobuf-dev"
     # Tests and `make demo-cluster` run a server of their own.
     "etcd:etcd-server" "etcdctl:etcd-client"
+    # Names are also asked for by a static binary with another C library.
+    "musl-gcc:musl-tools"
 )
 
 # Only `make lint` wants these.
