@@ -71,7 +71,7 @@ impl Server {
             connections: Shares::new(tcp::MAX_CONNECTIONS, tcp::MAX_OF_ONE, 1),
             waiting: Shares::new(config.max_concurrent, usize::MAX, 1),
             health: Health::default(),
-            programming: Programming::default(),
+            programming: Arc::new(Programming::default()),
         });
         let runtime = Builder::new_multi_thread().worker_threads(TASK_THREADS).enable_all().build()?;
         for (page, address) in
@@ -108,6 +108,7 @@ impl Server {
             &config.socket,
             Arc::clone(&self.shared.zone),
             Arc::clone(&self.shared.names),
+            Arc::clone(&self.shared.programming),
             Arc::clone(&self.shared.stop),
         );
         // Not joined: it may be waiting for `vswitchd`, and has nothing to finish.

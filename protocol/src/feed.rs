@@ -64,6 +64,8 @@ pub enum FeedChange {
     Name(NameChange),
     /// Of [`Feed::Routes`].
     Route(RouteChange),
+    /// The daemon heard of what the next change is about so long ago, in milliseconds. Left out where it does not know, and from scratch.
+    Heard(u32),
 }
 
 /// What DNS needs to know.

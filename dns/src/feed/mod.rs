@@ -12,13 +12,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use protocol::client::{Client, ClientError};
-use protocol::feed::{Changes, Feed, FeedChange, FeedPosition, FollowRequest};
+use protocol::feed::{Changes, Feed, FeedChange, FeedPosition, FollowRequest, NameChange, NameTarget};
 use protocol::message::{ReadRequest, Response};
 
+use crate::metrics::{Programming, ServiceKind};
 use crate::zone::{Names, Register, Zone};
 
 /// How long `vswitchd` may hold an answer back.
@@ -33,6 +34,7 @@ pub struct Follower {
     socket: PathBuf,
     zone: Arc<Zone>,
     names: Arc<ArcSwapOption<Names>>,
+    programming: Arc<Programming>,
     stop: Arc<AtomicBool>,
 }
 
@@ -44,6 +46,10 @@ struct Progress {
     fresh: Option<Register>,
     position: Option<FeedPosition>,
     serial: u32,
+    /// When `vswitchd` heard of what the next change is about.
+    next_heard: Option<Instant>,
+    /// The same of changes that are not published yet.
+    heard: Vec<(ServiceKind, Instant)>,
 }
 
 impl Follower {
@@ -53,9 +59,10 @@ impl Follower {
         socket: &Path,
         zone: Arc<Zone>,
         names: Arc<ArcSwapOption<Names>>,
+        programming: Arc<Programming>,
         stop: Arc<AtomicBool>,
     ) -> Self {
-        Self { socket: socket.to_owned(), zone, names, stop }
+        Self { socket: socket.to_owned(), zone, names, programming, stop }
     }
 
     /// Follows until told to stop; blocks.
@@ -96,7 +103,7 @@ impl Follower {
                 match client.receive()? {
                     Response::Changes(changes) => {
                         changed = true;
-                        progress.take(&self.zone, &changes);
+                        progress.take(&self.zone, &changes, Instant::now());
                     }
                     Response::Followed(position) => {
                         progress.complete(position);
@@ -107,6 +114,9 @@ impl Follower {
             }
             if changed {
                 self.names.store(Some(Arc::new(progress.names(SystemTime::now()))));
+                for (kind, heard) in progress.heard.drain(..) {
+                    self.programming.observe(kind, heard.elapsed());
+                }
             }
         }
         Ok(())
@@ -114,14 +124,22 @@ impl Follower {
 }
 
 impl Progress {
-    fn take(&mut self, zone: &Zone, changes: &Changes) {
+    fn take(&mut self, zone: &Zone, changes: &Changes, now: Instant) {
         if changes.from_scratch && self.fresh.is_none() {
             self.fresh = Some(Register::default());
         }
         let register = self.fresh.as_mut().unwrap_or(&mut self.register);
         for change in &changes.changes {
-            if let FeedChange::Name(change) = change {
-                register.apply(zone, change);
+            match change {
+                FeedChange::Name(change) => {
+                    register.apply(zone, change);
+                    let heard = self.next_heard.take();
+                    self.heard.extend(service_kind(change).zip(heard));
+                }
+                FeedChange::Heard(ago) => {
+                    self.next_heard = now.checked_sub(Duration::from_millis((*ago).into()));
+                }
+                FeedChange::Route(_) => {}
             }
         }
     }
@@ -140,6 +158,16 @@ impl Progress {
         let seconds = u32::try_from(seconds & u64::from(u32::MAX)).unwrap_or_default();
         self.serial = seconds.max(self.serial.wrapping_add(1));
         self.register.names(self.serial)
+    }
+}
+
+/// What counts by how long it takes.
+fn service_kind(change: &NameChange) -> Option<ServiceKind> {
+    let NameChange::Service(service) = change else { return None };
+    match service.target {
+        NameTarget::Cluster { .. } => Some(ServiceKind::ClusterIp),
+        NameTarget::Headless { .. } => Some(ServiceKind::Headless),
+        NameTarget::External { .. } => None,
     }
 }
 

@@ -43,7 +43,7 @@ pub struct Shared {
     /// What the own `/health` took.
     pub health: Health,
     /// How long changes took until they were answered.
-    pub programming: Programming,
+    pub programming: Arc<Programming>,
     /// One per thread that answers UDP, and one for tasks.
     pub counters: Vec<Arc<Counters>>,
     /// TCP connections that are open, by client.

@@ -79,7 +79,7 @@ fn name_changes() -> Vec<FeedChange> {
         NameChange::Pod { pod: pod_ref(), address },
         NameChange::PodGone(pod_ref()),
     ];
-    changes.into_iter().map(FeedChange::Name).collect()
+    changes.into_iter().map(FeedChange::Name).chain([FeedChange::Heard(7)]).collect()
 }
 
 fn route_changes() -> Vec<FeedChange> {

@@ -29,6 +29,8 @@ const QUERIES: u32 = 20_000;
 /// Sockets that are asked from, and queries under way.
 const CLIENTS: &str = "8";
 const OUTSTANDING: &str = "200";
+/// Seconds after which a query counts as lost, and so after which dnsperf ends at the latest.
+const PATIENCE: f64 = 5.0;
 /// What dnsperf printed last.
 const PRINTED: &str = "dnsperf.out";
 
@@ -106,18 +108,19 @@ fn measure(bed: &Bed, server: &server::Server, queries: &Path, seconds: f64) -> 
     Ok(Measured { rate, p99_us: quantile(&latencies, 0.99).context("no answers at half load")? })
 }
 
-/// Runs it. It prints to a file, so that nobody reads along and takes the processors from what is measured.
+/// Runs it. It prints to a file, so that nobody reads along and takes the processors from what is measured; the shell stays, for the
+/// end of its own output is waited for.
 fn dnsperf(bed: &Bed, queries: &Path, seconds: f64, more: &[&str]) -> Result<()> {
     let length = Duration::from_secs_f64(seconds).as_secs().max(1).to_string();
     let mut command = in_netns(bed.client(), "sh");
     command.current_dir(bed.directory()).args([
         "-c",
-        "file=$1; shift; exec dnsperf \"$@\" > \"$file\"",
+        "file=$1; shift; dnsperf \"$@\" > \"$file\"",
         "sh",
         PRINTED,
     ]);
     command.args(["-s", server::ADDRESS, "-l", &length, "-c", CLIENTS, "-q", OUTSTANDING, "-d"]).arg(queries);
-    Running::start(command.args(more))?.finish(limit(seconds)).context("dnsperf")?;
+    Running::start(command.args(more))?.finish(limit(seconds + PATIENCE)).context("dnsperf")?;
     Ok(())
 }
 

@@ -58,6 +58,9 @@ impl Follower {
             self.namespaces.clear();
         }
         for change in changes.changes {
+            if matches!(change, FeedChange::Heard(_)) {
+                continue;
+            }
             let FeedChange::Name(change) = change else { panic!("{change:?}") };
             match change {
                 NameChange::Namespace(namespace) => self.namespaces.push(namespace.to_string()),

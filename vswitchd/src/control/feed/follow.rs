@@ -1,7 +1,7 @@
 //! Answering followers.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::codec::{CodecError, MAX_ADMIN_FRAME_BYTES};
 use protocol::feed::{CHANGES_PER_RESPONSE, Changes, Feed, FeedChange, FollowRequest, MAX_PATIENCE_MS};
@@ -52,7 +52,8 @@ fn table(control: &Control, uid: u32, feed: Feed) -> Result<&FeedTable, ApiError
 
 /// In chunks. What is told from scratch begins with an empty one if there is nothing.
 fn tell(client: &mut Client, news: News) -> Result<(), CodecError> {
-    let News { mut from_scratch, changes, position } = news;
+    let News { mut from_scratch, changes, heard, position } = news;
+    let changes = if from_scratch { changes } else { with_ages(changes, heard, Instant::now()) };
     if from_scratch && changes.is_empty() {
         client.send(&Response::Changes(Changes { from_scratch, changes: Vec::new() }))?;
     }
@@ -61,6 +62,23 @@ fn tell(client: &mut Client, news: News) -> Result<(), CodecError> {
         from_scratch = false;
     }
     client.send(&Response::Followed(position))
+}
+
+/// With how long ago each was heard of, before it.
+fn with_ages(
+    changes: Vec<Arc<FeedChange>>,
+    heard: Vec<Option<Instant>>,
+    now: Instant,
+) -> Vec<Arc<FeedChange>> {
+    let age = |heard: Instant| {
+        let milliseconds = now.saturating_duration_since(heard).as_millis();
+        Arc::new(FeedChange::Heard(u32::try_from(milliseconds).unwrap_or(u32::MAX)))
+    };
+    changes
+        .into_iter()
+        .zip(heard)
+        .flat_map(|(change, heard)| heard.map(age).into_iter().chain([change]))
+        .collect()
 }
 
 /// In as many responses as the frame limit needs: a headless service may have thousands of endpoints.

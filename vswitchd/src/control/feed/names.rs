@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use protocol::Namespace;
 use protocol::feed::{FeedChange, NameChange, NameTarget, NamedService};
@@ -22,7 +23,8 @@ const ALWAYS: [&str; 2] = ["default", "kube-system"];
 #[derive(Default)]
 pub(crate) struct Staged {
     with: Option<Arc<Services>>,
-    pending: BTreeMap<FeedKey, FeedChange>,
+    /// With when it was heard of first.
+    pending: BTreeMap<FeedKey, (FeedChange, Instant)>,
     is_known: bool,
 }
 
@@ -76,7 +78,10 @@ impl Staged {
 
     fn put(&mut self, names: &FeedTable, key: FeedKey, change: Option<NameChange>) {
         match change {
-            Some(change) => _ = self.pending.insert(key, FeedChange::Name(change)),
+            Some(change) => {
+                let heard = self.pending.get(&key).map_or_else(Instant::now, |(_, heard)| *heard);
+                self.pending.insert(key, (FeedChange::Name(change), heard));
+            }
             None => {
                 self.pending.remove(&key);
                 names.remove(&key);
@@ -85,8 +90,8 @@ impl Staged {
     }
 
     pub(super) fn tell(&mut self, names: &FeedTable) {
-        for (key, change) in std::mem::take(&mut self.pending) {
-            names.set(key, change);
+        for (key, (change, heard)) in std::mem::take(&mut self.pending) {
+            names.set_heard(key, change, Some(heard));
         }
         for namespace in ALWAYS.iter().filter_map(|name| name.parse::<Namespace>().ok()) {
             let change = FeedChange::Name(NameChange::Namespace(namespace.clone()));

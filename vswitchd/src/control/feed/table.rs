@@ -53,6 +53,8 @@ pub(crate) struct News {
     pub(crate) from_scratch: bool,
     /// In order.
     pub(crate) changes: Vec<Arc<FeedChange>>,
+    /// Of each of them, when this process heard of what it is about, where it knows.
+    pub(crate) heard: Vec<Option<Instant>>,
     /// Where it has come to then.
     pub(crate) position: FeedPosition,
 }
@@ -82,6 +84,7 @@ struct State {
 struct Entry {
     sequence: u64,
     change: Arc<FeedChange>,
+    heard: Option<Instant>,
 }
 
 impl FeedTable {
@@ -96,11 +99,16 @@ impl FeedTable {
 
     /// `change` is what there is to say of `key` from now on.
     pub(crate) fn set(&self, key: FeedKey, change: FeedChange) {
+        self.set_heard(key, change, None);
+    }
+
+    /// As [`FeedTable::set`], of what was heard of at a time.
+    pub(crate) fn set_heard(&self, key: FeedKey, change: FeedChange, heard: Option<Instant>) {
         let mut state = self.state.lock();
         if state.entries.get(&key).is_some_and(|known| *known.change == change) {
             return;
         }
-        state.put(key, change, false);
+        state.put(key, change, heard, false);
         drop(state);
         self.changed.notify_all();
     }
@@ -112,7 +120,7 @@ impl FeedTable {
         if !is_there {
             return;
         }
-        state.put(key.clone(), key.gone(), true);
+        state.put(key.clone(), key.gone(), None, true);
         state.forget(self.remembered);
         drop(state);
         self.changed.notify_all();
@@ -169,10 +177,10 @@ impl FeedTable {
 }
 
 impl State {
-    fn put(&mut self, key: FeedKey, change: FeedChange, is_gone: bool) {
+    fn put(&mut self, key: FeedKey, change: FeedChange, heard: Option<Instant>, is_gone: bool) {
         self.sequence += 1;
         let sequence = self.sequence;
-        let entry = Entry { sequence, change: Arc::new(change) };
+        let entry = Entry { sequence, change: Arc::new(change), heard };
         if let Some(old) = self.entries.insert(key.clone(), entry) {
             self.order.remove(&old.sequence);
             self.gone.remove(&old.sequence);
@@ -208,10 +216,12 @@ impl State {
         let known = self.knows(instance, after);
         let since = self.order.range(known.map_or(0, |known| known + 1)..);
         let told = since.filter(|(sequence, _)| known.is_some() || !self.gone.contains(sequence));
-        let changes = told.filter_map(|(_, key)| Some(Arc::clone(&self.entries.get(key)?.change)));
+        let entries = told.filter_map(|(_, key)| self.entries.get(key));
+        let (changes, heard) = entries.map(|entry| (Arc::clone(&entry.change), entry.heard)).unzip();
         News {
             from_scratch: known.is_none(),
-            changes: changes.collect(),
+            changes,
+            heard,
             position: FeedPosition { instance, sequence: self.sequence },
         }
     }

@@ -166,11 +166,14 @@ mod tests {
     #[test]
     fn settings_are_toml() {
         let config = Config::of(
-            "node = \"n1\"\n[dns]\ncache_entries = 5\nstub_domains = { \"corp.example\" = [\"192.0.2.54\"] }\n[ingress.options]\nx = 1",
+            "node = \"n1\"\ncluster_cidr = \"10.32.0.0/16\"\npod_cidr = \"10.32.7.0/24\"\nservice_cidr = \"10.100.0.0/20\"\ncluster_dns = \"10.100.0.10\"\n\
+             [dns]\ncache_entries = 5\nstub_domains = { \"corp.example\" = [\"192.0.2.54\"] }\n[ingress.options]\nx = 1",
         );
         let text = toml::to_string(&dns_file(&config, Vec::new())).unwrap();
         let table: toml::Table = text.parse().unwrap();
         assert_eq!(table["zone"].as_str(), Some("cluster.local"));
+        // Whose addresses are nobody else's to name: not the defaults but the cluster's own.
+        assert_eq!(table["reverse_cidrs"].to_string(), "[\"10.32.0.0/16\", \"10.100.0.0/20\"]");
         assert_eq!(table["socket"].as_str(), Some("/run/vpod/node/ro.sock"));
         assert_eq!(table["stub_domains"]["corp.example"][0].as_str(), Some("192.0.2.54:53"));
         assert!(!table.contains_key("lameduck_seconds"));
