@@ -51,6 +51,8 @@ cat >"${dir_of[vpdh1]}/page.py" <<'PYTHON'
 import http.server, signal, sys, threading
 class Page(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body in one write, or the body waits for the client's acknowledgement.
+    wbufsize = -1
     def do_GET(self):
         client = self.headers.get("X-Forwarded-For", "nobody")
         body = f"{sys.argv[1]}: {self.headers.get('Host')}{self.path} for {client}\n".encode()
@@ -76,17 +78,15 @@ done
 show_on vpdh1 create-pod client
 
 heading "A certificate, and an Ingress: two hosts, two paths"
-for host in shop blog; do
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj "/CN=$host.example" \
-        -addext "subjectAltName=DNS:$host.example" -keyout "${dir_of[vpdh1]}/$host.key" -out "${dir_of[vpdh1]}/$host.crt" 2>/dev/null
-done
-secret() {
-    printf 'apiVersion: v1\nkind: Secret\nmetadata: {name: %s-tls}\ntype: kubernetes.io/tls\ndata:\n  tls.crt: %s\n  tls.key: %s\n---\n' \
-        "$1" "$(base64 -w0 "${dir_of[vpdh1]}/$1.crt")" "$(base64 -w0 "${dir_of[vpdh1]}/$1.key")"
-}
-{ secret shop; secret blog; } >"${dir_of[vpdh1]}/secrets.yaml"
-chmod 600 "${dir_of[vpdh1]}/secrets.yaml"
-show_on vpdh1 apply -f "${dir_of[vpdh1]}/secrets.yaml"
+readonly authority="${dir_of[vpdh1]}/shop.crt"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj "/CN=shop.example" \
+    -addext "subjectAltName=DNS:shop.example" -keyout "${dir_of[vpdh1]}/shop.key" -out "$authority" 2>/dev/null
+(
+    umask 077
+    printf 'apiVersion: v1\nkind: Secret\nmetadata: {name: shop-tls}\ntype: kubernetes.io/tls\ndata:\n  tls.crt: %s\n  tls.key: %s\n' \
+        "$(base64 -w0 "$authority")" "$(base64 -w0 "${dir_of[vpdh1]}/shop.key")" >"${dir_of[vpdh1]}/secret.yaml"
+)
+show_on vpdh1 apply -f "${dir_of[vpdh1]}/secret.yaml"
 ingress() {
     cat <<MANIFEST
 apiVersion: networking.k8s.io/v1
@@ -120,7 +120,7 @@ fetch() {
 }
 serves() { within 20 ip netns exec vpdhw curl -sSf --max-time 5 --connect-to "::$balancer:" "$@"; }
 serves http://blog.example/ || fail "the ingress does not serve"
-serves --cacert "${dir_of[vpdh1]}/shop.crt" https://shop.example/cart || fail "the ingress does not serve HTTPS"
+serves --cacert "$authority" https://shop.example/cart || fail "the ingress does not serve HTTPS"
 show_on vpdh1 get pods -n kube-system -o wide
 show_on vpdh2 get service vpod-ingress -n kube-system
 expect "$balancer"
@@ -129,24 +129,29 @@ expect "web .*$balancer +80, 443"
 show_on vpdh1 describe ingress web
 
 heading "From the Internet: two hosts, two paths, and it is seen who asks"
-fetch vpdhw http://blog.example/posts
-expect "blog-1: blog.example/posts for $underlay.254"
+for path in / /posts; do
+    fetch vpdhw "http://blog.example$path"
+    expect "blog-1: blog.example$path for $underlay.254"
+done
+# Where there is TLS, HTTP leads to it.
 fetch vpdhw -D - -o /dev/null http://shop.example/
 expect 'HTTP/1.1 308'
 expect 'https://shop.example/'
-fetch vpdhw --cacert "${dir_of[vpdh1]}/shop.crt" https://shop.example/
+fetch vpdhw -L --cacert "$authority" http://shop.example/cart
+expect "cart-1: shop.example/cart for $underlay.254"
+fetch vpdhw --cacert "$authority" https://shop.example/
 expect "shop-[12]: shop.example/ for $underlay.254"
-fetch vpdhw --cacert "${dir_of[vpdh1]}/shop.crt" --http2 -w '%{http_version}\n' https://shop.example/cart
+fetch vpdhw --cacert "$authority" --http2 -w '%{http_version}\n' https://shop.example/cart
 expect "cart-1: shop.example/cart for $underlay.254"
 expect '^2$'
-# Nobody has a certificate for it: the ingress's own, which nobody signed.
-fetch vpdhw -k https://blog.example/
-expect "blog-1: blog.example/ for"
+# Nobody has a certificate for this host: it gets the ingress's own, which nobody signed.
+fetch vpdhw -k https://blog.example/posts
+expect "blog-1: blog.example/posts for $underlay.254"
 fetch vpdhw -o /dev/null -w '%{http_code}\n' http://nobody.example/
 expect '^404$'
 
 heading "From a pod: the same address, and the services by their names"
-fetch vpdh1-default.client --cacert "${dir_of[vpdh1]}/shop.crt" https://shop.example/
+fetch vpdh1-default.client --cacert "$authority" https://shop.example/
 client=$(on vpdh1 vpodctl get pod client -o json | jq -r '.status.podIP // .spec.podIPs[0]')
 expect "shop-[12]: shop.example/ for $client"
 within 20 ip netns exec vpdh1-default.client getent hosts shop || fail "shop does not resolve"
@@ -180,9 +185,10 @@ announce vpdhw python3 "${dir_of[vpdh1]}/asks.py" "$balancer" 8
 ip netns exec vpdhw python3 "${dir_of[vpdh1]}/asks.py" "$balancer" 8 >"${dir_of[vpdh1]}/asks" 2>&1 &
 asking=$!
 page vpdh2 blog-2 blog
-two() { on vpdh1 vpodctl get endpoints blog -o json | jq -e '[.subsets[]?.addresses[]?] | length == 2'; }
-within 10 two || fail "blog-2 is not ready"
-sleep 1
+on vpdh1 within 10 sh -c "vpodctl get endpoints blog -o json | jq -e '[.subsets[]?.addresses[]?] | length == 2'" ||
+    fail "blog-2 is not ready"
+# Until it has had some of the requests.
+sleep 0.5
 show_on vpdh1 delete-pod blog-1
 for name in one two three; do
     ingress "$name" | sed "s/shop.example/$name.example/; s/blog.example/$name-blog.example/; /tls:/,/secretName/d" >"${dir_of[vpdh1]}/more.yaml"
