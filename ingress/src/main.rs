@@ -1,6 +1,5 @@
 //! The HTTP ingress. See `docs/design/0011-ingress-proxy.md`.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,12 +28,7 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_new(&arguments.log).context("the log filter is not one")?;
-    let is_terminal = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(is_terminal)
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let settings = Settings::read(&arguments.config)?;
     let socket = settings.socket.clone();
     let ingress = Ingress::start_with(settings, |ingress| learn(ingress, socket.as_deref()))?;

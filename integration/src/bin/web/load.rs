@@ -62,8 +62,8 @@ pub(crate) fn load(address: &str, host: &str, path: &str, clients: usize) -> any
         "reconnected": seen.reconnected,
         "failures": seen.failures,
         "names": seen.names,
-        "slowest_ms": seen.slowest.as_millis() as u64,
-        "longest_gap_ms": seen.longest_gap.as_millis() as u64,
+        "slowest_ms": u64::try_from(seen.slowest.as_millis())?,
+        "longest_gap_ms": u64::try_from(seen.longest_gap.as_millis())?,
     });
     println!("{said}");
     Ok(())

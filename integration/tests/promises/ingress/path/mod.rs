@@ -14,7 +14,7 @@ use std::process::ChildStdin;
 
 use integration::node::pod_request;
 use integration::programs::assert_fresh;
-use integration::{Background, Cluster, ClusterOptions, Ran, TestNode, TestPod, binary, wait};
+use integration::{Background, Cluster, ClusterOptions, Ran, TestNode, binary, wait};
 use serde_json::Value;
 
 use super::{ADDRESS, POOL, apply};
@@ -121,7 +121,6 @@ fn until_answered_by(cluster: &Cluster, words: &str, url: &str, expected: &str) 
 
 /// A pod with endpoints.
 struct Web {
-    pod: TestPod,
     _server: Background,
 }
 
@@ -142,7 +141,7 @@ impl Web {
             names.iter().zip(PORT..).map(|(name, port)| format!("{name} {port}")).collect();
         let mut server = pod.spawn(&format!("exec {} serve {}", binary("web").display(), pairs.join(" ")));
         server.wait_for_output("ready\n");
-        Self { pod, _server: server }
+        Self { _server: server }
     }
 }
 

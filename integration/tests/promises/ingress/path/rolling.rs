@@ -54,12 +54,12 @@ fn a_roll_out_fails_no_request() {
     until_serves(&cluster, "v1-0");
     let load = Load::start(&cluster, "web.example", "/");
     for round in 2..4 {
-        for number in 0..pods.len() {
+        for (number, pod) in pods.iter_mut().enumerate() {
             let node = cluster.node(number.min(1));
             let name = format!("v{round}-{number}");
             let new = version(node, &name);
             until_serves(&cluster, &name);
-            let old = std::mem::replace(&mut pods[number], new);
+            let old = std::mem::replace(pod, new);
             node.delete_pod(&old);
         }
     }
@@ -112,6 +112,35 @@ fn killed_daemons_fail_no_request() {
     // What is changed afterwards is heard.
     apply(cluster.node(0), &rules("late", "", &[("late.example", &[path("/", "Prefix", "web")])], ""));
     until_answered_by(&cluster, "", "http://late.example/", "b");
+}
+
+/// As at an upgrade of a node: it gives the address away before its datapath stops. What was under way through it is lost, and no more.
+#[test]
+fn a_stopped_node_costs_at_most_what_was_under_way_through_it() {
+    let mut cluster = cluster("");
+    let _webs = [Web::start(cluster.node(0), "a", "web"), Web::start(cluster.node(1), "b", "web")];
+    for number in [0, 1] {
+        for part in ["readiness", "peer"] {
+            cluster.node_mut(number).allow_log(part);
+        }
+    }
+    served(&cluster);
+    until_answered_by(&cluster, "", "http://web.example/", "a");
+    let leader = leader(&cluster);
+    for number in [1 - leader, leader] {
+        let load = Load::start(&cluster, "web.example", "/");
+        std::thread::sleep(MEANWHILE);
+        cluster.node_mut(number).stop_daemon();
+        std::thread::sleep(MEANWHILE);
+        cluster.node_mut(number).start_daemon();
+        ingress_of(cluster.node(number));
+        std::thread::sleep(MEANWHILE);
+        let seen = load.end();
+        println!("stopped, {}: {seen}", if number == leader { "the one in use" } else { "another one" });
+        assert!(seen["failed"].as_u64() <= Some(4), "{seen:#}");
+        until_answered_by(&cluster, "", "http://web.example/", "a");
+        until_answered_by(&cluster, "", "http://web.example/", "b");
+    }
 }
 
 fn ingress_of(node: &TestNode) -> Pod {
