@@ -23,6 +23,8 @@ readonly NEEDED=(
     "etcd:etcd-server" "etcdctl:etcd-client"
     # Clients of the ingress, in its tests.
     "openssl:openssl" "h2load:nghttp2-client" "/usr/lib/python3/dist-packages/websockets/__init__.py:python3-websockets"
+    # Names are also asked for by a static binary with another C library.
+    "musl-gcc:musl-tools"
 )
 
 # Only `make lint` wants these.
@@ -32,6 +34,8 @@ readonly NEEDED_BY_LINT=("shellcheck:shellcheck")
 readonly NEEDED_BY_BENCH=(
     "ovs-vswitchd:openvswitch-switch" "vde_switch:vde2" "iptables-legacy-restore:iptables"
     "nginx:nginx-light" "haproxy:haproxy" "wrk:wrk"
+    # dnsmasq without what makes it a service of this machine.
+    "dnsperf:dnsperf" "unbound:unbound" "kresd:knot-resolver" "dnsmasq:dnsmasq-base"
 )
 
 # Only `make vm-test` boots machines. Their kernel is fetched by vm-image.sh.

@@ -157,6 +157,41 @@ const GOALS: &[Goal] = &[
         against: Against::Nothing,
         wanted: Wanted::AtMost(20_480.0),
     },
+    Goal {
+        workload: "dns",
+        metric: "rate",
+        params: &[],
+        against: Against::Peer("unbound"),
+        wanted: Wanted::AtLeast(1.0),
+    },
+    Goal {
+        workload: "dns",
+        metric: "rate",
+        params: &[],
+        against: Against::Peer("knot-resolver"),
+        wanted: Wanted::AtLeast(1.0),
+    },
+    Goal {
+        workload: "dns",
+        metric: "rate",
+        params: &[],
+        against: Against::Peer("dnsmasq"),
+        wanted: Wanted::AtLeast(1.0),
+    },
+    Goal {
+        workload: "dns",
+        metric: "rate",
+        params: &[],
+        against: Against::Nothing,
+        wanted: Wanted::AtLeast(30_000.0),
+    },
+    Goal {
+        workload: "dns",
+        metric: "p99 at half load",
+        params: &[],
+        against: Against::Nothing,
+        wanted: Wanted::AtMost(2000.0),
+    },
 ];
 
 /// A line for each goal about which enough was measured.

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::feed::Follower;
 use crate::forward::{Outside, Settings};
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Health, Programming};
 use crate::server::http::{self, Page};
+use crate::server::shares::Shares;
 use crate::server::{Shared, later, tcp, udp};
 
-/// Queries over UDP that wait for a task; each has 4 KiB at most.
+/// Queries over UDP that wait for a task to begin; each has 4 KiB at most.
 const MAX_JOBS: usize = 4096;
 /// For answers under way, at the end.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -67,14 +68,19 @@ impl Server {
             leaving: AtomicBool::new(false),
             stop: Arc::new(AtomicBool::new(false)),
             counters,
-            connections: AtomicUsize::new(0),
+            connections: Shares::new(tcp::MAX_CONNECTIONS, tcp::MAX_OF_ONE, 1),
+            waiting: Shares::new(config.max_concurrent, usize::MAX, 1),
+            health: Health::default(),
+            programming: Programming::default(),
         });
+        let runtime = Builder::new_multi_thread().worker_threads(TASK_THREADS).enable_all().build()?;
         for (page, address) in
             [(Page::Health, config.health), (Page::Ready, config.ready), (Page::Metrics, config.metrics)]
         {
-            http::serve(page, address, Arc::clone(&shared))?;
+            let listener = http::open(page, address)?;
+            runtime.spawn(http::serve(page, listener, Arc::clone(&shared)));
         }
-        let runtime = Builder::new_multi_thread().worker_threads(TASK_THREADS).enable_all().build()?;
+        runtime.spawn(http::look_at_health(config.health, Arc::clone(&shared)));
         let addresses = sockets.iter().filter_map(|(udp, _)| udp.first()?.local_addr().ok()).collect();
         let mut server = Self { shared, runtime, threads: Vec::new(), addresses };
         server.start_tasks(prefetches);

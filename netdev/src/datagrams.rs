@@ -48,6 +48,12 @@ impl Datagrams {
         Ok(self.count)
     }
 
+    /// Whether the last round took as many datagrams as it could: there may be more.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.count == sys::MAX_DATAGRAMS
+    }
+
     /// Message `index` of this round, and the buffer for an answer to it.
     pub fn exchange(&mut self, index: usize) -> Option<(&[u8], Source, &mut Vec<u8>)> {
         let (len, source) = self.received.get(..self.count)?.get(index)?;
@@ -86,6 +92,16 @@ impl Datagrams {
         self.to.clear();
         Ok(lost)
     }
+}
+
+/// What waits in the kernel to be received from `socket`, and how much may, in bytes as the kernel counts them.
+///
+/// # Errors
+/// What the kernel said.
+pub fn queued(socket: &UdpSocket) -> io::Result<(usize, usize)> {
+    let (queued, limit) = sys::queued(socket.as_fd())?;
+    let bytes = |count| usize::try_from(count).unwrap_or(usize::MAX);
+    Ok((bytes(queued), bytes(limit)))
 }
 
 #[cfg(test)]
@@ -137,6 +153,18 @@ mod tests {
     fn everyone_gets_an_own_answer() {
         round("127.0.0.1:0");
         round("[::1]:0");
+    }
+
+    #[test]
+    fn what_waits_in_the_kernel_is_known() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (before, limit) = queued(&server).unwrap();
+        assert!(before == 0 && limit > 0);
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..10 {
+            client.send_to(&[0; 40], server.local_addr().unwrap()).unwrap();
+        }
+        assert!(queued(&server).unwrap().0 >= 400);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod create_pod;
 mod cross_node_rr;
 mod cross_node_tcp;
 mod cross_node_udp;
+mod dns;
 mod egress_crr;
 mod fairness;
 mod idle_cpu;
@@ -147,6 +148,11 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         name: egress_crr::NAME,
         description: "TCP connections from a pod to a server outside, which sees the node's address",
         run: Run::Alone(egress_crr::run),
+    },
+    Workload {
+        name: dns::NAME,
+        description: "queries for names of services: rate, and latency at half of it (dnsperf)",
+        run: Run::Alone(dns::run),
     },
     Workload {
         name: fairness::NAME,

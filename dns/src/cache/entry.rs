@@ -1,6 +1,6 @@
 //! One answer as it was, ready to be given again: its bytes, and where the seconds are that go down.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::wire::HEADER_BYTES;
@@ -42,6 +42,8 @@ pub struct Entry {
     pub ttl: u32,
     stored: Instant,
     hits: AtomicU32,
+    /// Asked for since its place was last wanted for another.
+    is_wanted: AtomicBool,
 }
 
 impl Entry {
@@ -61,7 +63,27 @@ impl Entry {
         }
         (at == message.len()).then_some(())?;
         let hits = AtomicU32::new(0);
-        Some(Self { message, question_end, marks, counts, rcode, ttl, stored: now, hits })
+        let is_wanted = AtomicBool::new(false);
+        Some(Self { message, question_end, marks, counts, rcode, ttl, stored: now, hits, is_wanted })
+    }
+
+    /// Whether it says that there is nothing.
+    #[must_use]
+    pub fn is_denial(&self) -> bool {
+        self.rcode != Rcode::NO_ERROR || self.counts[0] == 0
+    }
+
+    /// Somebody asked for it.
+    pub(super) fn want(&self) {
+        // Read first: what is asked for often is not written to each time.
+        if !self.is_wanted.load(Ordering::Relaxed) {
+            self.is_wanted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether somebody asked for it since the last call.
+    pub(super) fn was_wanted(&self) -> bool {
+        self.is_wanted.swap(false, Ordering::Relaxed)
     }
 
     fn age(&self, now: Instant) -> u32 {

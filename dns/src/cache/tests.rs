@@ -85,7 +85,7 @@ fn room_is_bounded_and_the_first_goes_first() {
     let there = (0..10_000).filter(|number| cache.lookup(&key(*number)).is_some()).count();
     assert_eq!(there, cache.len());
     assert!(cache.lookup(&key(0)).is_none());
-    assert_eq!(usize::try_from(cache.evictions.load(Ordering::Relaxed)).unwrap() + there, 10_000);
+    assert_eq!(usize::try_from(cache.evictions[0].load(Ordering::Relaxed)).unwrap() + there, 10_000);
 }
 
 #[test]
@@ -107,4 +107,25 @@ fn only_what_is_popular_is_asked_for_again_and_once() {
     }
     assert!(popular.wants_prefetch(late));
     assert!(!popular.wants_prefetch(late));
+}
+
+#[test]
+fn a_flood_of_names_takes_no_place_from_those_in_use() {
+    let cache = Cache::new(6400);
+    let now = Instant::now();
+    for number in 0..100 {
+        cache.insert(key(number), entry(1, 60, now));
+    }
+    for round in 1..200 {
+        for number in 0..100 {
+            assert!(cache.fresh(&key(number), now).is_some(), "{number} in round {round}");
+        }
+        for number in 0..100 {
+            cache.insert(key(round * 1000 + number), entry(0, 60, now));
+        }
+        assert!(cache.len() <= 6400);
+    }
+    let [success, denial] = cache.kept();
+    assert_eq!(success, 100);
+    assert_eq!(denial, cache.len() - 100);
 }

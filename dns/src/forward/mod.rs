@@ -6,7 +6,8 @@
 //! away. A server that did not answer is checked every half second until it does, and is not asked once two checks have
 //! failed; if that is so of all, the answer is SERVFAIL at once. An answer that is too old is better than none.
 //!
-//! Nothing here is waited for by questions for the cluster's own names.
+//! Nothing here is waited for by questions for the cluster's own names. Servers of one domain that are slow do not take all places:
+//! questions under way are shared among domains ([`Shares`]).
 
 mod exchange;
 mod probe;
@@ -21,14 +22,15 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
-use tokio::sync::{OnceCell, Semaphore, mpsc};
+use tokio::sync::{OnceCell, mpsc};
 use tokio::time::timeout;
 
 use upstream::Pool;
 pub use upstream::{Policy, Upstream};
 
-use crate::cache::{Cache, Entry, Key};
+use crate::cache::{self, Cache, Entry, Key};
 use crate::metrics::Plugin;
+use crate::server::shares::Shares;
 use crate::wire::name::{Name, QueryName};
 use crate::wire::query::Query;
 use crate::wire::record::{Rcode, kind};
@@ -39,6 +41,8 @@ const DEADLINE: Duration = Duration::from_secs(2);
 const ATTEMPT: Duration = Duration::from_millis(900);
 /// Servers asked for one question.
 const MAX_ATTEMPTS: usize = 3;
+/// Times the free places that questions for one domain may hold, where there are several domains.
+const SHARE_OF_ONE: usize = 8;
 /// Questions waiting to be asked again before their answer is too old.
 const PREFETCHES: usize = 256;
 
@@ -104,10 +108,13 @@ pub struct Outside {
     /// Networks that names outside do not lead to (DNS rebinding).
     cluster: Vec<IpNet>,
     flights: Mutex<HashMap<Key, Flight>>,
-    permits: Semaphore,
+    /// Questions under way, by domain: its place among `pools`.
+    under_way: Arc<Shares<usize>>,
     prefetch: mpsc::Sender<Question>,
-    /// Questions refused because there are as many as may be.
-    pub rejected: AtomicU64,
+    /// How often no server of a domain could be asked.
+    pub all_down: AtomicU64,
+    /// Answers that were not an answer to the question, or not to be believed.
+    pub not_believed: AtomicU64,
 }
 
 /// What names outside are to be done with.
@@ -137,14 +144,16 @@ impl Outside {
             .collect();
         // Longest first: the first that fits is the right one.
         pools.sort_by_key(|pool| std::cmp::Reverse(pool.domain().labels()));
+        let factor = if pools.len() > 1 { SHARE_OF_ONE } else { usize::MAX };
         let outside = Self {
             pools,
             cache: Cache::new(settings.cache_entries),
             cluster: settings.cluster,
             flights: Mutex::default(),
-            permits: Semaphore::new(settings.max_concurrent.min(Semaphore::MAX_PERMITS)),
+            under_way: Shares::new(settings.max_concurrent, usize::MAX, factor),
             prefetch,
-            rejected: AtomicU64::new(0),
+            all_down: AtomicU64::new(0),
+            not_believed: AtomicU64::new(0),
         };
         (Arc::new(outside), questions)
     }
@@ -161,8 +170,20 @@ impl Outside {
         self.pool(name).is_some()
     }
 
-    fn pool(&self, name: &QueryName) -> Option<&Pool> {
-        self.pools.iter().find(|pool| name.labels_before(pool.domain()).is_some())
+    fn pool(&self, name: &QueryName) -> Option<usize> {
+        self.pools.iter().position(|pool| name.labels_before(pool.domain()).is_some())
+    }
+
+    /// Questions refused because there are as many as may be.
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
+        self.under_way.refused()
+    }
+
+    /// Questions under way.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.under_way.held()
     }
 
     /// What is known.
@@ -189,7 +210,7 @@ impl Outside {
             self.cache.misses.fetch_add(1, Ordering::Relaxed);
             return None;
         };
-        self.cache.hits.fetch_add(1, Ordering::Relaxed);
+        cache::count(&self.cache.hits, &entry).fetch_add(1, Ordering::Relaxed);
         // A full queue means that it is asked for when it is too old.
         if entry.wants_prefetch(now) && self.prefetch.try_send(Question::of(query)).is_ok() {
             self.cache.prefetches.fetch_add(1, Ordering::Relaxed);
@@ -209,12 +230,12 @@ impl Outside {
         if self.is_own_probe(question) {
             return Err(Rcode::SERVER_FAILURE);
         }
-        let Ok(_permit) = self.permits.try_acquire() else {
-            self.rejected.fetch_add(1, Ordering::Relaxed);
-            return Err(Rcode::REFUSED);
+        let Some(pool) = QueryName::of(&question.name).and_then(|name| self.pool(&name)) else {
+            return Err(Rcode::SERVER_FAILURE);
         };
+        let Some(_place) = self.under_way.take(pool) else { return Err(Rcode::REFUSED) };
         let flight = Arc::clone(self.flights.lock().entry(key.clone()).or_default());
-        let found = flight.get_or_init(|| self.ask(question, &key)).await.clone();
+        let found = flight.get_or_init(|| self.ask(pool, question, &key)).await.clone();
         let mut flights = self.flights.lock();
         if flights.get(&key).is_some_and(|known| Arc::ptr_eq(known, &flight)) {
             flights.remove(&key);
@@ -224,16 +245,21 @@ impl Outside {
     }
 
     /// Asks for answers that are popular again before they are too old, until all who want that are gone.
-    pub async fn prefetch(&self, mut questions: mpsc::Receiver<Question>) {
+    pub async fn prefetch(self: Arc<Self>, mut questions: mpsc::Receiver<Question>) {
         while let Some(question) = questions.recv().await {
-            if let Ok(_permit) = self.permits.try_acquire() {
-                let _ = self.ask(&question, &question.key()).await;
-            }
+            let Some(pool) = QueryName::of(&question.name).and_then(|name| self.pool(&name)) else { continue };
+            // One that finds no place is asked for when it is too old.
+            let Some(place) = self.under_way.take(pool) else { continue };
+            let outside = Arc::clone(&self);
+            tokio::spawn(async move {
+                let _ = outside.ask(pool, &question, &question.key()).await;
+                drop(place);
+            });
         }
     }
 
-    async fn ask(&self, question: &Question, key: &Key) -> Result<Found, Rcode> {
-        let entry = timeout(DEADLINE, self.ask_servers(question)).await.ok().flatten();
+    async fn ask(&self, pool: usize, question: &Question, key: &Key) -> Result<Found, Rcode> {
+        let entry = timeout(DEADLINE, self.ask_servers(pool, question)).await.ok().flatten();
         if let Some(entry) = entry {
             let entry = Arc::new(entry);
             let failed = !matches!(entry.rcode, Rcode::NO_ERROR | Rcode::NAME_ERROR);
@@ -250,17 +276,14 @@ impl Outside {
         }
     }
 
-    async fn ask_servers(&self, question: &Question) -> Option<Entry> {
-        let name = QueryName::of(&question.name)?;
-        for upstream in self.pool(&name)?.candidates().into_iter().take(MAX_ATTEMPTS) {
-            upstream.requests.fetch_add(1, Ordering::Relaxed);
-            let attempt = timeout(ATTEMPT, exchange::ask(upstream.address(), question)).await;
-            let entry = match attempt {
-                Ok(Ok(answer)) => vet::vet(question, &answer, &self.cluster, Instant::now()),
-                Ok(Err(_)) | Err(_) => None,
-            };
-            if entry.is_some() {
-                return entry;
+    async fn ask_servers(&self, pool: usize, question: &Question) -> Option<Entry> {
+        let candidates = self.pools.get(pool)?.candidates();
+        if candidates.is_empty() {
+            self.all_down.fetch_add(1, Ordering::Relaxed);
+        }
+        for upstream in candidates.into_iter().take(MAX_ATTEMPTS) {
+            if let Some(entry) = self.ask_server(&upstream, question).await {
+                return Some(entry);
             }
             upstream.failures.fetch_add(1, Ordering::Relaxed);
             probe::check_until_healthy(&upstream);
@@ -268,15 +291,27 @@ impl Outside {
         None
     }
 
+    async fn ask_server(&self, upstream: &Upstream, question: &Question) -> Option<Entry> {
+        upstream.requests.fetch_add(1, Ordering::Relaxed);
+        let begun = Instant::now();
+        let answer = timeout(ATTEMPT, exchange::ask(upstream.address(), question)).await.ok()?.ok()?;
+        let Some(entry) = vet::vet(question, &answer, &self.cluster, Instant::now()) else {
+            self.not_believed.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        upstream.answers.observe(entry.rcode, begun.elapsed());
+        Some(entry)
+    }
+
     /// Whether a question is one of ours that came back; then the server it was for is not asked any more.
     fn is_own_probe(&self, question: &Question) -> bool {
         question.kind == kind::HINFO && self.upstreams().any(|upstream| upstream.caught(&question.name))
     }
 
-    /// Looks for loops: asks each server something that only we can have asked.
+    /// Looks for loops from now on: asks each server something that only we can have asked.
     pub fn look_for_loops(&self) {
         for upstream in self.upstreams() {
-            probe::look_for_loop(upstream);
+            tokio::spawn(probe::look_for_loops(Arc::clone(upstream)));
         }
     }
 }

@@ -13,6 +13,10 @@ use crate::wire::record::kind;
 
 /// Between checks of a server that does not answer, as CoreDNS has it.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// Between looks whether a server leads to us, where it was reached and did not.
+const LATER: Duration = Duration::from_secs(300);
+/// The same, where it was not reached, or did.
+const SOON: Duration = Duration::from_secs(10);
 /// For an answer to a check.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -38,17 +42,16 @@ pub(super) fn check_until_healthy(upstream: &Arc<Upstream>) {
     });
 }
 
-/// Asks a server for a name that nobody else knows. If the question comes to us, `Upstream::caught` sees it.
-pub(super) fn look_for_loop(upstream: &Arc<Upstream>) {
-    let upstream = Arc::clone(upstream);
-    tokio::spawn(async move {
-        let question = Question {
-            name: upstream.probe().clone(),
-            kind: kind::HINFO,
-            dnssec_ok: false,
-            checking_disabled: false,
-        };
+/// Asks a server, now and then, for a name that nobody else knows. If the question comes to us, [`Upstream::caught`] sees it. One that
+/// was not reached is asked again soon, and so is one that led to us: somebody may have mended that.
+pub(super) async fn look_for_loops(upstream: Arc<Upstream>) {
+    loop {
+        let question =
+            Question { name: upstream.begin_probe(), kind: kind::HINFO, dnssec_ok: false, checking_disabled: false };
         // Whatever it answers: what counts is who asks.
-        let _ = timeout(PATIENCE, exchange::ask(upstream.address(), &question)).await;
-    });
+        let answered =
+            matches!(timeout(PATIENCE, exchange::ask(upstream.address(), &question)).await, Ok(Ok(_)));
+        let is_loop = upstream.end_probe(answered);
+        sleep(if answered && !is_loop { LATER } else { SOON }).await;
+    }
 }

@@ -146,7 +146,7 @@ async fn too_many_questions_are_refused() {
     let (address, _) = server(|asked| vec![good(asked)]);
     let outside = outside(vec![(".", vec![address])], 0);
     assert_eq!(outside.resolve(&question("a")).await.err(), Some(Rcode::REFUSED));
-    assert_eq!(outside.rejected.load(Ordering::Relaxed), 1);
+    assert_eq!(outside.rejected(), 1);
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn a_question_that_comes_back_is_a_loop() {
     let (address, count) = server(|asked| vec![good(asked)]);
     let outside = outside(vec![(".", vec![address])], 10);
     let upstream = Arc::clone(outside.upstreams().next().unwrap());
-    let probe = Question { kind: kind::HINFO, name: upstream.probe().clone(), ..question("x") };
+    let probe = Question { kind: kind::HINFO, name: upstream.begin_probe(), ..question("x") };
     assert_eq!(outside.resolve(&probe).await.err(), Some(Rcode::SERVER_FAILURE));
     assert!(!upstream.is_usable());
     assert!(outside.resolve(&question("a")).await.is_err());

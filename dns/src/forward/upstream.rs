@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
 use serde::Deserialize;
 
+use crate::metrics::Answers;
 use crate::wire::name::{Name, QueryName};
 
 /// Failed checks after which a server is not asked, as CoreDNS's `max_fails`.
@@ -27,8 +29,10 @@ pub enum Policy {
 /// A server for names outside.
 pub struct Upstream {
     address: SocketAddr,
-    /// Asked to see whether it asks us; of this process alone.
-    probe: Name,
+    /// Asked to see whether it asks us; another one each time, so that nobody on the way knows an answer.
+    probe: Mutex<Name>,
+    /// The probe has come to us.
+    is_caught: AtomicBool,
     fails: AtomicU32,
     pub(super) is_checked: AtomicBool,
     is_loop: AtomicBool,
@@ -38,21 +42,23 @@ pub struct Upstream {
     pub failures: AtomicU64,
     /// Checks it did not answer.
     pub failed_checks: AtomicU64,
+    /// How long its answers took.
+    pub answers: Answers,
 }
 
 impl Upstream {
     pub(super) fn new(address: SocketAddr) -> Self {
-        let label = format!("{:016x}.{:016x}", rand::random::<u64>(), rand::random::<u64>());
         Self {
             address,
-            // Such a name has nothing in it that could be too long.
-            probe: Name::from_text(&label).unwrap_or_else(Name::root),
+            probe: Mutex::new(Name::root()),
+            is_caught: AtomicBool::new(false),
             fails: AtomicU32::new(0),
             is_checked: AtomicBool::new(false),
             is_loop: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             failed_checks: AtomicU64::new(0),
+            answers: Answers::default(),
         }
     }
 
@@ -68,17 +74,35 @@ impl Upstream {
         self.fails.load(Ordering::Relaxed) < MAX_FAILS && !self.is_loop.load(Ordering::Relaxed)
     }
 
-    pub(super) fn probe(&self) -> &Name {
-        &self.probe
+    /// A name to ask it for, that nobody else has ever asked for.
+    pub(super) fn begin_probe(&self) -> Name {
+        let label = format!("{:016x}.{:016x}", rand::random::<u64>(), rand::random::<u64>());
+        // Such a name has nothing in it that could be too long.
+        let name = Name::from_text(&label).unwrap_or_else(Name::root);
+        *self.probe.lock() = name.clone();
+        self.is_caught.store(false, Ordering::Relaxed);
+        name
+    }
+
+    /// Says whether it leads to us. One that could not be asked is what it was.
+    pub(super) fn end_probe(&self, answered: bool) -> bool {
+        let is_mended = answered && !self.is_caught.load(Ordering::Relaxed);
+        if is_mended && self.is_loop.swap(false, Ordering::Relaxed) {
+            tracing::info!(upstream = %self.address, "does not ask us any more");
+        }
+        self.is_loop.load(Ordering::Relaxed)
     }
 
     /// Whether `name` is its probe, which has come back to us: it leads to ourselves.
     pub(super) fn caught(&self, name: &Name) -> bool {
-        let caught = *name == self.probe;
-        if caught && !self.is_loop.swap(true, Ordering::Relaxed) {
-            tracing::error!(upstream = %self.address, "asks us what we ask it: a loop; it is not asked any more");
+        let is_probe = *name == *self.probe.lock() && *name != Name::root();
+        if is_probe {
+            self.is_caught.store(true, Ordering::Relaxed);
+            if !self.is_loop.swap(true, Ordering::Relaxed) {
+                tracing::error!(upstream = %self.address, "asks us what we ask it: a loop; it is not asked until that ends");
+            }
         }
-        caught
+        is_probe
     }
 
     pub(super) fn on_check(&self, answered: bool) {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::histogram::{Histogram, add};
 use crate::wire::record::{Rcode, kind};
 
 /// How a query came.
@@ -78,15 +79,20 @@ pub(super) const PLUGINS: [(Plugin, &str); 4] = [
     (Plugin::Forward, "forward"),
 ];
 /// Upper bounds in seconds, as CoreDNS has them: from a quarter of a millisecond to eight seconds.
-pub(super) const SECONDS: [f64; 16] = [
+pub(crate) const SECONDS: [f64; 16] = [
     0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048,
     4.096, 8.192,
 ];
 /// Upper bounds in bytes, as CoreDNS has them.
-pub(super) const SIZES: [u32; 14] =
+pub(super) const SIZES: [f64; 14] = [
+    0.0, 100.0, 200.0, 300.0, 400.0, 511.0, 1023.0, 2047.0, 4095.0, 8291.0, 16_000.0, 32_000.0, 48_000.0,
+    64_000.0,
+];
+/// The same as numbers, for counting.
+const BYTES: [usize; 14] =
     [0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16_000, 32_000, 48_000, 64_000];
 
-/// One answer, or silence.
+/// One answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Observation {
     /// How it came.
@@ -101,89 +107,92 @@ pub struct Observation {
     pub rcode: Rcode,
     /// By what.
     pub plugin: Plugin,
+    /// Signatures were wanted.
+    pub dnssec_ok: bool,
     /// Of the query.
     pub request_bytes: usize,
     /// Of the answer.
     pub response_bytes: usize,
 }
 
-/// A histogram.
-pub(super) struct Histogram<const N: usize> {
-    pub(super) buckets: [AtomicU64; N],
-    pub(super) above: AtomicU64,
-    pub(super) sum: AtomicU64,
-}
-
-impl<const N: usize> Default for Histogram<N> {
-    fn default() -> Self {
-        Self {
-            buckets: std::array::from_fn(|_| AtomicU64::default()),
-            above: AtomicU64::default(),
-            sum: AtomicU64::default(),
-        }
-    }
-}
-
-impl<const N: usize> Histogram<N> {
-    fn add(&self, bucket: Option<usize>, count: u64, sum: u64) {
-        add(bucket.and_then(|at| self.buckets.get(at)).unwrap_or(&self.above), count);
-        add(&self.sum, sum);
-    }
-}
-
-/// Of one protocol.
+/// Of one zone and protocol.
 #[derive(Default)]
 pub(super) struct PerProtocol {
-    /// By zone (outside, ours), family and kind.
-    pub(super) requests: [[[AtomicU64; 14]; 2]; 2],
+    /// By family and kind.
+    pub(super) requests: [[AtomicU64; 14]; 2],
     pub(super) request_bytes: Histogram<14>,
     pub(super) response_bytes: Histogram<14>,
+}
+
+/// Of one zone: names outside, or ours.
+#[derive(Default)]
+pub(super) struct PerZone {
+    pub(super) protocols: [PerProtocol; 2],
+    /// By code and plugin.
+    pub(super) responses: [[AtomicU64; 4]; 7],
+    pub(super) dnssec_ok: AtomicU64,
+    /// In nanoseconds.
+    pub(super) seconds: Histogram<16>,
 }
 
 /// See the module's text.
 #[derive(Default)]
 pub struct Counters {
-    pub(super) protocols: [PerProtocol; 2],
-    /// By zone (outside, ours), code and plugin.
-    pub(super) responses: [[[AtomicU64; 4]; 7]; 2],
-    /// In nanoseconds.
-    pub(super) seconds: Histogram<16>,
+    pub(super) zones: [PerZone; 2],
+    /// Queries without an answer, of floods.
+    pub(super) dropped: AtomicU64,
 }
 
 impl Counters {
+    fn zone(&self, ours: bool) -> &PerZone {
+        let [outside, own] = &self.zones;
+        if ours { own } else { outside }
+    }
+
     /// Counts an answer.
     pub fn observe(&self, seen: &Observation) {
-        let zone = usize::from(seen.ours);
+        let zone = self.zone(seen.ours);
         let kind = KINDS.iter().position(|(kind, _)| *kind == seen.kind).unwrap_or(KINDS.len() - 1);
-        let [udp, tcp] = &self.protocols;
+        let [udp, tcp] = &zone.protocols;
         let counters = match seen.protocol {
             Protocol::Udp => udp,
             Protocol::Tcp => tcp,
         };
-        let family = usize::from(seen.family == Family::V6);
-        if let Some(count) = counters.requests.get(zone).and_then(|f| f.get(family)?.get(kind)) {
+        let [v4, v6] = &counters.requests;
+        let requests = if seen.family == Family::V4 { v4 } else { v6 };
+        if let Some(count) = requests.get(kind) {
             add(count, 1);
         }
         counters.request_bytes.add(size_bucket(seen.request_bytes), 1, bytes(seen.request_bytes));
         counters.response_bytes.add(size_bucket(seen.response_bytes), 1, bytes(seen.response_bytes));
-        let rcode = RCODES.iter().position(|rcode| *rcode == seen.rcode).unwrap_or(2);
+        let rcode = rcode_index(seen.rcode);
         let plugin = PLUGINS.iter().position(|(plugin, _)| *plugin == seen.plugin).unwrap_or_default();
-        if let Some(count) = self.responses.get(zone).and_then(|r| r.get(rcode)?.get(plugin)) {
+        if let Some(count) = zone.responses.get(rcode).and_then(|plugins| plugins.get(plugin)) {
             add(count, 1);
+        }
+        if seen.dnssec_ok {
+            add(&zone.dnssec_ok, 1);
         }
     }
 
-    /// Counts how long `answers` took, each of them.
-    pub fn took(&self, duration: Duration, answers: u64) {
-        let seconds = duration.as_secs_f64();
-        let bucket = SECONDS.iter().position(|bound| seconds <= *bound);
-        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        self.seconds.add(bucket, answers, nanoseconds.saturating_mul(answers));
+    /// Counts how long answers took, each of them: so many for names outside, and so many for ours.
+    pub fn took(&self, duration: Duration, answers: [u64; 2]) {
+        for (zone, answers) in self.zones.iter().zip(answers) {
+            if answers > 0 {
+                zone.seconds.took(&SECONDS, duration, answers);
+            }
+        }
+    }
+
+    /// Counts a query that was dropped because its source sends too many.
+    pub fn dropped(&self) {
+        add(&self.dropped, 1);
     }
 }
 
-fn add(counter: &AtomicU64, count: u64) {
-    counter.fetch_add(count, Ordering::Relaxed);
+/// Where a code is in [`RCODES`]; others count as failures.
+pub(super) fn rcode_index(rcode: Rcode) -> usize {
+    RCODES.iter().position(|known| *known == rcode).unwrap_or(2)
 }
 
 fn bytes(len: usize) -> u64 {
@@ -191,5 +200,10 @@ fn bytes(len: usize) -> u64 {
 }
 
 fn size_bucket(len: usize) -> Option<usize> {
-    SIZES.iter().position(|bound| bytes(len) <= u64::from(*bound))
+    BYTES.iter().position(|bound| len <= *bound)
+}
+
+/// What is counted, when read.
+pub(super) fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
 }

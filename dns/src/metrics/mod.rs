@@ -4,6 +4,9 @@
 //! [`render`] adds them up when somebody asks.
 
 mod counters;
+mod events;
+mod histogram;
 pub mod render;
 
 pub use counters::{Counters, Family, Observation, Plugin, Protocol};
+pub use events::{Answers, Health, Programming, ServiceKind};

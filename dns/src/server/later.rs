@@ -1,6 +1,6 @@
 //! Answers that have to wait for another server: names outside, and what an alias in the zone stands for.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::Shared;
 use super::respond::{Summary, limit, write_code};
+use super::shares::Place;
 use crate::encode::{Source, encode};
 use crate::forward::Question;
 use crate::metrics::{Counters, Family, Observation, Plugin, Protocol};
@@ -29,17 +30,25 @@ pub struct Job {
     client: SocketAddr,
     socket: Arc<UdpSocket>,
     begun: Instant,
+    /// Held until it is answered.
+    place: Place<IpAddr>,
 }
 
 impl Job {
     /// An answer goes to `client` by `socket`.
     #[must_use]
-    pub fn new(message: Vec<u8>, client: SocketAddr, socket: Arc<UdpSocket>, begun: Instant) -> Self {
-        Self { message, client, socket, begun }
+    pub fn new(
+        message: Vec<u8>,
+        client: SocketAddr,
+        socket: Arc<UdpSocket>,
+        begun: Instant,
+        place: Place<IpAddr>,
+    ) -> Self {
+        Self { message, client, socket, begun, place }
     }
 }
 
-/// Does jobs until all who give them are gone. How many wait at one time is bounded by `max_concurrent`: beyond, a job ends at once.
+/// Does jobs until all who give them are gone. How many there are at one time is bounded by the places that they hold.
 pub async fn serve(shared: Arc<Shared>, counters: Arc<Counters>, mut jobs: mpsc::Receiver<Job>) {
     while let Some(job) = jobs.recv().await {
         let (shared, counters) = (Arc::clone(&shared), Arc::clone(&counters));
@@ -50,6 +59,7 @@ pub async fn serve(shared: Arc<Shared>, counters: Arc<Counters>, mut jobs: mpsc:
             let _ = job.socket.send_to(&out, job.client);
             let seen = observation(&summary, Protocol::Udp, &job.client, job.message.len(), out.len());
             finish(&shared, &counters, &job.message, &job.client, &seen, job.begun);
+            drop(job.place);
         });
     }
 }
@@ -63,9 +73,9 @@ pub fn observation(
     request_bytes: usize,
     response_bytes: usize,
 ) -> Observation {
-    let Summary { kind, rcode, plugin, ours } = *summary;
+    let Summary { kind, rcode, plugin, ours, dnssec_ok } = *summary;
     let family = Family::of(client);
-    Observation { protocol, family, kind, ours, rcode, plugin, request_bytes, response_bytes }
+    Observation { protocol, family, kind, ours, rcode, plugin, dnssec_ok, request_bytes, response_bytes }
 }
 
 /// Counts an answer, and logs it if that is wanted.
@@ -78,7 +88,7 @@ pub fn finish(
     begun: Instant,
 ) {
     counters.observe(seen);
-    counters.took(begun.elapsed(), 1);
+    counters.took(begun.elapsed(), [u64::from(!seen.ours), u64::from(seen.ours)]);
     if shared.log_queries.load(std::sync::atomic::Ordering::Relaxed) {
         log(message, client, seen);
     }
@@ -104,7 +114,7 @@ pub async fn complete(shared: &Shared, message: &[u8], tcp: bool, out: &mut Vec<
             _ => None,
         }
     });
-    let summary = |rcode, plugin, ours| Some(Summary { kind: query.kind, rcode, plugin, ours });
+    let summary = |rcode, plugin, ours| Some(Summary::of(&query, rcode, plugin, ours));
     if let Some((names, target)) = alias {
         let rcode = follow(shared, names, target, &query, message, limit, out)
             .await

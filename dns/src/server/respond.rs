@@ -32,6 +32,17 @@ pub struct Summary {
     pub plugin: Plugin,
     /// The name is the cluster's.
     pub ours: bool,
+    /// Signatures were wanted.
+    pub dnssec_ok: bool,
+}
+
+impl Summary {
+    /// Of the answer to `query`.
+    #[must_use]
+    pub fn of(query: &Query<'_>, rcode: Rcode, plugin: Plugin, ours: bool) -> Self {
+        let dnssec_ok = query.edns.is_some_and(|edns| edns.dnssec_ok);
+        Self { kind: query.kind, rcode, plugin, ours, dnssec_ok }
+    }
 }
 
 /// The largest answer to `query`.
@@ -58,7 +69,7 @@ pub fn respond(
         Err(unreadable) => return refuse(unreadable, out),
     };
     let limit = limit(&query, tcp);
-    let summary = |rcode, plugin, ours| Summary { kind: query.kind, rcode, plugin, ours };
+    let summary = |rcode, plugin, ours| Summary::of(&query, rcode, plugin, ours);
     if query.class != CLASS_IN {
         return Outcome::Answer(summary(write_code(out, &query, Rcode::REFUSED, false), Plugin::None, false));
     }
@@ -87,7 +98,7 @@ fn needs_target(answer: Answer<'_>, kind: u16) -> bool {
 }
 
 fn outside(shared: &Shared, query: &Query<'_>, limit: usize, out: &mut Vec<u8>) -> Outcome {
-    let summary = |rcode, plugin| Outcome::Answer(Summary { kind: query.kind, rcode, plugin, ours: false });
+    let summary = |rcode, plugin| Outcome::Answer(Summary::of(query, rcode, plugin, false));
     let transfer = matches!(query.kind, kind::AXFR | kind::IXFR);
     if transfer || !shared.outside.serves(&query.name) {
         return summary(write_code(out, query, Rcode::REFUSED, false), Plugin::None);
@@ -105,9 +116,16 @@ pub fn write_code(out: &mut Vec<u8>, query: &Query<'_>, rcode: Rcode, recursive:
     rcode
 }
 
+/// Refuses a query that would have to wait, where as many wait as may.
+pub fn refused(message: &[u8], out: &mut Vec<u8>) -> Option<Summary> {
+    let query = query::read(message).ok()?;
+    let rcode = write_code(out, &query, Rcode::REFUSED, true);
+    Some(Summary::of(&query, rcode, Plugin::Forward, false))
+}
+
 fn refuse(unreadable: Unreadable, out: &mut Vec<u8>) -> Outcome {
     let Unreadable::Refuse { header, rcode, edns } = unreadable else { return Outcome::Silence };
     let edns = edns.then_some(query::Edns { udp_bytes: MAX_UDP_BYTES, dnssec_ok: false });
     Writer::begin(out, header, &[], edns, usize::from(PLAIN_UDP_BYTES)).finish(rcode, false, false);
-    Outcome::Answer(Summary { kind: 0, rcode, plugin: Plugin::None, ours: false })
+    Outcome::Answer(Summary { kind: 0, rcode, plugin: Plugin::None, ours: false, dnssec_ok: false })
 }

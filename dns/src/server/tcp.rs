@@ -1,16 +1,14 @@
 //! TCP (RFC 7766): queries pipelined, answered as they are ready, within bounds.
 //!
-//! Bounds: [`MAX_CONNECTIONS`] in all and [`MAX_OF_ONE`] of one address; `MAX_PIPELINED` queries of one connection at a time, further
-//! ones are not read; a connection that is idle, that sends a query too slowly or that does not take answers is closed.
+//! Bounds: [`MAX_CONNECTIONS`] in all, shared fairly, and [`MAX_OF_ONE`] of one address; `MAX_PIPELINED` queries of one connection at a
+//! time, further ones are not read; a connection that is idle, that sends a query too slowly or too long, or that does not take answers
+//! is closed.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::OwnedWriteHalf;
@@ -20,11 +18,12 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::later::{complete, finish, observation};
-use super::respond::{Outcome, respond};
+use super::respond::{Outcome, refused, respond};
+use super::udp::MAX_QUERY_BYTES;
 use crate::metrics::{Counters, Protocol};
 use crate::wire::MAX_MESSAGE_BYTES;
 
-/// Connections at one time; 64 KiB of buffers each at most.
+/// Connections at one time; 16 queries of 4 KiB each at most, and an answer.
 pub const MAX_CONNECTIONS: usize = 512;
 /// Connections of one address: one pod cannot take all.
 pub const MAX_OF_ONE: usize = 128;
@@ -54,46 +53,6 @@ pub fn open(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// How many connections there are of each address.
-type Sources = Arc<Mutex<HashMap<IpAddr, usize>>>;
-
-/// A place among the connections; given back when dropped.
-struct Place {
-    shared: Arc<Shared>,
-    sources: Sources,
-    address: IpAddr,
-}
-
-impl Place {
-    fn take(shared: &Arc<Shared>, sources: &Sources, address: IpAddr) -> Option<Self> {
-        let mut counts = sources.lock();
-        let of_one = counts.entry(address).or_default();
-        if *of_one >= MAX_OF_ONE || shared.connections.load(Ordering::Relaxed) >= MAX_CONNECTIONS {
-            if *of_one == 0 {
-                counts.remove(&address);
-            }
-            return None;
-        }
-        *of_one += 1;
-        shared.connections.fetch_add(1, Ordering::Relaxed);
-        drop(counts);
-        Some(Self { shared: Arc::clone(shared), sources: Arc::clone(sources), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        let mut counts = self.sources.lock();
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
-}
-
 /// Answers at `listener` for ever.
 ///
 /// # Errors
@@ -104,7 +63,6 @@ pub async fn run(
     listener: std::net::TcpListener,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let sources = Sources::default();
     loop {
         let (stream, client) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -115,10 +73,9 @@ pub async fn run(
             }
         };
         // One too many is closed at once: the client tries again or asks another server.
-        let Some(place) = Place::take(&shared, &sources, client.ip()) else { continue };
-        let counters = Arc::clone(&counters);
+        let Some(place) = shared.connections.take(client.ip()) else { continue };
+        let (shared, counters) = (Arc::clone(&shared), Arc::clone(&counters));
         tokio::spawn(async move {
-            let shared = Arc::clone(&place.shared);
             // An error is the client's: it went away or was too slow.
             let _ = serve(shared, counters, stream, client).await;
             drop(place);
@@ -142,7 +99,11 @@ async fn serve(
         let permit = Arc::clone(&pipelined).acquire_owned().await.map_err(io::Error::other)?;
         let mut len = [0; 2];
         timeout(IDLE, read.read_exact(&mut len)).await??;
-        let mut message = vec![0; usize::from(u16::from_be_bytes(len))];
+        let len = usize::from(u16::from_be_bytes(len));
+        if len > MAX_QUERY_BYTES {
+            return Ok(());
+        }
+        let mut message = vec![0; len];
         timeout(PATIENCE, read.read_exact(&mut message)).await??;
         let begun = Instant::now();
         turn = turn.wrapping_add(1);
@@ -160,6 +121,13 @@ async fn serve(
                 finish(&shared, &counters, &message, &client, &seen, begun);
             }
             Outcome::Later => {
+                let Some(place) = shared.waiting.take(client.ip()) else {
+                    let Some(summary) = refused(&message, &mut out) else { return Ok(()) };
+                    send(&write, &out).await?;
+                    let seen = observation(&summary, Protocol::Tcp, &client, message.len(), out.len());
+                    finish(&shared, &counters, &message, &client, &seen, begun);
+                    continue;
+                };
                 let (shared, counters) = (Arc::clone(&shared), Arc::clone(&counters));
                 let write = Arc::clone(&write);
                 tokio::spawn(async move {
@@ -169,7 +137,7 @@ async fn serve(
                         let seen = observation(&summary, Protocol::Tcp, &client, message.len(), out.len());
                         finish(&shared, &counters, &message, &client, &seen, begun);
                     }
-                    drop(permit);
+                    drop((permit, place));
                 });
             }
         }

@@ -108,3 +108,26 @@ pub(crate) fn send(socket: BorrowedFd<'_>, messages: &[(IoSlice<'_>, Source)]) -
         unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), wanted, libc::MSG_DONTWAIT as _) };
     Errno::result(sent).map(|sent| usize::try_from(sent).unwrap_or_default())
 }
+
+/// What the kernel holds for a socket that was not received yet, and what it may hold, in its own bytes: a datagram counts with its
+/// bookkeeping.
+pub(crate) fn queued(socket: BorrowedFd<'_>) -> nix::Result<(u32, u32)> {
+    // `SK_MEMINFO_VARS` of Linux 4.12; an older kernel fills fewer.
+    let mut numbers = [0_u32; 9];
+    #[expect(clippy::cast_possible_truncation, reason = "36")]
+    let mut len = size_of_val(&numbers) as libc::socklen_t;
+    // SAFETY: the kernel writes `len` bytes at most, which is how long the array is, and the length it wrote; both are exclusively
+    // borrowed until the call returns. The descriptor is borrowed, so it is open.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            numbers.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    Errno::result(done)?;
+    let [queued, limit, ..] = numbers;
+    Ok((queued, limit))
+}

@@ -9,7 +9,7 @@ use crate::services::{Backend, apply, create_service, labelled};
 /// With the real program.
 const DNS: &str = "[dns]\nenabled = true\npod_records = \"verified\"\nupstreams = [\"192.0.2.53\"]\n";
 
-fn node() -> TestNode {
+pub(super) fn node() -> TestNode {
     let node = NodeOptions::default().sections(DNS).start();
     ready_system_pod(&node, "vpod-dns");
     node
@@ -17,7 +17,7 @@ fn node() -> TestNode {
 
 /// A pod with a container, so that it is entered as programs are started: with its own `resolv.conf`.
 #[track_caller]
-fn client(node: &TestNode) -> TestPod {
+pub(super) fn client(node: &TestNode) -> TestPod {
     let pod = node.create_pod_running("client", &["sleep", "600"]);
     until(node, "kubernetes.default", &["10.96.0.1"]);
     pod
@@ -25,7 +25,7 @@ fn client(node: &TestNode) -> TestPod {
 
 /// What a program prints that runs in pod `client`, its lines sorted.
 #[track_caller]
-fn said(node: &TestNode, words: &[&str]) -> Vec<String> {
+pub(super) fn said(node: &TestNode, words: &[&str]) -> Vec<String> {
     let all = [&["exec", "client", "--"][..], words].concat();
     let mut lines: Vec<String> = node.vpodctl_words(&all).stdout.lines().map(str::to_owned).collect();
     lines.sort();
@@ -34,27 +34,27 @@ fn said(node: &TestNode, words: &[&str]) -> Vec<String> {
 
 /// As `dig` finds it with the pod's search list.
 #[track_caller]
-fn dig(node: &TestNode, words: &str) -> Vec<String> {
+pub(super) fn dig(node: &TestNode, words: &str) -> Vec<String> {
     let script = format!("dig +search +short +tries=1 +time=2 {words}");
     said(node, &["sh", "-c", &script])
 }
 
 /// The status that `dig` is told, and the number of answers.
 #[track_caller]
-fn status(node: &TestNode, words: &str) -> String {
+pub(super) fn status(node: &TestNode, words: &str) -> String {
     let script =
         format!("dig +tries=1 +time=2 {words} | grep -oE 'status: [A-Z]+|ANSWER: [0-9]+' | tr '\\n' ' '");
     said(node, &["sh", "-c", &script]).join(" ")
 }
 
 #[track_caller]
-fn until(node: &TestNode, words: &str, expected: &[&str]) {
+pub(super) fn until(node: &TestNode, words: &str, expected: &[&str]) {
     wait::until(&format!("{words} is {expected:?}"), || (dig(node, words) == expected).then_some(()));
 }
 
 /// A service with a port named `http`; returns its address.
 #[track_caller]
-fn named_service(node: &TestNode, name: &str) -> String {
+pub(super) fn named_service(node: &TestNode, name: &str) -> String {
     apply(
         node,
         &format!(
@@ -64,14 +64,14 @@ fn named_service(node: &TestNode, name: &str) -> String {
     crate::services::cluster_ip(node, name).to_string()
 }
 
-fn headless(name: &str) -> String {
+pub(super) fn headless(name: &str) -> String {
     format!(
         "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: default}}, spec: {{clusterIP: None, \
          selector: {{app: {name}}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}}}"
     )
 }
 
-/// sig-network 3: DNS should provide DNS for the cluster.
+/// sig-network 8: DNS should provide DNS for the cluster.
 #[test]
 fn provides_dns_for_the_cluster() {
     let node = node();
@@ -94,7 +94,7 @@ fn provides_dns_for_the_cluster() {
     assert_eq!(dig(&node, "dns-version.cluster.local TXT"), ["\"1.1.0\""]);
 }
 
-/// sig-network 4 and 34: DNS should provide DNS for services; services by short and full names, reverse, and by ports.
+/// sig-network 7: DNS should provide DNS for services; services by short and full names, reverse, and by ports.
 #[test]
 fn provides_dns_for_services() {
     let node = node();
@@ -122,7 +122,7 @@ fn provides_dns_for_services() {
     assert_eq!(dig(&node, &format!("-x {address}")), [reverse]);
 }
 
-/// sig-network 5, 6 and 35: DNS should provide DNS for pods for Hostname, for Subdomain, and for /etc/hosts entries.
+/// sig-network 5 and 6: DNS should provide DNS for pods for Hostname and for Subdomain.
 #[test]
 fn provides_dns_for_hostname_and_subdomain() {
     let node = node();
@@ -140,7 +140,7 @@ fn provides_dns_for_hostname_and_subdomain() {
     wait::until("it is gone", || status(&node, full).contains("NXDOMAIN").then_some(()));
 }
 
-/// sig-network 7: DNS should provide DNS for ExternalName services; and as it becomes another one, and one with an address.
+/// sig-network 4 and 34: DNS should provide DNS for ExternalName services; and as it becomes another one, and one with an address.
 #[test]
 fn provides_dns_for_external_name_services() {
     let node = node();
@@ -165,8 +165,8 @@ fn provides_dns_for_external_name_services() {
     until(&node, "alias", &["10.96.7.7"]);
 }
 
-/// sig-network 8 and 9: DNS should resolve DNS of partial qualified names for services and for the cluster. glibc, a static
-/// program, and both families from one socket at once, as Go and musl ask.
+/// sig-network 9: DNS should resolve DNS of partial qualified names for services and for the cluster. glibc, a static
+/// program, and both families from one socket at once, as musl asks.
 #[test]
 fn resolves_partial_names_by_any_resolver() {
     let node = node();
@@ -230,7 +230,7 @@ fn what_is_missing_is_told_apart_from_what_is_empty() {
     }
 }
 
-/// sig-network 33 as far as it is about names, and the issue's figure: a name is answered within 100 ms of being active. A pod asks all the
+/// sig-network 30 as far as it is about names, and the issue's figure: a name is answered within 100 ms of being active. A pod asks all the
 /// time; the least of five rounds counts, for a loaded machine makes single ones slow.
 #[test]
 fn a_change_is_answered_soon_after_it_is_active() {

@@ -5,6 +5,7 @@
 mod answers;
 mod feed;
 mod resolv_conf;
+mod resolvers;
 mod system;
 
 use std::fs;
