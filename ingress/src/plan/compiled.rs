@@ -1,7 +1,6 @@
 //! Rules in the types of the HTTP library.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use routing::{BackendProtocol, HashKey, PortRef, RateLimit, RequestView, ServicePort, Target};
@@ -134,11 +133,6 @@ impl Rule {
             allow_from: policy.allow_from.clone(),
             deny_from: policy.deny_from.clone(),
         }
-    }
-
-    /// How long to wait between two reads from an endpoint.
-    pub(crate) fn read_timeout(&self) -> Option<Duration> {
-        self.timeouts.backend_request.or(self.timeouts.read)
     }
 }
 
