@@ -77,6 +77,7 @@ impl Sending<'_> {
             head.headers.insert(UPGRADE, to);
         }
         head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        self.context.connection.activity.on_tunnel();
         // With its place among the connections.
         let context = Rc::clone(self.context);
         tokio::task::spawn_local(async move {

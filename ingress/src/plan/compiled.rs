@@ -12,7 +12,7 @@ use crate::upstream::balance::{Policy, hash_bytes};
 /// A service's port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ServiceKey {
-    pub(crate) namespace: String,
+    /// `namespace/name`: joined once, so that it is looked up as it is.
     pub(crate) service: String,
     pub(crate) port: PortRef,
 }
@@ -20,11 +20,15 @@ pub(crate) struct ServiceKey {
 impl From<&ServicePort> for ServiceKey {
     fn from(of: &ServicePort) -> Self {
         Self {
-            namespace: of.service.namespace.to_string(),
-            service: of.service.name.to_string(),
+            service: joined(of.service.namespace.as_str(), of.service.name.as_str()),
             port: of.port.clone(),
         }
     }
+}
+
+/// How services are told apart.
+pub(crate) fn joined(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
 }
 
 /// A rule, beside the one with the same number in the router.
