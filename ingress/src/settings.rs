@@ -254,9 +254,14 @@ mod tests {
 
     #[test]
     fn proxy_headers_come_from_those_who_are_trusted_or_listed() {
-        let cases = [("proxy_protocol = false", 0), ("proxy_protocol = true", 1), ("proxy_protocol = [\"10.0.0.1/32\", \"10.0.0.2/32\"]", 2)];
+        let cases = [
+            ("proxy_protocol = false", 0),
+            ("proxy_protocol = true", 1),
+            ("proxy_protocol = [\"10.0.0.1/32\", \"10.0.0.2/32\"]", 2),
+        ];
         for (text, count) in cases {
-            let settings: Settings = toml::from_str(&format!("trusted_proxies = [\"10.0.0.0/8\"]\n{text}")).unwrap();
+            let settings: Settings =
+                toml::from_str(&format!("trusted_proxies = [\"10.0.0.0/8\"]\n{text}")).unwrap();
             assert_eq!(settings.proxy_sources().len(), count, "{text}");
         }
     }

@@ -63,10 +63,18 @@ fn bed(endpoint: SocketAddr, annotations: Value) -> Bed {
 fn responses_end_where_they_say() {
     let cases: &[(&str, bool, &str)] = &[
         ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", false, "hello"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x\r\nhe\r\n3\r\nllo\r\n0\r\nX: y\r\n\r\n", false, "hello"),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x\r\nhe\r\n3\r\nllo\r\n0\r\nX: y\r\n\r\n",
+            false,
+            "hello",
+        ),
         ("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello", true, "hello"),
         ("HTTP/1.0 200 OK\r\n\r\nhello", true, "hello"),
-        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", false, "ok"),
+        (
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            false,
+            "ok",
+        ),
         ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false, ""),
     ];
     for (response, close, body) in cases {
@@ -129,7 +137,8 @@ fn responses_that_are_cut_off_are_cut_off_for_the_client() {
 /// What an endpoint sends unasked would otherwise be the next client's response.
 #[test]
 fn bytes_that_nobody_asked_for_are_nobodys_response() {
-    let extra = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nrealHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfake";
+    let extra =
+        "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nrealHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfake";
     let bed = bed(canned(extra, false).address, json!({}));
     for _ in 0..10 {
         assert_eq!(get(bed.http, "a.example", "/").text(), "real");

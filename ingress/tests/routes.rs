@@ -63,16 +63,22 @@ fn ask(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> Reply {
 
 #[test]
 fn request_fields_are_set_added_and_removed() {
-    let (bed, _backend) = bed(json!({"filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": {
-        "set": [{"name": "X-Set", "value": "new"}],
-        "add": [{"name": "X-Add", "value": "second"}],
-        "remove": ["X-Gone"],
-    }}]}));
+    let (bed, _backend) =
+        bed(json!({"filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": {
+            "set": [{"name": "X-Set", "value": "new"}],
+            "add": [{"name": "X-Add", "value": "second"}],
+            "remove": ["X-Gone"],
+        }}]}));
     let reply = ask(bed.http, "/", &[("X-Set", "old"), ("X-Add", "first"), ("X-Gone", "1")]);
     assert_eq!(reply.told("x-set").unwrap(), "new");
     assert_eq!(reply.told("x-gone"), None);
-    let added: Vec<Value> =
-        reply.json()["headers"].as_array().unwrap().iter().filter(|f| f[0] == "x-add").map(|f| f[1].clone()).collect();
+    let added: Vec<Value> = reply.json()["headers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|f| f[0] == "x-add")
+        .map(|f| f[1].clone())
+        .collect();
     assert_eq!(added, ["first", "second"]);
 }
 
@@ -90,13 +96,17 @@ fn request_fields_cannot_say_where_the_body_ends() {
 
 #[test]
 fn response_fields_are_set_added_and_removed() {
-    let (bed, _backend) = bed(json!({"filters": [{"type": "ResponseHeaderModifier", "responseHeaderModifier": {
-        "set": [{"name": "Server", "value": "other"}],
-        "add": [{"name": "X-Add", "value": "1"}],
-        "remove": ["X-Name"],
-    }}]}));
+    let (bed, _backend) =
+        bed(json!({"filters": [{"type": "ResponseHeaderModifier", "responseHeaderModifier": {
+            "set": [{"name": "Server", "value": "other"}],
+            "add": [{"name": "X-Add", "value": "1"}],
+            "remove": ["X-Name"],
+        }}]}));
     let reply = ask(bed.http, "/", &[]);
-    assert_eq!((reply.header("server"), reply.header("x-add"), reply.header("x-name")), (Some("other"), Some("1"), None));
+    assert_eq!(
+        (reply.header("server"), reply.header("x-add"), reply.header("x-name")),
+        (Some("other"), Some("1"), None)
+    );
 }
 
 #[test]
@@ -105,7 +115,8 @@ fn redirects_say_where_to_go() {
         "scheme": "https", "hostname": "b.example", "statusCode": 301,
         "path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/new"},
     }});
-    let (bed, backend) = bed(json!({"matches": [{"path": {"type": "PathPrefix", "value": "/old"}}], "filters": [filter]}));
+    let (bed, backend) =
+        bed(json!({"matches": [{"path": {"type": "PathPrefix", "value": "/old"}}], "filters": [filter]}));
     let reply = ask(bed.http, "/old/page?x=y", &[]);
     assert_eq!((reply.status, reply.header("location")), (301, Some("https://b.example/new/page?x=y")));
     assert_eq!(backend.count(), 0);
@@ -127,7 +138,8 @@ fn urls_are_rewritten() {
 #[test]
 fn a_mirror_sees_requests_and_is_not_heard() {
     let mirror = Backend::start("mirror");
-    let filter = json!({"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "mirror", "port": 80}}});
+    let filter =
+        json!({"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "mirror", "port": 80}}});
     let (bed, backend) = bed_with(json!({"filters": [filter]}), &[("mirror", mirror.address)]);
     for _ in 0..5 {
         assert_eq!(ask(bed.http, "/x", &[]).header("x-name"), Some("one"));
@@ -175,7 +187,11 @@ fn a_host_of_another_listener_is_misdirected() {
         let names = vec![format!("{name}.example")];
         let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
         changes.push(secret(name, &certificate.pem(), &key.serialize_pem()));
-        changes.push(route(name, &format!("{name}.example"), &json!({"backendRefs": [{"name": "web", "port": 80}]})));
+        changes.push(route(
+            name,
+            &format!("{name}.example"),
+            &json!({"backendRefs": [{"name": "web", "port": 80}]}),
+        ));
     }
     bed.apply(changes);
     assert_eq!(bed.ingress.problems(), Vec::<String>::new());
@@ -188,7 +204,9 @@ fn a_host_of_another_listener_is_misdirected() {
 #[test]
 fn only_routes_of_classes_that_are_served_are() {
     let backend = Backend::start("one");
-    for (class, name, expected) in [("vpod", "vpod", 200), ("vpod", "outer", 404), ("outer", "outer", 200), ("outer", "vpod", 404)] {
+    for (class, name, expected) in
+        [("vpod", "vpod", 200), ("vpod", "outer", 404), ("outer", "outer", 200), ("outer", "vpod", 404)]
+    {
         let bed = Bed::with(|s| s.class = class.to_owned());
         bed.service("web", &[backend.address]);
         let spec = rules(&[rule("a.example", "/", "web")]);

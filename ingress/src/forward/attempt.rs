@@ -38,13 +38,7 @@ impl Sending<'_> {
     }
 
     /// A try that has a time of its own, response and all.
-    async fn attempt_within(
-        &self,
-        limit: Duration,
-        lease: Lease,
-        head: &Head,
-        body: RequestBody,
-    ) -> Outcome {
+    async fn attempt_within(&self, limit: Duration, lease: Lease, head: &Head, body: RequestBody) -> Outcome {
         let at = Instant::now() + limit;
         let at = self.deadline.map_or(at, |deadline| deadline.min(at));
         let address = lease.endpoint().address;

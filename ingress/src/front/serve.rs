@@ -41,8 +41,7 @@ impl Server {
         let origin = Origin::new(client, port, tls.is_some(), &self.shared.settings.trusted_proxies);
         let connection = Rc::new(Connection { client, port, tls, activity: Arc::clone(&activity) });
         let held = Held { _place: place, _alive: Rc::clone(&self.alive) };
-        let handler =
-            Handler::new(Arc::clone(&self.shared), Rc::clone(&self.pool), connection, origin, held);
+        let handler = Handler::new(Arc::clone(&self.shared), Rc::clone(&self.pool), connection, origin, held);
         let io = TokioIo::new(ClientIo::new(transport, activity, !h2, self.options().send_timeout));
         if h2 {
             // Boxed, as most connections are the other.

@@ -163,7 +163,10 @@ pub fn eventually(what: &str, holds: impl Fn() -> bool) {
 
 /// Annotations by their names without prefix.
 pub fn annotations(all: &[(&str, &str)]) -> Value {
-    all.iter().map(|(name, value)| (format!("{ANNOTATION}/{name}"), json!(value))).collect::<serde_json::Map<_, _>>().into()
+    all.iter()
+        .map(|(name, value)| (format!("{ANNOTATION}/{name}"), json!(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 pub const ANNOTATION: &str = "nginx.ingress.kubernetes.io";

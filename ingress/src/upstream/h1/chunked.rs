@@ -159,8 +159,20 @@ mod tests {
         let long = format!("3;{}", "x".repeat(MAX_LINE_BYTES));
         let trailers = format!("0\r\n{}", format!("X: {}\r\n", "y".repeat(4000)).repeat(5));
         let cases = [
-            "xyz\r\n", "\r\n", "-1\r\n", "+1\r\n", "0x1\r\n", "1\n", "1\r\r\n", "11111111111111111\r\n", "3\r\nabcd\r\n",
-            "3\r\nabc\n0\r\n\r\n", " 3\r\nabc\r\n", "3 3\r\nabc\r\n", &long, &trailers,
+            "xyz\r\n",
+            "\r\n",
+            "-1\r\n",
+            "+1\r\n",
+            "0x1\r\n",
+            "1\n",
+            "1\r\r\n",
+            "11111111111111111\r\n",
+            "3\r\nabcd\r\n",
+            "3\r\nabc\n0\r\n\r\n",
+            " 3\r\nabc\r\n",
+            "3 3\r\nabc\r\n",
+            &long,
+            &trailers,
         ];
         for wire in cases {
             assert_eq!(decode(&[wire.as_bytes()]), Err(Malformed::Chunk), "{wire:?}");

@@ -37,7 +37,8 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 /// Writes the head, and says how the body has to follow.
 pub(super) fn head(head: &Head, body: &RequestBody, out: &mut BytesMut) -> Coding {
     let coding = Coding::of(head, body);
-    let fields: usize = head.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let fields: usize =
+        head.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     out.reserve(head.method().as_str().len() + head.path().len() + fields + 64);
     for part in [head.method().as_str(), " ", head.path(), " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());

@@ -30,7 +30,7 @@ use tokio::net::TcpStream;
 
 use self::chunked::Step;
 use self::parse::{Field, Framing, ResponseHead};
-use self::send::{Sent, Sending};
+use self::send::{Sending, Sent};
 use super::body::RequestBody;
 use super::exchange::{Failure, Limits, Received};
 use super::patience::Patience;
