@@ -53,7 +53,7 @@ impl Ingress {
         let shared = Arc::new(Shared::new(settings, access_log.context("cannot open the access log")?));
         let admin = start_admin(&shared)?;
         let ingress = Arc::new(Self {
-            state: Mutex::default(),
+            state: Mutex::new(State::new(&shared.settings.class)),
             workers: Mutex::default(),
             listeners: Mutex::default(),
             admin,
