@@ -247,7 +247,9 @@ impl Outside {
     /// Asks for answers that are popular again before they are too old, until all who want that are gone.
     pub async fn prefetch(self: Arc<Self>, mut questions: mpsc::Receiver<Question>) {
         while let Some(question) = questions.recv().await {
-            let Some(pool) = QueryName::of(&question.name).and_then(|name| self.pool(&name)) else { continue };
+            let Some(pool) = QueryName::of(&question.name).and_then(|name| self.pool(&name)) else {
+                continue;
+            };
             // One that finds no place is asked for when it is too old.
             let Some(place) = self.under_way.take(pool) else { continue };
             let outside = Arc::clone(&self);

@@ -46,8 +46,12 @@ pub(super) fn check_until_healthy(upstream: &Arc<Upstream>) {
 /// was not reached is asked again soon, and so is one that led to us: somebody may have mended that.
 pub(super) async fn look_for_loops(upstream: Arc<Upstream>) {
     loop {
-        let question =
-            Question { name: upstream.begin_probe(), kind: kind::HINFO, dnssec_ok: false, checking_disabled: false };
+        let question = Question {
+            name: upstream.begin_probe(),
+            kind: kind::HINFO,
+            dnssec_ok: false,
+            checking_disabled: false,
+        };
         // Whatever it answers: what counts is who asks.
         let answered =
             matches!(timeout(PATIENCE, exchange::ask(upstream.address(), &question)).await, Ok(Ok(_)));

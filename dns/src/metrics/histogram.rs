@@ -38,7 +38,7 @@ impl<const N: usize> Histogram<N> {
 
 /// Histograms of one meaning, added up.
 pub(super) struct Sum {
-    /// With their upper bounds, the last of which is the highest number.
+    /// With their upper bounds, the last of which is infinite.
     pub(super) buckets: Vec<(f64, u64)>,
     pub(super) sum: u64,
 }
@@ -50,7 +50,7 @@ impl Sum {
         all: impl Iterator<Item = &'h Histogram<N>>,
     ) -> Self {
         let mut buckets: Vec<(f64, u64)> = bounds.iter().map(|bound| (*bound, 0)).collect();
-        buckets.push((f64::MAX, 0));
+        buckets.push((f64::INFINITY, 0));
         let mut sum = 0;
         for histogram in all {
             let counts = histogram.buckets.iter().chain([&histogram.above]);

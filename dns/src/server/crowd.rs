@@ -108,7 +108,9 @@ mod tests {
     #[test]
     fn pressure_begins_at_a_half_and_ends_at_an_eighth() {
         let mut crowd = Crowd::default();
-        for (queued, expected) in [(0, false), (50, false), (51, true), (40, true), (13, true), (12, false), (40, false)] {
+        for (queued, expected) in
+            [(0, false), (50, false), (51, true), (40, true), (13, true), (12, false), (40, false)]
+        {
             crowd.look(queued, 100);
             assert_eq!(crowd.is_pressed(), expected, "{queued}");
         }

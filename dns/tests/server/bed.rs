@@ -183,7 +183,6 @@ pub(crate) fn many(endpoints: u8) -> NameChange {
 pub(crate) const WEB: &str = "web.default.svc.cluster.local.";
 pub(crate) const MANY: &str = "many.default.svc.cluster.local.";
 
-
 /// A server for names outside, which says each name that it is asked for the address of, and answers those that `answers` says.
 pub(crate) fn upstream(answers: impl Fn(&str) -> bool + Send + 'static) -> (SocketAddr, Receiver<String>) {
     let upstream = UdpSocket::bind("127.0.0.1:0").unwrap();

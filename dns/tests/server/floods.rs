@@ -43,7 +43,11 @@ impl Flood {
     }
 
     /// Of queries over UDP, from `source` and many ports.
-    fn udp(source: &str, server: SocketAddr, message: impl Fn(u64) -> Vec<u8> + Send + Sync + Clone + 'static) -> Self {
+    fn udp(
+        source: &str,
+        server: SocketAddr,
+        message: impl Fn(u64) -> Vec<u8> + Send + Sync + Clone + 'static,
+    ) -> Self {
         let sockets: Arc<Vec<_>> = Arc::new(
             (0..16)
                 .map(|_| {

@@ -30,7 +30,12 @@ fn nothing_is_said_before_anything_is_known_and_then_the_truth() {
     for line in [
         "coredns_dns_requests_total{server=\"dns://:53\",zone=\"cluster.local.\",view=\"\",proto=\"udp\",family=\"1\",type=\"A\"}",
         "rcode=\"NXDOMAIN\",plugin=\"kubernetes\"}",
-        "coredns_dns_request_duration_seconds_bucket",
+        "coredns_dns_request_duration_seconds_bucket{le=\"+Inf\",server=\"dns://:53\",zone=\"cluster.local.\",view=\"\"}",
+        "coredns_dns_response_size_bytes_count{server=\"dns://:53\",zone=\"cluster.local.\",view=\"\",proto=\"udp\"}",
+        "coredns_forward_max_concurrent_rejects_total 0",
+        "coredns_panics_total 0",
+        "coredns_build_info{version=",
+        "coredns_health_request_duration_seconds_bucket{le=\"2.5\"}",
         "vpod_dns_synced 1",
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");

@@ -131,8 +131,9 @@ fn knot_resolver(bed: &Bed) -> Result<Command> {
     let file = bed.file(
         "kresd.conf",
         &format!(
-            "net.listen('{ADDRESS}', 53, {{ kind = 'dns' }})\nmodules = {{ 'hints' }}\nhints.add_hosts('{}')\n\
-             hints.ttl(5)\ncache.size = 10 * MB\n",
+            "net.listen('{ADDRESS}', 53, {{ kind = 'dns' }})\n\
+             -- Its rules would answer for all of `local`.\nmodules.unload('policy')\ntrust_anchors.remove('.')\n\
+             modules = {{ 'hints' }}\nhints.add_hosts('{}')\nhints.ttl(5)\ncache.size = 10 * MB\n",
             hosts.display()
         ),
     )?;

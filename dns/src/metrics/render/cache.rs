@@ -14,9 +14,10 @@ impl Scrape {
     pub(super) fn cache(&self, page: &mut Page<'_>) -> fmt::Result {
         let cache = self.0.outside.cache();
         let by_type = |counts: [u64; 2]| {
-            TYPES.into_iter().zip(counts).map(|(kind, count)| {
-                (vec![SERVER, ("type", kind), ZONES, VIEW], count)
-            })
+            TYPES
+                .into_iter()
+                .zip(counts)
+                .map(|(kind, count)| (vec![SERVER, ("type", kind), ZONES, VIEW], count))
         };
         let hits = [&cache.hits[0], &cache.hits[1]].map(load);
         let misses = load(&cache.misses);

@@ -133,8 +133,12 @@ impl Page<'_> {
             if labels.is_empty() {
                 return family.encode_histogram::<NoLabelSet>(total, count, &sum.buckets, None);
             }
-            let mut labelled = family.encode_family(&labels.as_slice())?;
-            labelled.encode_histogram::<NoLabelSet>(total, count, &sum.buckets, None)?;
+            family.encode_family(&labels.as_slice())?.encode_histogram::<NoLabelSet>(
+                total,
+                count,
+                &sum.buckets,
+                None,
+            )?;
         }
         Ok(())
     }

@@ -39,14 +39,13 @@ impl Scrape {
 
     fn programming(&self, page: &mut Page<'_>) -> fmt::Result {
         let programming = &self.0.programming;
-        let all = [
-            ("cluster_ip", &programming.cluster_ip),
-            ("headless_with_selector", &programming.headless),
-        ]
-        .map(|(kind, histogram)| {
-            let sum = Sum::of(&PROGRAMMING_SECONDS, std::iter::once(histogram));
-            (vec![("service_kind", kind)], sum)
-        });
+        let all =
+            [("cluster_ip", &programming.cluster_ip), ("headless_with_selector", &programming.headless)].map(
+                |(kind, histogram)| {
+                    let sum = Sum::of(&PROGRAMMING_SECONDS, std::iter::once(histogram));
+                    (vec![("service_kind", kind)], sum)
+                },
+            );
         let help = "Histogram of the time (in seconds) it took to program a dns instance";
         page.histograms("coredns_kubernetes_dns_programming_duration_seconds", help, NANOSECONDS, all)
     }

@@ -86,9 +86,13 @@ fn every_resolver_finds_the_same() {
     let dir = tempfile::tempdir().expect("a directory");
     for resolver in Resolver::all(dir.path()) {
         let what = resolver.name;
-        for name in
-            ["web", "web.default", "web.default.svc", "web.default.svc.cluster.local", "WEB.Default.svc.cluster.local."]
-        {
+        for name in [
+            "web",
+            "web.default",
+            "web.default.svc",
+            "web.default.svc.cluster.local",
+            "WEB.Default.svc.cluster.local.",
+        ] {
             assert_eq!(resolver.found(&node, name), [service.as_str()], "{what}: {name}");
         }
         assert_eq!(resolver.found(&node, "kubernetes.default"), ["10.96.0.1"], "{what}");
@@ -101,7 +105,10 @@ fn every_resolver_finds_the_same() {
         if resolver.is_thorough {
             assert_eq!(found, many, "{what}");
         } else {
-            assert!(!found.is_empty() && found.iter().all(|address| many.contains(address)), "{what}: {found:?}");
+            assert!(
+                !found.is_empty() && found.iter().all(|address| many.contains(address)),
+                "{what}: {found:?}"
+            );
         }
     }
 }
@@ -145,7 +152,8 @@ fn endpoints_are_named_when_they_are_ready_or_published() {
     let node = node();
     let _client = client(&node);
     for (name, published) in [("quiet", false), ("loud", true)] {
-        let service = headless(name).replace("clusterIP: None", &format!("clusterIP: None, publishNotReadyAddresses: {published}"));
+        let service = headless(name)
+            .replace("clusterIP: None", &format!("clusterIP: None, publishNotReadyAddresses: {published}"));
         apply(&node, &service);
         apply(
             &node,
@@ -155,6 +163,8 @@ fn endpoints_are_named_when_they_are_ready_or_published() {
             ),
         );
     }
-    wait::until("the published one is named", || (dig(&node, "loud.default.svc.cluster.local").len() == 1).then_some(()));
+    wait::until("the published one is named", || {
+        (dig(&node, "loud.default.svc.cluster.local").len() == 1).then_some(())
+    });
     assert!(status(&node, "quiet.default.svc.cluster.local").contains("NXDOMAIN"));
 }
