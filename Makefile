@@ -1,13 +1,13 @@
 # The only task runner: CI calls the same targets. `make help` lists them.
 #
 # `make demo`, `make test` and `make vm-test` do their own set-up, so each works on a fresh Debian 12 with Rust.
-# Variables:  KEEP=1       make demo, demo-pods, demo-cluster, demo-service leave everything running and say what to try next
+# Variables:  KEEP=1       make demo, demo-pods, demo-cluster, demo-service, demo-http leave everything running and say what to try next
 #             TESTS=word   make test runs only integration tests whose name contains the word
 #             BASE=commit  make bench measures that commit too, as the peer "base"
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-pods demo-cluster demo-service test vm-test soak lint bench bench-services bench-setup clean
+.PHONY: help setup demo demo-pods demo-cluster demo-service demo-http test vm-test soak lint bench bench-services bench-setup clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -16,10 +16,11 @@ help: ## List the targets
 setup: ## Install what is missing: Debian packages, /dev/net/tun; check the Rust toolchain
 	@scripts/setup.sh
 
-demo: ## Pods, then services: demo-pods and demo-service one after the other (KEEP=1 leaves the second running)
+demo: ## Pods, services, names and HTTP: demo-pods, demo-service and demo-http one after the other (KEEP=1 leaves the last running)
 	@scripts/setup.sh --quiet
 	@KEEP= scripts/demo-pods.sh
-	@KEEP='$(KEEP)' scripts/demo-service.sh
+	@KEEP= scripts/demo-service.sh
+	@KEEP='$(KEEP)' scripts/demo-http.sh
 
 demo-pods: ## Two nodes on this machine, four pods: ping, HTTP, containers, node and pod, iperf3 (KEEP=1)
 	@scripts/setup.sh --quiet
@@ -32,6 +33,10 @@ demo-cluster: ## Three nodes on etcd: one loses its power and comes back (KEEP=1
 demo-service: ## Two nodes on etcd: a service that loses no connect while pods die, and a pretended Internet (KEEP=1)
 	@scripts/setup.sh --quiet
 	@KEEP='$(KEEP)' scripts/demo-service.sh
+
+demo-http: ## Two nodes on etcd: hosts and paths over HTTP and HTTPS from a pretended Internet, while pods are replaced (KEEP=1)
+	@scripts/setup.sh --quiet
+	@KEEP='$(KEEP)' scripts/demo-http.sh
 
 test: ## Unit and model tests, then the promises on the real kernel (as root, through sudo if need be)
 	@scripts/setup.sh --quiet

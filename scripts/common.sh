@@ -35,7 +35,7 @@ as_root() {
 build_first() {
     [ "${1:-}" != "--built" ] || return 0
     say "Building (release)…"
-    cargo build --release --locked -p vswitchd -p vpodctl -p vpod-dns
+    cargo build --release --locked -p vswitchd -p vpodctl -p vpod-dns -p vpod-ingress
     as_root "$0" --built
     exit
 }
@@ -45,5 +45,5 @@ build_first() {
 owned() {
     local pid=${1#*/vpod-*.}
     pid=${pid%%[!0-9]*}
-    [ "$pid" != "${ENDING:-}" ] && grep -qsE '^(promises|virtual_machine|demo-(pods|cluster|service)\.sh|vpod-bench)' "/proc/$pid/comm"
+    [ "$pid" != "${ENDING:-}" ] && grep -qsE '^(promises|virtual_machine|demo-(pods|cluster|service|http)\.sh|vpod-bench)' "/proc/$pid/comm"
 }

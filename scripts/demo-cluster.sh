@@ -41,6 +41,9 @@ address = "$underlay.$number"
 [etcd]
 endpoints = ["$etcd_url"]
 lease_seconds = 5
+
+[ingress]
+enabled = false
 CONFIG
     [ "$number" -ne 1 ] || show cat "${dir_of[$node]}/vswitchd.toml"
     start_daemon "$node"

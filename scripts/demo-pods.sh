@@ -80,6 +80,9 @@ address = "$underlay.$((number + 1))"
 # One node is this machine, whose own network is nobody's playground.
 enabled = false
 
+[ingress]
+enabled = false
+
 [[peer]]
 name = "$other"
 address = "$underlay.$((2 - number))"

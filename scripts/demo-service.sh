@@ -35,6 +35,9 @@ lease_seconds = 5
 [[load_balancer.pool]]
 name = "demo"
 addresses = ["$balancer-$underlay.210"]
+
+[ingress]
+enabled = false
 CONFIG
     [ "$number" -ne 1 ] || show cat "${dir_of[$node]}/vswitchd.toml"
     start_daemon "$node"

@@ -21,6 +21,8 @@ readonly NEEDED=(
     "protoc:protobuf-compiler" "/usr/include/google/protobuf/descriptor.proto:libprotobuf-dev"
     # Tests and `make demo-cluster` run a server of their own.
     "etcd:etcd-server" "etcdctl:etcd-client"
+    # Clients of the ingress, in its tests.
+    "openssl:openssl" "h2load:nghttp2-client" "/usr/lib/python3/dist-packages/websockets/__init__.py:python3-websockets"
     # Names are also asked for by a static binary with another C library.
     "musl-gcc:musl-tools"
 )
@@ -31,7 +33,7 @@ readonly NEEDED_BY_LINT=("shellcheck:shellcheck")
 # Only `make bench` compares with these.
 readonly NEEDED_BY_BENCH=(
     "ovs-vswitchd:openvswitch-switch" "vde_switch:vde2" "iptables-legacy-restore:iptables"
-    "nginx:nginx-light" "haproxy:haproxy" "wrk:wrk" "h2load:nghttp2-client"
+    "nginx:nginx-light" "haproxy:haproxy" "wrk:wrk"
     # dnsmasq without what makes it a service of this machine.
     "dnsperf:dnsperf" "unbound:unbound" "kresd:knot-resolver" "dnsmasq:dnsmasq-base"
 )

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
-use crate::host::Machine;
+use crate::host::{Machine, Stolen};
 use crate::subject::{Peer, Sabotage, Settings};
 use crate::workload::{Options, WORKLOADS, Workload};
 
@@ -134,10 +134,12 @@ fn measure(run: Run) -> Result<()> {
     let options = run.options()?;
     let machine = Machine::describe();
     eprintln!("{}", machine.line());
-    let (mut metrics, mut beds) = (Vec::new(), None);
+    let (mut metrics, mut beds, mut stolen) = (Vec::new(), None, Vec::new());
     for workload in run.workloads.iter().flat_map(|selection| selection.0) {
+        let taken = Stolen::since_now()?;
         let measured =
             workload.run(&options, &mut beds).with_context(|| format!("workload {}", workload.name))?;
+        stolen.push(format!("{} {:.1} %", workload.name, taken.percent()?));
         if run.json {
             report::print_json(&measured)?;
         }
@@ -146,6 +148,7 @@ fn measure(run: Run) -> Result<()> {
     if !run.json {
         println!("{}\n", machine.line());
         report::print_table(&metrics);
+        println!("\nTaken from this machine by its host meanwhile: {}", stolen.join(", "));
     }
     if let Some(path) = &run.save {
         report::save(path, &machine, &metrics).with_context(|| format!("writing {}", path.display()))?;

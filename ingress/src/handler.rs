@@ -40,7 +40,7 @@ pub(crate) struct Handler(Rc<Context>);
 pub(crate) struct Context {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: Rc<Pool>,
-    pub(crate) connection: Arc<Connection>,
+    pub(crate) connection: Rc<Connection>,
     pub(crate) origin: Origin,
     random: Cell<u64>,
     /// What ends with the connection, or with the tunnel that it has become.
@@ -59,7 +59,7 @@ impl Handler {
     pub(crate) fn new(
         shared: Arc<Shared>,
         pool: Rc<Pool>,
-        connection: Arc<Connection>,
+        connection: Rc<Connection>,
         origin: Origin,
         held: Held,
     ) -> Self {
@@ -105,7 +105,7 @@ impl Context {
         body: Incoming,
         record: &mut Record,
     ) -> Response<Content> {
-        let host = match hygiene::check(&parts, self.connection.seen()) {
+        let host = match hygiene::check(&parts, self.connection.activity.seen()) {
             Ok(host) => host,
             Err(refusal) => {
                 self.shared.metrics.malformed.inc();
@@ -121,7 +121,7 @@ impl Context {
             host: &host,
             https: record.https,
             tls: self.connection.tls.is_some(),
-            port: tables.plans.port(self.connection.local.port(), self.connection.tls.is_some()),
+            port: tables.plans.port(self.connection.port, self.connection.tls.is_some()),
             server_name: self.connection.tls.as_ref().and_then(|tls| tls.server_name.as_deref()),
             client: record.client,
             random: self.random(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use anyhow::Context;
@@ -30,7 +30,6 @@ pub struct Ingress {
     /// Kept to be passed on.
     listeners: Mutex<Vec<Listener>>,
     admin: Vec<SocketAddr>,
-    handed_over: AtomicBool,
 }
 
 impl Ingress {
@@ -54,11 +53,10 @@ impl Ingress {
         let shared = Arc::new(Shared::new(settings, access_log.context("cannot open the access log")?));
         let admin = start_admin(&shared)?;
         let ingress = Arc::new(Self {
-            state: Mutex::default(),
+            state: Mutex::new(State::new(&shared.settings.class)),
             workers: Mutex::default(),
             listeners: Mutex::default(),
             admin,
-            handed_over: AtomicBool::new(false),
             shared: Arc::clone(&shared),
         });
         prepare(&ingress)?;
@@ -137,7 +135,7 @@ impl Ingress {
     /// Whether a successor has taken the listeners.
     #[must_use]
     pub fn is_handed_over(&self) -> bool {
-        self.handed_over.load(Ordering::Acquire)
+        self.shared.handed_over.load(Ordering::Acquire)
     }
 
     /// Gives the listeners to a successor, by `send`, and drains if it took them.
@@ -146,7 +144,7 @@ impl Ingress {
         send: impl FnOnce(&[Listener]) -> std::io::Result<()>,
     ) -> std::io::Result<()> {
         send(&self.listeners.lock())?;
-        self.handed_over.store(true, Ordering::Release);
+        self.shared.handed_over.store(true, Ordering::Release);
         self.drain();
         Ok(())
     }
@@ -235,6 +233,10 @@ fn start_admin(shared: &Arc<Shared>) -> anyhow::Result<Vec<SocketAddr>> {
             }
             // Probes are answered while the process drains, and die with it.
             crate::front::accept::drained(&mut draining).await;
+            if shared.handed_over.load(Ordering::Acquire) {
+                // They ask the successor, at the same addresses.
+                return;
+            }
             tokio::time::sleep(shared.settings.options.drain_timeout).await;
         });
     })?;

@@ -17,7 +17,9 @@ use crate::outbound::Head;
 use crate::plan::ServiceKey;
 use crate::tables::Tables;
 use crate::upstream::balance::Policy;
-use crate::upstream::body::{Progress, RequestBody, ResponseBody};
+use crate::upstream::body::{RequestBody, ResponseBody, Source};
+use crate::upstream::exchange::{Limits, connect};
+use crate::upstream::h1::H1;
 use crate::upstream::registry::Service;
 
 /// Mirrored requests under way, per worker.
@@ -36,25 +38,25 @@ pub(crate) fn send(context: &Rc<Context>, tables: &Tables, to: &[Arc<ServiceKey>
             return;
         }
         UNDER_WAY.set(UNDER_WAY.get() + 1);
-        let request = head.request(RequestBody::Empty);
-        let (context, service) = (Rc::clone(context), Arc::clone(service));
+        let (context, service, head) = (Rc::clone(context), Arc::clone(service), head.clone());
         tokio::task::spawn_local(async move {
-            let _ = tokio::time::timeout(TIMEOUT, exchange(&context, &service, request)).await;
+            let _ = tokio::time::timeout(TIMEOUT, exchange(&context, &service, &head)).await;
             UNDER_WAY.set(UNDER_WAY.get().saturating_sub(1));
         });
     }
 }
 
-async fn exchange(context: &Context, service: &Service, request: hyper::Request<RequestBody>) -> Option<()> {
+async fn exchange(context: &Context, service: &Service, head: &Head) -> Option<()> {
     let lease = service.endpoints.choose(Policy::RoundRobin, &[], now_ms())?;
     let pool = &context.pool;
     let address = lease.endpoint().address;
     let mut h1 = match pool.take(address) {
         Some(h1) => h1,
-        None => pool.open(address).await.ok()?,
+        None => H1::new(connect(address, TIMEOUT).await.ok()?),
     };
-    let response = h1.exchange(request, TIMEOUT, &Progress::default()).await.ok()?;
-    let mut body = ResponseBody::new(response.into_body(), Some((h1, Rc::clone(pool))), lease, TIMEOUT);
+    let limits = Limits { connect: TIMEOUT, read: TIMEOUT, send: TIMEOUT };
+    h1.exchange(head, RequestBody::Empty, limits).await.ok()?;
+    let mut body = ResponseBody::new(Source::H1(h1, Rc::clone(pool)), lease, None);
     while let Some(Ok(_)) = body.frame().await {}
     Some(())
 }

@@ -14,7 +14,7 @@ use crate::upstream::Protocol;
 use crate::upstream::body::RequestBody;
 
 /// What is sent, as often as it must be.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Head {
     method: Method,
     uri: Uri,
@@ -69,30 +69,28 @@ impl Head {
         self.method.is_idempotent()
     }
 
-    /// With a body; the head can be used again.
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// With the query.
+    pub(crate) fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("/", PathAndQuery::as_str)
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// With a body, as the HTTP library wants it; the head can be used again.
     pub(crate) fn request(&self, body: RequestBody) -> Request<RequestBody> {
-        assemble(self.method.clone(), self.uri.clone(), self.version, self.headers.clone(), body)
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.version_mut() = self.version;
+        *request.headers_mut() = self.headers.clone();
+        request
     }
-
-    /// With a body, for the last time.
-    pub(crate) fn into_request(self, body: RequestBody) -> Request<RequestBody> {
-        assemble(self.method, self.uri, self.version, self.headers, body)
-    }
-}
-
-fn assemble(
-    method: Method,
-    uri: Uri,
-    version: Version,
-    headers: HeaderMap,
-    body: RequestBody,
-) -> Request<RequestBody> {
-    let mut request = Request::new(body);
-    *request.method_mut() = method;
-    *request.uri_mut() = uri;
-    *request.version_mut() = version;
-    *request.headers_mut() = headers;
-    request
 }
 
 fn origin_form(path: PathAndQuery) -> Option<Uri> {

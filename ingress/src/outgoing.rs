@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -97,7 +98,7 @@ impl Body for Outgoing {
 #[derive(Debug)]
 pub(crate) struct Record {
     shared: Arc<Shared>,
-    connection: Arc<Connection>,
+    connection: Rc<Connection>,
     began_ms: u64,
     head: Option<Head>,
     pub(crate) client: IpAddr,
@@ -126,8 +127,8 @@ struct Head {
 }
 
 impl Record {
-    pub(crate) fn begin(shared: &Arc<Shared>, connection: &Arc<Connection>, parts: &Parts) -> Self {
-        connection.on_request();
+    pub(crate) fn begin(shared: &Arc<Shared>, connection: &Rc<Connection>, parts: &Parts) -> Self {
+        connection.activity.on_request();
         let head = shared.access_log.as_ref().map(|_| Head {
             method: parts.method.clone(),
             uri: parts.uri.clone(),
@@ -137,7 +138,7 @@ impl Record {
         });
         Self {
             shared: Arc::clone(shared),
-            connection: Arc::clone(connection),
+            connection: Rc::clone(connection),
             began_ms: now_ms(),
             head,
             client: connection.client.ip(),
@@ -201,7 +202,7 @@ impl Drop for Record {
         if self.status == 0 {
             self.status = CLIENT_CLOSED;
         }
-        self.connection.on_response_end();
+        self.connection.activity.on_response_end();
         let duration_ms = now_ms().saturating_sub(self.began_ms);
         let metrics = self.service.as_ref().map_or(&self.shared.no_service, |service| &service.metrics);
         #[expect(clippy::cast_precision_loss, reason = "a request does not take 285 000 years")]

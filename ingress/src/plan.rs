@@ -13,7 +13,7 @@ use routing::{Decision, Fields, Matched, RequestView, Router};
 
 mod compiled;
 
-pub(crate) use compiled::{Affinity, Compiled, Cors, HeaderEdits, Rule, ServiceKey};
+pub(crate) use compiled::{Affinity, Compiled, Cors, HeaderEdits, Rule, ServiceKey, joined};
 
 /// A request as the rules see it.
 #[derive(Debug, Clone, Copy)]

@@ -65,6 +65,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Nothing is known. This class is always served.
+    pub(crate) fn new(class: &str) -> Self {
+        Self { objects: Objects::with_class(class), ..Self::default() }
+    }
+
     /// Takes changes, in order.
     pub(crate) fn apply(&mut self, changes: Changes, metrics: &Metrics) {
         if changes.from_scratch {

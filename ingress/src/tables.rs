@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) draining: watch::Sender<bool>,
     /// Routes have been learned.
     pub(crate) synced: AtomicBool,
+    /// A successor has the listeners.
+    pub(crate) handed_over: AtomicBool,
 }
 
 impl Shared {
@@ -57,6 +59,7 @@ impl Shared {
             access_log,
             draining: watch::Sender::new(false),
             synced: AtomicBool::new(false),
+            handed_over: AtomicBool::new(false),
             settings,
         }
     }

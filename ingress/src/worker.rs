@@ -57,6 +57,7 @@ async fn serve(shared: Arc<Shared>, listeners: Vec<Served>) {
             })
         })
         .collect();
+    tokio::task::spawn_local(Rc::clone(&server).watch());
     let sweeping = Rc::clone(&server);
     tokio::task::spawn_local(async move {
         loop {

@@ -200,6 +200,7 @@ fn slow_heads_are_cut_off_and_slow_bodies_too() {
     while head.try_send("X").is_ok() && began.elapsed() < common::PATIENCE {
         std::thread::sleep(Duration::from_millis(50));
     }
+    assert_eq!(head.reply().status, 408);
     assert!(head.is_closed());
     assert!(began.elapsed() < Duration::from_secs(10));
     let mut body = Raw::connect(bed.http);

@@ -16,7 +16,10 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// `cargo test -p integration` does not build other packages' programs, and testing yesterday's
 /// daemon helps nobody.
-pub(crate) fn assert_fresh(name: &str) {
+///
+/// # Panics
+/// When it is missing or older than its sources.
+pub fn assert_fresh(name: &str) {
     let path = binary(name);
     let advice = "build it with `cargo build --workspace --bins`";
     let Some(built) = modified(&path) else { panic!("{} is missing: {advice}", path.display()) };

@@ -7,11 +7,37 @@ use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-/// Seconds of CPU the whole machine has spent working since boot, from `/proc/stat`.
-pub(crate) fn machine_cpu_seconds() -> Result<f64> {
+/// The machine's ticks since boot by what they went into, from the first line of `/proc/stat` (proc_stat(5)).
+fn machine_ticks() -> Result<Vec<u64>> {
     let stat = fs::read_to_string("/proc/stat")?;
     let line = stat.lines().next().context("/proc/stat is empty")?;
-    let ticks: Vec<u64> = line.split_ascii_whitespace().skip(1).filter_map(|f| f.parse().ok()).collect();
+    Ok(line.split_ascii_whitespace().skip(1).filter_map(|f| f.parse().ok()).collect())
+}
+
+/// What the host of a virtual machine takes from it: it makes rates smaller and tails longer, whoever is measured.
+pub(crate) struct Stolen {
+    before: Vec<u64>,
+}
+
+impl Stolen {
+    pub(crate) fn since_now() -> Result<Self> {
+        Ok(Self { before: machine_ticks()? })
+    }
+
+    /// Percent of the processors' time since then.
+    pub(crate) fn percent(&self) -> Result<f64> {
+        let now = machine_ticks()?;
+        // user nice system idle iowait irq softirq steal; what follows is contained in the first two.
+        let spent: Vec<u64> =
+            now.iter().zip(&self.before).take(8).map(|(now, before)| now.saturating_sub(*before)).collect();
+        let (all, stolen) = (spent.iter().sum::<u64>(), spent.get(7).copied().unwrap_or_default());
+        Ok(if all == 0 { 0.0 } else { 100.0 * seconds(stolen)? / seconds(all)? })
+    }
+}
+
+/// Seconds of CPU the whole machine has spent working since boot.
+pub(crate) fn machine_cpu_seconds() -> Result<f64> {
+    let ticks = machine_ticks()?;
     // user nice system idle iowait irq softirq …: idle and iowait are not work, and guest time is
     // contained in user time.
     let work = |&(field, _): &(usize, &u64)| field != 3 && field != 4;

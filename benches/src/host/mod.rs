@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-pub(crate) use cpu::{Pinned, machine_cpu_seconds, pin_self, process_cpu_seconds};
+pub(crate) use cpu::{Pinned, Stolen, machine_cpu_seconds, pin_self, process_cpu_seconds};
 pub(crate) use machine::Machine;
 pub(crate) use memory::{kernel_bytes, resident_bytes};
 pub(crate) use netns::{Netns, drops, in_netns, ip_batch};

@@ -1,6 +1,6 @@
 //! TCP (RFC 7766): queries pipelined, answered as they are ready, within bounds.
 //!
-//! Bounds: [`MAX_CONNECTIONS`] in all, shared fairly, and [`MAX_OF_ONE`] of one address; [`MAX_PIPELINED`] queries of one connection at a
+//! Bounds: [`MAX_CONNECTIONS`] in all, shared fairly, and [`MAX_OF_ONE`] of one address; `MAX_PIPELINED` queries of one connection at a
 //! time, further ones are not read; a connection that is idle, that sends a query too slowly or too long, or that does not take answers
 //! is closed.
 

@@ -2,7 +2,7 @@
 //!
 //! # How it works
 //! The feed's changes go into a [`Register`], which keeps [`Names`]: four tables (services, namespaces, pods, addresses) that can
-//! be copied in constant time and never change once copied. A question is *located* by its labels from the right ([`locate`]), as
+//! be copied in constant time and never change once copied. A question is *located* by its labels from the right ([`locate()`]), as
 //! the tree of names is cut: `<port>.<protocol>.<service>.<namespace>.svc.<zone>`. A service is found by the bytes of its two
 //! labels in the question, so the cost of a question does not depend on how many services there are. What was located is then
 //! asked for the type ([`Node::select`]).

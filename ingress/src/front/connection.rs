@@ -8,11 +8,12 @@
 //!     │            closed  closed                 │
 //!     └───────────────────────────────────────────┘
 //! ```
-//! `busy` has no limit here: bodies have their own. The connection's I/O and its requests move the state, and a
-//! watchdog reads it; they may be on different layers of the HTTP library, so the state is made of atomics.
+//! `busy` has no limit here: bodies have their own. The connection's I/O and its requests move the state, and the
+//! watchdog reads it.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::head_scan::Seen;
@@ -31,13 +32,21 @@ pub(crate) struct Connection {
     /// Who it is; said by the PROXY protocol where that is trusted.
     pub(crate) client: SocketAddr,
     /// Where it arrived.
-    pub(crate) local: SocketAddr,
+    pub(crate) port: u16,
     pub(crate) tls: Option<TlsFacts>,
+    pub(crate) activity: Arc<Activity>,
+}
+
+/// What a connection does. Made of atomics, because the HTTP library may move its I/O between threads.
+#[derive(Debug)]
+pub(crate) struct Activity {
     in_flight: AtomicU32,
     /// In a head: whether the first bytes have come.
-    in_head: AtomicU8,
+    in_head: AtomicBool,
     since_ms: AtomicU64,
     seen: AtomicU8,
+    given_up: AtomicBool,
+    tunnel: AtomicBool,
 }
 
 const CONTENT_LENGTH: u8 = 1;
@@ -68,23 +77,60 @@ pub(crate) enum Expired {
     Head,
 }
 
-impl Connection {
-    pub(crate) fn new(client: SocketAddr, local: SocketAddr, tls: Option<TlsFacts>) -> Self {
+impl Activity {
+    /// A connection that may stay silent for a while.
+    pub(crate) fn idle() -> Self {
+        Self::new(false)
+    }
+
+    /// One from which something is expected at once.
+    pub(crate) fn in_head() -> Self {
+        Self::new(true)
+    }
+
+    fn new(in_head: bool) -> Self {
         Self {
-            client,
-            local,
-            tls,
             in_flight: AtomicU32::new(0),
-            in_head: AtomicU8::new(0),
+            in_head: AtomicBool::new(in_head),
             since_ms: AtomicU64::new(now_ms()),
             seen: AtomicU8::new(0),
+            given_up: AtomicBool::new(false),
+            tunnel: AtomicBool::new(false),
         }
+    }
+
+    /// What was expected has come.
+    pub(crate) fn rest(&self) {
+        self.in_head.store(false, Ordering::Relaxed);
+        self.since_ms.store(now_ms(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.phase() == Phase::Idle
+    }
+
+    /// The head that is under way is not waited for any longer.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
+    /// The connection becomes something else.
+    pub(crate) fn on_tunnel(&self) {
+        self.tunnel.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Ordering::Relaxed)
     }
 
     fn phase(&self) -> Phase {
         if self.in_flight.load(Ordering::Relaxed) > 0 {
             Phase::Busy
-        } else if self.in_head.load(Ordering::Relaxed) != 0 {
+        } else if self.in_head.load(Ordering::Relaxed) {
             Phase::Head
         } else {
             Phase::Idle
@@ -97,7 +143,7 @@ impl Connection {
             Phase::Busy => HeadBytes::Outside,
             Phase::Head => HeadBytes::Inside,
             Phase::Idle => {
-                self.in_head.store(1, Ordering::Relaxed);
+                self.in_head.store(true, Ordering::Relaxed);
                 self.since_ms.store(now_ms(), Ordering::Relaxed);
                 HeadBytes::First
             }
@@ -124,7 +170,7 @@ impl Connection {
     /// A head is complete.
     pub(crate) fn on_request(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.in_head.store(0, Ordering::Relaxed);
+        self.in_head.store(false, Ordering::Relaxed);
     }
 
     /// Its response is through.
@@ -133,32 +179,19 @@ impl Connection {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Waits until the connection has used up its time.
-    pub(crate) async fn expired(&self, limits: Limits) -> Expired {
-        loop {
-            let since = self.since_ms.load(Ordering::Relaxed);
-            let (limit, outcome) = match self.phase() {
-                // looked at again later: a head may have begun meanwhile
-                Phase::Busy => (None, Expired::Idle),
-                Phase::Head => (Some(limits.header), Expired::Head),
-                Phase::Idle => (Some(limits.keep_alive), Expired::Idle),
-            };
-            let wait = match limit {
-                None => limits.header,
-                Some(limit) => {
-                    let spent = Duration::from_millis(now_ms().saturating_sub(since));
-                    match limit.checked_sub(spent) {
-                        None | Some(Duration::ZERO) => return outcome,
-                        Some(left) => left.min(limits.header),
-                    }
-                }
-            };
-            tokio::time::sleep(wait).await;
-        }
+    /// Whether the connection has used up its time.
+    pub(crate) fn expired(&self, limits: Limits) -> Option<Expired> {
+        let (limit, expired) = match self.phase() {
+            Phase::Busy => return None,
+            Phase::Head => (limits.header, Expired::Head),
+            Phase::Idle => (limits.keep_alive, Expired::Idle),
+        };
+        let spent = now_ms().saturating_sub(self.since_ms.load(Ordering::Relaxed));
+        (Duration::from_millis(spent) >= limit).then_some(expired)
     }
 }
 
-/// See [`Connection::on_bytes`].
+/// See [`Activity::on_bytes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeadBytes {
     /// A head begins with these.

@@ -161,7 +161,11 @@ fn names(headers: &HeaderMap, option: &str) -> bool {
 
 /// Fields that are about one connection (RFC 9110 §7.6.1) beside those that `Connection` lists.
 const HOP_BY_HOP: [HeaderName; 4] = [TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
-const OLD_HOP_BY_HOP: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
+const OLD_HOP_BY_HOP: [HeaderName; 3] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+];
 /// Fields that `Connection` cannot take away: the message would be another.
 const KEPT: [HeaderName; 2] = [HOST, CONTENT_LENGTH];
 
@@ -186,10 +190,7 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap, keep_te_trailers: bool) 
         }
         headers.remove(CONNECTION);
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
-    for name in OLD_HOP_BY_HOP {
+    for name in HOP_BY_HOP.iter().chain(&OLD_HOP_BY_HOP) {
         headers.remove(name);
     }
     if trailers {

@@ -11,25 +11,29 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::{Connection, HeadBytes};
+use super::connection::{Activity, HeadBytes};
 use super::head_scan::HeadScanner;
+use super::rewound::Rewound;
+
+/// What a client is told whose head did not come in time (RFC 9110 §15.5.9).
+const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nserver: vpod-ingress\r\nconnection: close\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 20\r\n\r\n408 Request Timeout\n";
 
 /// The transport.
 #[derive(Debug)]
 pub(crate) enum Transport {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Rewound),
+    Tls(Box<TlsStream<Rewound>>),
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct ClientIo {
     transport: Transport,
-    connection: Arc<Connection>,
+    activity: Arc<Activity>,
     /// HTTP/1.1 only.
     scanner: Option<Box<HeadScanner>>,
     send_timeout: Duration,
@@ -39,16 +43,16 @@ pub(crate) struct ClientIo {
 impl ClientIo {
     pub(crate) fn new(
         transport: Transport,
-        connection: Arc<Connection>,
+        activity: Arc<Activity>,
         h1: bool,
         send_timeout: Duration,
     ) -> Self {
         let scanner = h1.then(Box::default);
-        Self { transport, connection, scanner, send_timeout, stuck: None }
+        Self { transport, activity, scanner, send_timeout, stuck: None }
     }
 
     fn on_read(&mut self, bytes: &[u8]) {
-        let place = self.connection.on_bytes();
+        let place = self.activity.on_bytes();
         let Some(scanner) = &mut self.scanner else { return };
         match place {
             HeadBytes::First => scanner.restart(),
@@ -56,7 +60,14 @@ impl ClientIo {
             HeadBytes::Outside => return,
         }
         scanner.feed(bytes);
-        self.connection.on_seen(scanner.seen());
+        self.activity.on_seen(scanner.seen());
+    }
+
+    /// Tells a client whose head did not come in time, as far as it takes that at once.
+    fn say_why(&mut self, cx: &mut Context<'_>) {
+        if self.scanner.take().is_some() && Pin::new(&mut *self).poll_write(cx, TOO_SLOW).is_ready() {
+            let _ = Pin::new(self).poll_flush(cx);
+        }
     }
 
     /// Passes on what a write said, and begins to count when it has to wait.
@@ -77,6 +88,10 @@ impl ClientIo {
 impl AsyncRead for ClientIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.activity.is_given_up() {
+            this.say_why(cx);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let read = match &mut this.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -132,6 +147,10 @@ impl AsyncWrite for ClientIo {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // The socket is closed right after; a tunnel may close one direction.
+        if matches!(this.transport, Transport::Plain(_)) && !this.activity.is_tunnel() {
+            return Poll::Ready(Ok(()));
+        }
         let closed = match &mut this.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),

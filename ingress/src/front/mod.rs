@@ -3,11 +3,14 @@
 pub(crate) mod accept;
 pub(crate) mod connection;
 pub(crate) mod executor;
+mod greet;
 mod head_scan;
 pub(crate) mod hygiene;
 pub(crate) mod io;
 pub(crate) mod listener;
 pub(crate) mod origin;
 mod proxy_protocol;
-mod rarely;
+mod rewound;
+mod serve;
 pub(crate) mod tls;
+mod watchdog;

@@ -28,7 +28,7 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) fn new(client: SocketAddr, local: SocketAddr, https: bool, trusted_proxies: &[IpNet]) -> Self {
+    pub(crate) fn new(client: SocketAddr, port: u16, https: bool, trusted_proxies: &[IpNet]) -> Self {
         let peer = client.ip().to_canonical();
         let text = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"));
         Self {
@@ -36,7 +36,7 @@ impl Origin {
             trusted: trusted_proxies.iter().any(|net| net.contains(&peer)),
             https,
             peer_text: text(peer.to_string()),
-            port_text: text(local.port().to_string()),
+            port_text: text(port.to_string()),
         }
     }
 
@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn origin(peer: &str, trusted: &[IpNet]) -> Origin {
-        Origin::new(peer.parse().unwrap(), "10.0.0.9:443".parse().unwrap(), true, trusted)
+        Origin::new(peer.parse().unwrap(), 443, true, trusted)
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Rules in the types of the HTTP library.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use routing::{BackendProtocol, HashKey, PortRef, RateLimit, RequestView, ServicePort, Target};
@@ -13,7 +12,7 @@ use crate::upstream::balance::{Policy, hash_bytes};
 /// A service's port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ServiceKey {
-    pub(crate) namespace: String,
+    /// `namespace/name`: joined once, so that it is looked up as it is.
     pub(crate) service: String,
     pub(crate) port: PortRef,
 }
@@ -21,11 +20,15 @@ pub(crate) struct ServiceKey {
 impl From<&ServicePort> for ServiceKey {
     fn from(of: &ServicePort) -> Self {
         Self {
-            namespace: of.service.namespace.to_string(),
-            service: of.service.name.to_string(),
+            service: joined(of.service.namespace.as_str(), of.service.name.as_str()),
             port: of.port.clone(),
         }
     }
+}
+
+/// How services are told apart.
+pub(crate) fn joined(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
 }
 
 /// A rule, beside the one with the same number in the router.
@@ -134,11 +137,6 @@ impl Rule {
             allow_from: policy.allow_from.clone(),
             deny_from: policy.deny_from.clone(),
         }
-    }
-
-    /// How long to wait between two reads from an endpoint.
-    pub(crate) fn read_timeout(&self) -> Option<Duration> {
-        self.timeouts.backend_request.or(self.timeouts.read)
     }
 }
 

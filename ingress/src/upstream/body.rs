@@ -3,14 +3,15 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep};
 
 use super::balance::Lease;
-use super::exchange::H1;
+use super::h1::H1;
 use super::patience::Patience;
 use super::pool::Pool;
 use crate::clock::now_ms;
@@ -135,40 +136,39 @@ impl Body for RequestBody {
 /// and gives it back to the pool when it is through.
 #[derive(Debug)]
 pub(crate) struct ResponseBody {
-    inner: Incoming,
-    connection: Option<(H1, Rc<Pool>)>,
+    source: Source,
     lease: Lease,
-    patience: Patience,
+    /// When the whole response must have come.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// Where a response's body comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// A connection of its own.
+    H1(Box<H1>, Rc<Pool>),
+    /// A shared one, which others drive; and how long to wait for a piece.
+    Shared(Incoming, Patience),
+    /// Nothing more.
+    Over,
 }
 
 impl ResponseBody {
-    pub(crate) fn new(
-        inner: Incoming,
-        connection: Option<(H1, Rc<Pool>)>,
-        lease: Lease,
-        patience: Duration,
-    ) -> Self {
-        Self { inner, connection, lease, patience: Patience::new(patience) }
+    pub(crate) fn new(source: Source, lease: Lease, deadline: Option<Instant>) -> Self {
+        let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
+        let mut body = Self { source, lease, deadline };
+        body.release();
+        body
     }
 
-    /// The whole body has come.
-    fn release(&mut self, cx: &mut Context<'_>) {
-        if let Some((mut h1, pool)) = self.connection.take() {
-            h1.drive(cx);
-            if h1.is_idle() {
-                pool.put(self.lease.endpoint().address, h1);
-            }
+    /// Gives the connection back if the whole body has come.
+    fn release(&mut self) {
+        if !matches!(&self.source, Source::H1(h1, _) if h1.is_whole()) {
+            return;
         }
-    }
-
-    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let first = Pin::new(&mut self.inner).poll_frame(cx);
-        let Some((h1, _)) = self.connection.as_mut() else { return first };
-        if first.is_ready() {
-            return first;
+        if let Source::H1(h1, pool) = std::mem::replace(&mut self.source, Source::Over) {
+            pool.put(self.lease.endpoint().address, h1);
         }
-        h1.drive(cx);
-        Pin::new(&mut self.inner).poll_frame(cx)
     }
 }
 
@@ -181,44 +181,59 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        match this.poll_inner(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                this.patience.calm();
-                if this.inner.is_end_stream() {
-                    this.release(cx);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                this.connection = None;
-                Poll::Ready(Some(Err(error.into())))
-            }
-            Poll::Ready(None) => {
-                this.release(cx);
-                Poll::Ready(None)
-            }
+        let frame = this.source.poll_frame(cx);
+        match frame {
             Poll::Pending => {
-                ready!(this.patience.poll_over(cx, 0));
-                this.connection = None;
-                Poll::Ready(Some(Err("the endpoint stopped sending".into())))
+                let Some(deadline) = &mut this.deadline else { return Poll::Pending };
+                ready!(deadline.as_mut().poll(cx));
+                this.source = Source::Over;
+                Poll::Ready(Some(Err("the response took too long".into())))
+            }
+            Poll::Ready(frame) => {
+                match &frame {
+                    Some(Ok(_)) => this.release(),
+                    Some(Err(_)) => this.source = Source::Over,
+                    None => this.release(),
+                }
+                Poll::Ready(frame)
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        match &self.source {
+            Source::H1(h1, _) => h1.is_whole(),
+            Source::Shared(body, _) => body.is_end_stream(),
+            Source::Over => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match &self.source {
+            Source::H1(h1, _) => h1.length().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Source::Shared(body, _) => body.size_hint(),
+            Source::Over => SizeHint::with_exact(0),
+        }
     }
 }
 
-impl Drop for ResponseBody {
-    fn drop(&mut self) {
-        // A body without bytes is dropped unread: its connection is as good as any.
-        if self.connection.is_some() && self.inner.is_end_stream() {
-            self.release(&mut Context::from_waker(Waker::noop()));
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self {
+            Self::Over => Poll::Ready(None),
+            Self::H1(h1, _) => {
+                h1.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data).map_err(Into::into)))
+            }
+            Self::Shared(body, patience) => match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(frame) => {
+                    patience.calm();
+                    Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+                }
+                Poll::Pending => {
+                    ready!(patience.poll_over(cx, 0));
+                    Poll::Ready(Some(Err("the endpoint stopped sending".into())))
+                }
+            },
         }
     }
 }

@@ -1,20 +1,18 @@
-//! One request and its response over one connection to an endpoint.
-//!
-//! An HTTP/1.1 connection has no task of its own: whoever uses it drives it, so that a request passes
-//! from the client's socket to the endpoint's without a thread being woken in between. HTTP/2 connections
-//! are shared, and driven by a task of the worker.
+//! Connections to endpoints that the HTTP library drives: HTTP/2, which many requests share, and those that become something else.
+//! HTTP/1.1 is in [`super::h1`].
 
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
-use hyper::{Request, Response};
+use hyper::header::HeaderMap;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
@@ -22,33 +20,37 @@ use super::body::{Progress, RequestBody};
 use super::patience::Patience;
 use crate::front::executor::Local;
 
-/// Bytes of a response read ahead of a slow client, per connection.
-const MAX_BUFFER_BYTES: usize = 128 << 10;
-/// Largest head of a response.
-const MAX_RESPONSE_HEADERS: usize = 128;
 /// A shared connection that says nothing is asked whether it lives.
 const H2_PING_EVERY: Duration = Duration::from_secs(30);
 const H2_WINDOW_BYTES: u32 = 1 << 20;
+
+/// Longest times of an exchange.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// To connect.
+    pub(crate) connect: Duration,
+    /// Between two reads.
+    pub(crate) read: Duration,
+    /// Between two writes.
+    pub(crate) send: Duration,
+}
+
+/// A response's head.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+}
 
 /// Why there is no response.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// Nothing of the request has left: it can be sent elsewhere as it is.
-    NotSent(Box<Request<RequestBody>>),
+    NotSent(RequestBody),
     /// The connection broke while the response was awaited.
-    Broken(hyper::Error),
+    Broken(io::Error),
     /// It did not come in time.
     Timeout,
-}
-
-/// A connection for one request at a time.
-#[derive(Debug)]
-pub(crate) struct H1 {
-    send: http1::SendRequest<RequestBody>,
-    /// `None` when it is over.
-    connection: Option<http1::Connection<TokioIo<TcpStream>, RequestBody>>,
-    /// For a response's head; kept from one request to the next.
-    patience: Patience,
 }
 
 /// A connection for many.
@@ -64,54 +66,6 @@ pub(crate) async fn connect(address: SocketAddr, timeout: Duration) -> io::Resul
         .map_err(|_| io::ErrorKind::TimedOut)??;
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-fn h1_builder() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(MAX_BUFFER_BYTES).max_headers(MAX_RESPONSE_HEADERS);
-    builder
-}
-
-impl H1 {
-    pub(crate) async fn new(stream: TcpStream) -> hyper::Result<Self> {
-        let (send, connection) = h1_builder().handshake(TokioIo::new(stream)).await?;
-        Ok(Self { send, connection: Some(connection), patience: Patience::new(Duration::MAX) })
-    }
-
-    /// Does what can be done without waiting.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(connection) = &mut self.connection
-            && Pin::new(connection).poll(cx).is_ready()
-        {
-            self.connection = None;
-        }
-    }
-
-    /// Whether it can take another request.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.connection.is_some() && self.send.is_ready()
-    }
-
-    /// Sends a request and waits for the response's head.
-    pub(crate) async fn exchange(
-        &mut self,
-        request: Request<RequestBody>,
-        patience: Duration,
-        progress: &Progress,
-    ) -> Result<Response<Incoming>, Failure> {
-        let mut response = pin!(self.send.try_send_request(request));
-        let connection = &mut self.connection;
-        let driven = poll_fn(|cx| {
-            if let Some(open) = connection.as_mut()
-                && Pin::new(open).poll(cx).is_ready()
-            {
-                *connection = None;
-            }
-            response.as_mut().poll(cx)
-        });
-        self.patience.limit(patience);
-        await_head(driven, &mut self.patience, progress).await
-    }
 }
 
 /// Sends a request over a shared connection and waits for the response's head.
@@ -133,8 +87,8 @@ async fn await_head(
     let mut response = pin!(response);
     poll_fn(|cx| match response.as_mut().poll(cx) {
         Poll::Ready(outcome) => Poll::Ready(outcome.map_err(|mut error| match error.take_message() {
-            Some(request) => Failure::NotSent(Box::new(request)),
-            None => Failure::Broken(error.into_error()),
+            Some(request) => Failure::NotSent(request.into_body()),
+            None => Failure::Broken(io::Error::other(error.into_error())),
         })),
         Poll::Pending => patience.poll_over(cx, progress.at_ms.get()).map(|()| Err(Failure::Timeout)),
     })
@@ -165,18 +119,12 @@ pub(crate) async fn exchange_upgrade(
     patience: Duration,
     progress: &Rc<Progress>,
 ) -> Result<Response<Incoming>, Failure> {
-    let (mut send, connection) =
-        h1_builder().handshake(TokioIo::new(stream)).await.map_err(Failure::Broken)?;
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (mut send, connection) = handshake.map_err(|error| Failure::Broken(io::Error::other(error)))?;
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "connection to an endpoint ended");
         }
     });
     await_head(send.try_send_request(request), &mut Patience::new(patience), progress).await
-}
-
-/// Whether a connection that was pooled still lives.
-pub(crate) fn poll_alive(h1: &mut H1) -> bool {
-    h1.drive(&mut Context::from_waker(Waker::noop()));
-    h1.is_idle()
 }

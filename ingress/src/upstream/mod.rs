@@ -3,7 +3,8 @@
 pub(crate) mod balance;
 pub(crate) mod body;
 pub(crate) mod exchange;
-mod patience;
+pub(crate) mod h1;
+pub(crate) mod patience;
 pub(crate) mod pool;
 pub(crate) mod registry;
 

@@ -21,6 +21,13 @@ pub(crate) struct Patience {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
+impl Default for Patience {
+    /// Without a limit.
+    fn default() -> Self {
+        Self::new(Duration::MAX)
+    }
+}
+
 impl Patience {
     pub(crate) fn new(limit: Duration) -> Self {
         Self { limit, since_ms: None, timer: None }

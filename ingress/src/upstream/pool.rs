@@ -6,7 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::exchange::{self, H1, H2};
+use super::exchange::{self, H2};
+use super::h1::H1;
 use crate::clock::now_ms;
 use crate::settings::Options;
 
@@ -21,7 +22,7 @@ pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Idle {
-    h1: H1,
+    h1: Box<H1>,
     since_ms: u64,
 }
 
@@ -30,7 +31,6 @@ struct Idle {
 pub(crate) struct Pool {
     h1: RefCell<HashMap<SocketAddr, VecDeque<Idle>>>,
     h2: RefCell<HashMap<SocketAddr, Vec<H2>>>,
-    connect_timeout: Duration,
     idle_ms: u64,
     max_idle: usize,
 }
@@ -40,43 +40,28 @@ impl Pool {
         Self {
             h1: RefCell::default(),
             h2: RefCell::default(),
-            connect_timeout: options.connect_timeout,
             idle_ms: u64::try_from(options.upstream_idle.as_millis()).unwrap_or(u64::MAX),
             max_idle: options.upstream_idle_connections,
         }
     }
 
     /// A connection that waits, the one used last first: others grow old and are closed.
-    pub(crate) fn take(&self, address: SocketAddr) -> Option<H1> {
+    pub(crate) fn take(&self, address: SocketAddr) -> Option<Box<H1>> {
         let mut idle = self.h1.borrow_mut();
         let waiting = idle.get_mut(&address)?;
-        while let Some(mut entry) = waiting.pop_back() {
-            if exchange::poll_alive(&mut entry.h1) {
+        while let Some(entry) = waiting.pop_back() {
+            if entry.h1.is_alive() {
                 return Some(entry.h1);
             }
         }
         None
     }
 
-    /// A new connection.
-    ///
-    /// # Errors
-    /// When it cannot be made in time.
-    pub(crate) async fn open(&self, address: SocketAddr) -> io::Result<H1> {
-        let stream = exchange::connect(address, self.connect_timeout).await?;
-        H1::new(stream).await.map_err(io::Error::other)
-    }
-
-    /// A connection for one request that wants to upgrade.
-    ///
-    /// # Errors
-    /// When it cannot be made in time.
-    pub(crate) async fn open_raw(&self, address: SocketAddr) -> io::Result<tokio::net::TcpStream> {
-        exchange::connect(address, self.connect_timeout).await
-    }
-
-    /// Takes a connection back.
-    pub(crate) fn put(&self, address: SocketAddr, h1: H1) {
+    /// Takes a connection back, if it is good for another request.
+    pub(crate) fn put(&self, address: SocketAddr, mut h1: Box<H1>) {
+        if !h1.rest() {
+            return;
+        }
         let mut idle = self.h1.borrow_mut();
         if idle.len() >= MAX_ENDPOINTS && !idle.contains_key(&address) {
             return;
@@ -91,11 +76,16 @@ impl Pool {
     ///
     /// # Errors
     /// When it cannot be made in time.
-    pub(crate) async fn shared(&self, address: SocketAddr, outstanding: usize) -> io::Result<H2> {
+    pub(crate) async fn shared(
+        &self,
+        address: SocketAddr,
+        outstanding: usize,
+        timeout: Duration,
+    ) -> io::Result<H2> {
         if let Some(h2) = self.known_shared(address, outstanding) {
             return Ok(h2);
         }
-        let stream = exchange::connect(address, self.connect_timeout).await?;
+        let stream = exchange::connect(address, timeout).await?;
         let h2 = exchange::open_h2(stream).await.map_err(io::Error::other)?;
         let mut shared = self.h2.borrow_mut();
         if shared.len() < MAX_ENDPOINTS || shared.contains_key(&address) {
@@ -126,9 +116,7 @@ impl Pool {
     pub(crate) fn sweep(&self) {
         let now = now_ms();
         self.h1.borrow_mut().retain(|_, waiting| {
-            waiting.retain_mut(|idle| {
-                now.saturating_sub(idle.since_ms) < self.idle_ms && exchange::poll_alive(&mut idle.h1)
-            });
+            waiting.retain(|idle| now.saturating_sub(idle.since_ms) < self.idle_ms && idle.h1.is_alive());
             !waiting.is_empty()
         });
         self.h2.borrow_mut().retain(|_, open| {

@@ -8,7 +8,7 @@ use routing::{PortRef, ServiceState};
 
 use super::Protocol;
 use super::balance::Endpoints;
-use crate::plan::ServiceKey;
+use crate::plan::{ServiceKey, joined};
 use crate::report::metrics::{Metrics, ServiceMetrics};
 
 /// A service's port.
@@ -24,7 +24,7 @@ pub(crate) struct Service {
 
 /// The ports of services; a table of its own per version, sharing what did not change.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Registry(HashMap<(String, String), Arc<Vec<Port>>>);
+pub(crate) struct Registry(HashMap<String, Arc<Vec<Port>>>);
 
 #[derive(Debug, Clone)]
 struct Port {
@@ -35,7 +35,7 @@ struct Port {
 
 impl Registry {
     pub(crate) fn lookup(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
-        let ports = self.0.get(&(key.namespace.clone(), key.service.clone()))?;
+        let ports = self.0.get(&key.service)?;
         let port = ports.iter().find(|port| match &key.port {
             PortRef::Number(number) => port.number == *number,
             PortRef::Name(name) => port.name == *name,
@@ -45,8 +45,7 @@ impl Registry {
 
     /// What is known of a service's port.
     pub(crate) fn state(&self, key: &ServiceKey) -> ServiceState {
-        let service = (key.namespace.clone(), key.service.clone());
-        match (self.lookup(key), self.0.contains_key(&service)) {
+        match (self.lookup(key), self.0.contains_key(&key.service)) {
             (Some(port), _) => ServiceState::Known(port.endpoints.len()),
             (None, true) => ServiceState::NoPort,
             (None, false) => ServiceState::NoService,
@@ -55,15 +54,16 @@ impl Registry {
 
     /// A service is there, or is another.
     pub(crate) fn set(&mut self, backends: &ServiceBackends, metrics: &Metrics) {
-        let key = (backends.namespace.to_string(), backends.name.to_string());
+        let (namespace, name) = (backends.namespace.as_str(), backends.name.as_str());
+        let key = joined(namespace, name);
         let before = self.0.get(&key).cloned().unwrap_or_default();
         let service_metrics = before
             .first()
-            .map_or_else(|| metrics.service(&key.0, &key.1), |port| port.service.metrics.clone());
+            .map_or_else(|| metrics.service(namespace, name), |port| port.service.metrics.clone());
         let ports = backends.ports.iter().map(|port| {
             let known = before.iter().find(|known| known.number == port.number);
             let service = Service {
-                label: format!("{}/{}:{}", key.0, key.1, port.number),
+                label: format!("{key}:{}", port.number),
                 protocol: protocol(port),
                 endpoints: Endpoints::updated(&port.endpoints, known.map(|known| &known.service.endpoints)),
                 metrics: service_metrics.clone(),
@@ -76,7 +76,7 @@ impl Registry {
 
     /// A service is gone.
     pub(crate) fn remove(&mut self, namespace: &str, name: &str, metrics: &Metrics) {
-        if self.0.remove(&(namespace.to_owned(), name.to_owned())).is_some() {
+        if self.0.remove(&joined(namespace, name)).is_some() {
             metrics.forget(namespace, name);
         }
     }

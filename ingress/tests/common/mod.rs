@@ -110,8 +110,12 @@ pub fn object(kind: Kind, name: &str, object: &Value) -> RouteChange {
 }
 
 pub fn ingress_object(name: &str, annotations: Value, spec: Value) -> RouteChange {
+    ingress_of_class("vpod", name, annotations, spec)
+}
+
+pub fn ingress_of_class(class: &str, name: &str, annotations: Value, spec: Value) -> RouteChange {
     let mut spec = spec;
-    spec["ingressClassName"] = json!("vpod");
+    spec["ingressClassName"] = json!(class);
     object(
         Kind::Ingresses,
         name,
@@ -155,6 +159,14 @@ pub fn eventually(what: &str, holds: impl Fn() -> bool) {
         assert!(Instant::now() < until, "{what} did not come true");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Annotations by their names without prefix.
+pub fn annotations(all: &[(&str, &str)]) -> Value {
+    all.iter()
+        .map(|(name, value)| (format!("{ANNOTATION}/{name}"), json!(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 pub const ANNOTATION: &str = "nginx.ingress.kubernetes.io";

@@ -72,6 +72,7 @@ struct Kept<T> {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Objects {
+    own_class: OwnClass,
     ingresses: BTreeMap<ObjectRef, Kept<Box<Ingress>>>,
     classes: BTreeMap<String, Kept<Box<IngressClass>>>,
     secrets: BTreeMap<ObjectRef, Result<Arc<Certificate>, CertificateError>>,
@@ -82,7 +83,23 @@ pub struct Objects {
     refused: BTreeMap<(&'static str, String), Refused>,
 }
 
+/// The class that is always there.
+#[derive(Debug)]
+struct OwnClass(String);
+
+impl Default for OwnClass {
+    fn default() -> Self {
+        Self(CLASS.to_owned())
+    }
+}
+
 impl Objects {
+    /// None yet. The class that is always there has this name instead of [`CLASS`].
+    #[must_use]
+    pub fn with_class(class: &str) -> Self {
+        Self { own_class: OwnClass(class.to_owned()), ..Self::default() }
+    }
+
     /// Takes what a feed says. Backends are for somebody else.
     ///
     /// # Errors
@@ -204,7 +221,7 @@ impl Objects {
         };
         let marked = self.classes.iter().filter(|(_, class)| is_default(class));
         let best = marked.min_by_key(|(name, class)| (std::cmp::Reverse(class.created), name.as_str()));
-        best.map_or(CLASS, |(name, _)| name.as_str())
+        best.map_or(self.own_class.0.as_str(), |(name, _)| name.as_str())
     }
 
     /// Whether vpod serves a class of Ingresses.
@@ -214,7 +231,7 @@ impl Objects {
                 let spec = known.object.spec.as_ref();
                 spec.and_then(|spec| spec.controller.as_deref()) == Some(INGRESS_CONTROLLER)
             }
-            None => class == CLASS,
+            None => class == self.own_class.0,
         }
     }
 
@@ -222,7 +239,7 @@ impl Objects {
     fn serves_gateways(&self, class: &str) -> bool {
         match self.gateway_classes.get(class) {
             Some(known) => known.object.spec.controller_name == GATEWAY_CONTROLLER,
-            None => class == CLASS,
+            None => class == self.own_class.0,
         }
     }
 

@@ -153,6 +153,10 @@ fn decode(
             Manifest::Routed(Kind::Secrets, placed(&mut value, &namespace))
         }
         ("networking.k8s.io/v1", "Ingress") => {
+            // Made by the daemon and not applied; what `get` shows has more in it than Kubernetes' type.
+            if let Some(fields) = value.as_object_mut() {
+                fields.remove("status");
+            }
             typed::<Ingress>(file, &object, &value, validation)?;
             Manifest::Routed(Kind::Ingresses, placed(&mut value, &namespace))
         }

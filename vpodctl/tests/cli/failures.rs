@@ -88,7 +88,7 @@ fn wrong_usage_ends_with_2_and_says_what_is_right() {
     for (arguments, text) in [
         (&["get", "netpol"][..], "this version of vpod has no networkpolicies; it has pods (po)"),
         (&["get", "podz"], "there is no kind \"podz\""),
-        (&["get", "fdb", "-l", "a=b"], "only pods and services have labels"),
+        (&["get", "fdb", "-l", "a=b"], "objects that are applied have labels"),
         (&["get", "svc", "web", "-A"], "a service cannot be named across"),
         (&["delete"], "<KIND>"),
         (&["get", "pods", "web", "-A"], "use -n"),

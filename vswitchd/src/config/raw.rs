@@ -77,6 +77,8 @@ pub(crate) struct RawIngress {
     pub(crate) https: Option<String>,
     pub(crate) trusted_proxies: Option<Vec<String>>,
     pub(crate) proxy_protocol: Option<bool>,
+    pub(crate) host_ports: Option<bool>,
+    pub(crate) access_log: Option<bool>,
     pub(crate) options: Option<toml::Table>,
 }
 

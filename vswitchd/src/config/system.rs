@@ -61,6 +61,10 @@ pub(crate) struct Ingress {
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// Connections of trusted proxies begin with a PROXY header.
     pub(crate) proxy_protocol: bool,
+    /// It is reached at these ports of each node as well.
+    pub(crate) host_ports: bool,
+    /// Each request is a line of its log.
+    pub(crate) access_log: bool,
     /// Passed to the program as they are.
     pub(crate) options: toml::Table,
 }
@@ -119,6 +123,8 @@ pub(super) fn ingress(raw: Option<RawIngress>) -> Result<Ingress, ConfigError> {
         https: at("ingress.https", raw.https, "0.0.0.0:443")?,
         trusted_proxies: proxies.collect::<Result<_, _>>()?,
         proxy_protocol: raw.proxy_protocol.unwrap_or(false),
+        host_ports: raw.host_ports.unwrap_or(false),
+        access_log: raw.access_log.unwrap_or(false),
         options: raw.options.unwrap_or_default(),
     })
 }
@@ -217,6 +223,8 @@ pub(super) fn raw_ingress(ingress: &Ingress) -> RawIngress {
         https: Some(ingress.https.to_string()),
         trusted_proxies: Some(ingress.trusted_proxies.iter().map(ToString::to_string).collect()),
         proxy_protocol: Some(ingress.proxy_protocol),
+        host_ports: Some(ingress.host_ports),
+        access_log: Some(ingress.access_log),
         options: Some(ingress.options.clone()).filter(|options| !options.is_empty()),
     }
 }
@@ -259,6 +267,8 @@ mod tests {
             https = "[::]:8443"
             trusted_proxies = ["192.0.2.0/24"]
             proxy_protocol = true
+            host_ports = true
+            access_log = true
             [ingress.options]
             body_bytes = 1000
             tls = { minimum = "1.3" }

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Stopping is `SIGTERM` to the shim: it passes the signal on, waits for the grace period, kills,
-//! records the exit and ends.
+//! records the exit and ends. [`SUCCEED`] starts what `spec.json` says by then beside what runs, which ends by itself.
 
 mod backoff;
 mod dir;
@@ -22,4 +22,4 @@ mod output;
 mod supervise;
 
 pub(crate) use dir::{ContainerDir, ShimSpec};
-pub(crate) use supervise::run;
+pub(crate) use supervise::{SUCCEED, run};

@@ -1,5 +1,6 @@
 //! The shim's main loop: start, wait, record, perhaps start again.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus, Stdio};
@@ -12,7 +13,7 @@ use netdev::process::PodCommand;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::object::{ContainerState, ContainerStatus, Exit, RestartPolicy, Timestamp};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::backoff::Backoff;
 use super::dir::{ContainerDir, ShimSpec, StatusFile};
@@ -20,6 +21,10 @@ use super::output::{self, Copier};
 use crate::descriptors::close_inherited;
 use crate::process_identity::ProcessIdentity;
 
+/// Tells a shim to start a successor beside what runs.
+pub(crate) const SUCCEED: Signal = Signal::SIGUSR1;
+/// Predecessors that have not ended yet; of more the oldest is killed. Each drains for minutes at most once it was succeeded.
+const MAX_LEAVING: usize = 4;
 /// Exit code of a command that could not be started, as shells report it.
 const COULD_NOT_START: i32 = 127;
 
@@ -36,7 +41,8 @@ pub(crate) fn run(dir: ContainerDir) -> anyhow::Result<()> {
     let shim = ProcessIdentity::of(std::process::id()).context("/proc is not readable")?;
     let restarts = spec.restarts;
     let backoff = Backoff::default();
-    Shim { dir, spec, shim, signals, backoff, restarts, started: false, last_exit: None }.supervise()
+    let leaving = VecDeque::new();
+    Shim { dir, spec, shim, signals, backoff, restarts, started: false, last_exit: None, leaving }.supervise()
 }
 
 struct Shim {
@@ -49,11 +55,15 @@ struct Shim {
     /// The command could be started at least once.
     started: bool,
     last_exit: Option<Exit>,
+    /// They have a successor, and end by themselves; until it has taken over they go on serving.
+    leaving: VecDeque<Child>,
 }
 
 /// How a run, or the wait before one, ended.
 enum Outcome {
     Exited(Exit),
+    /// It is to have a successor.
+    Succeeded(Child),
     Stopped(Option<Exit>),
     /// The very first start failed, with this error.
     NeverStarted(String),
@@ -65,6 +75,12 @@ impl Shim {
             let started = Instant::now();
             let exit = match self.run_once()? {
                 Outcome::Exited(exit) => exit,
+                Outcome::Succeeded(child) => {
+                    self.leave(child);
+                    self.spec = self.dir.read_spec().unwrap_or_else(|_| self.spec.clone());
+                    output::start_new_run(&self.dir);
+                    continue;
+                }
                 Outcome::Stopped(exit) => return self.record_end(exit),
                 Outcome::NeverStarted(error) => return self.record_failed_start(error),
             };
@@ -109,8 +125,12 @@ impl Shim {
             if let Some(status) = child.try_wait()? {
                 break Outcome::Exited(exit_of(status));
             }
-            if self.signals.recv()? != SIGCHLD {
-                break Outcome::Stopped(Some(self.stop(&mut child)?));
+            self.reap();
+            match self.signals.recv()? {
+                SIGCHLD => {}
+                // Its output goes where it went, whatever that file is called by then.
+                SIGUSR1 => return Ok(Outcome::Succeeded(child)),
+                _ => break Outcome::Stopped(Some(self.stop(&mut child)?)),
             }
         };
         copier.finish();
@@ -142,10 +162,41 @@ impl Shim {
         Ok((child, output::spawn_copier(self.dir.clone(), reader)))
     }
 
-    /// `SIGTERM` to the container's process group, `SIGKILL` after the grace period.
-    fn stop(&self, child: &mut Child) -> anyhow::Result<Exit> {
-        let group = Pid::from_raw(-i32::try_from(child.id())?);
-        let _ = kill(group, Signal::SIGTERM);
+    fn leave(&mut self, child: Child) {
+        if self.leaving.len() >= MAX_LEAVING
+            && let Some(mut oldest) = self.leaving.pop_front()
+        {
+            signal_group(&oldest, Signal::SIGKILL);
+            let _ = oldest.wait();
+        }
+        self.leaving.push_back(child);
+    }
+
+    /// Forgets predecessors that have ended.
+    fn reap(&mut self) {
+        self.leaving.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
+
+    /// Ends what is left of predecessors.
+    fn end_leaving(&mut self) {
+        for mut child in self.leaving.drain(..) {
+            signal_group(&child, Signal::SIGKILL);
+            let _ = child.wait();
+        }
+    }
+
+    /// `SIGTERM` to the container's process group and to those of its predecessors, `SIGKILL` after the grace period.
+    fn stop(&mut self, child: &mut Child) -> anyhow::Result<Exit> {
+        let exit = self.stop_one(child);
+        self.end_leaving();
+        exit
+    }
+
+    fn stop_one(&self, child: &mut Child) -> anyhow::Result<Exit> {
+        for leaving in &self.leaving {
+            signal_group(leaving, Signal::SIGTERM);
+        }
+        signal_group(child, Signal::SIGTERM);
         let deadline = Instant::now() + self.spec.grace;
         loop {
             if let Some(status) = child.try_wait()? {
@@ -157,7 +208,7 @@ impl Shim {
                 Err(e @ RecvTimeoutError::Disconnected) => return Err(e.into()),
             }
         }
-        let _ = kill(group, Signal::SIGKILL);
+        signal_group(child, Signal::SIGKILL);
         Ok(exit_of(child.wait()?))
     }
 
@@ -171,8 +222,16 @@ impl Shim {
         let deadline = Instant::now() + delay;
         loop {
             match self.signals.recv_deadline(deadline) {
-                Ok(SIGCHLD) => {}
-                Ok(_) => return Ok(false),
+                Ok(SIGCHLD) => self.reap(),
+                // What was installed now may not end so soon.
+                Ok(SIGUSR1) => {
+                    self.spec = self.dir.read_spec().unwrap_or_else(|_| self.spec.clone());
+                    return Ok(true);
+                }
+                Ok(_) => {
+                    self.end_leaving();
+                    return Ok(false);
+                }
                 Err(RecvTimeoutError::Timeout) => return Ok(true),
                 Err(e @ RecvTimeoutError::Disconnected) => return Err(e.into()),
             }
@@ -225,6 +284,13 @@ impl Shim {
     }
 }
 
+/// A container's process leads a group.
+fn signal_group(child: &Child, signal: Signal) {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        let _ = kill(Pid::from_raw(-pid), signal);
+    }
+}
+
 fn exit_of(status: ExitStatus) -> Exit {
     let signal = status.signal();
     let code = status.code().unwrap_or_else(|| 128 + signal.unwrap_or(0));
@@ -233,7 +299,7 @@ fn exit_of(status: ExitStatus) -> Exit {
 
 /// Signals as messages, so that waiting for one can have a deadline.
 fn forward_signals() -> io::Result<Receiver<i32>> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGCHLD, SIGTERM, SIGINT, SIGHUP])?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
     // Bounded: when the loop is behind, one more "look again" says nothing new; SIGTERM is sent
     // blocking because it must not be lost.
     let (sender, receiver) = crossbeam_channel::bounded(16);

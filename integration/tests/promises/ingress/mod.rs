@@ -2,6 +2,7 @@
 
 mod feed;
 mod objects;
+mod path;
 
 use std::io::Write as _;
 

@@ -34,7 +34,7 @@ fn dns_by(path: &Path) -> String {
 
 /// The system pod of a node, once there is a ready one.
 #[track_caller]
-fn ready_system_pod(node: &TestNode, what: &str) -> Pod {
+pub(crate) fn ready_system_pod(node: &TestNode, what: &str) -> Pod {
     let name = format!("{what}-{}", node.name());
     wait::until(&format!("{name} is ready"), || {
         node.pods().into_iter().find(|pod| pod.metadata.name.as_str() == name && pod.status.ready)
@@ -49,7 +49,7 @@ fn dig(pod: &TestPod, words: &str) -> String {
 
 /// The process of a pod's first container.
 #[track_caller]
-fn pid(pod: &Pod) -> u32 {
+pub(crate) fn pid(pod: &Pod) -> u32 {
     match pod.status.container_statuses.first().map(|status| &status.state) {
         Some(ContainerState::Running { pid, .. }) => *pid,
         other => panic!("{other:?}"),

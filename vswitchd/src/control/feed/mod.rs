@@ -3,7 +3,7 @@
 //! How it works: each feed is a [`FeedTable`], which holds for every key what is so now and the sequence of its last change. What
 //! services mean for DNS is staged when they are derived ([`names`]), and put into the table once the datapath runs exactly
 //! those services, so that nobody is sent to an address before the switch knows it; what goes is told before the switch forgets it.
-//! Followers wait at the table ([`follow`]) and are told what has changed since their position.
+//! Followers wait at the table ([`follow()`]) and are told what has changed since their position.
 //!
 //! Nobody is answered before a feed is complete for the first time: to a follower, what is missing is gone.
 

@@ -26,7 +26,9 @@ use super::{PREFIX, State};
 /// Brings objects and the feed up to date.
 pub(super) fn refresh(control: &Control) {
     let mirror = &control.ingress.mirror;
-    let is_read = !matches!(mirror.state(), MirrorState::Stale { .. });
+    // As with services: with the store away, what is remembered is better than nothing.
+    let is_away = control.ingress.is_recalled && mirror.problem().is_some();
+    let is_read = is_away || !matches!(mirror.state(), MirrorState::Stale { .. });
     let mut state = control.ingress.state.lock();
     let mut changed = false;
     if is_read && !state.is_read {
@@ -38,6 +40,7 @@ pub(super) fn refresh(control: &Control) {
         changed = true;
     }
     for change in mirror.changes().try_iter() {
+        control.services.remember(&change);
         take(control, &mut state.objects, &change);
         changed = true;
     }

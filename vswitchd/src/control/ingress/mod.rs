@@ -2,7 +2,8 @@
 //!
 //! One mirror of the store holds them all ([`PREFIX`]). On a thread of its own ([`follow`]) they become [`routing::Objects`], which says
 //! which services and Secrets they lead to; those alone are told in the feed `Routes`, beside the objects. What each object's status is
-//! is made when somebody asks ([`rows`]).
+//! is made when somebody asks ([`rows`]). What the cluster's store said last is remembered with its services, so that a node that starts
+//! while the store is away serves it; the file is root's, as that of the node's own store is.
 
 mod feeding;
 mod objects;
@@ -36,6 +37,8 @@ const QUEUE: usize = 1024;
 /// See the module.
 pub(crate) struct Ingress {
     mirror: Mirror,
+    /// There is something to go on with while the store is away.
+    is_recalled: bool,
     state: Mutex<State>,
     wake: Sender<()>,
     woken: Receiver<()>,
@@ -44,7 +47,7 @@ pub(crate) struct Ingress {
 #[derive(Default)]
 struct State {
     objects: Objects,
-    /// The mirror was read once.
+    /// The mirror was read once, or what is remembered was taken because the store is away.
     is_read: bool,
     /// Services and Secrets that objects lead to.
     services: BTreeSet<ObjectRef>,
@@ -60,10 +63,17 @@ impl Ingress {
         let call: Box<dyn Fn() + Send> = Box::new(move || {
             let _ = sender.try_send(());
         });
-        let options = MirrorOptions { queue: QUEUE, wake: Some(call), ..MirrorOptions::new(PREFIX) };
+        let recalled = services.recall(PREFIX);
+        let is_recalled = !recalled.is_empty();
+        let options = MirrorOptions {
+            queue: QUEUE,
+            wake: Some(call),
+            known: (recalled, 0),
+            ..MirrorOptions::new(PREFIX)
+        };
         let mirror =
             Mirror::start(Arc::clone(services.store()), options).context("following the store of routes")?;
-        Ok(Self { mirror, state: Mutex::default(), wake, woken })
+        Ok(Self { mirror, is_recalled, state: Mutex::default(), wake, woken })
     }
 
     /// Something that routes lead to may have changed.

@@ -45,7 +45,7 @@ fn status(kind: Kind, row: &Document, value: &Value, report: &Report, addresses:
             let verdict = report.ingresses.get(&object?)?;
             let mut status = json!({ "loadBalancer": {} });
             if !addresses.is_empty() {
-                status["loadBalancer"]["ingress"] = addresses.into();
+                status["loadBalancer"]["ingress"] = addresses.iter().map(place).collect();
             }
             let problems = problems(verdict, refused);
             if !problems.is_empty() {
@@ -94,6 +94,13 @@ fn status(kind: Kind, row: &Document, value: &Value, report: &Report, addresses:
 fn full_name(row: &Document) -> String {
     let name: &ObjectName = &row.name;
     row.namespace.as_ref().map_or_else(|| name.to_string(), |namespace| format!("{namespace}/{name}"))
+}
+
+/// As an Ingress has it: a service's says more (`ipMode`).
+fn place(of_service: &Value) -> Value {
+    let known =
+        ["ip", "hostname"].into_iter().filter_map(|key| Some((key.to_owned(), of_service.get(key)?.clone())));
+    Value::Object(known.collect())
 }
 
 /// `{ "ip": … }` as a Gateway has it.

@@ -19,7 +19,7 @@ use super::super::node::Control;
 use super::super::system;
 use super::create::{store_error, validate_command};
 use super::{not_found, view};
-use crate::container_shim::{ContainerDir, ShimSpec};
+use crate::container_shim::{ContainerDir, SUCCEED, ShimSpec};
 use crate::process_identity::ProcessIdentity;
 
 /// Between `SIGTERM` and `SIGKILL`, as `docker stop` has it.
@@ -50,15 +50,7 @@ fn start_again(
     let internal =
         |what: &str, e: std::io::Error| ApiError::new(ErrorCode::Internal, format!("{object}: {what}: {e}"));
     let dir = dir(control, record, &container.name);
-    let spec = ShimSpec {
-        name: container.name.clone(),
-        command: container.command.clone(),
-        pod: view::entry(control, record),
-        run_as: system::run_as(control, record),
-        restart_policy: record.spec.restart_policy,
-        grace: GRACE,
-        restarts,
-    };
+    let spec = shim_spec(control, record, container, restarts);
     dir.create(&spec).map_err(|e| internal("its directory", e))?;
     let errors = File::create(dir.path().join("shim.log")).map_err(|e| internal("its directory", e))?;
     let child = Command::new("/proc/self/exe")
@@ -73,6 +65,18 @@ fn start_again(
     let pid = child.id();
     control.shims.lock().push(child);
     wait_for_start(&dir, pid, &object)
+}
+
+fn shim_spec(control: &Control, record: &PodRecord, container: &Container, restarts: u32) -> ShimSpec {
+    ShimSpec {
+        name: container.name.clone(),
+        command: container.command.clone(),
+        pod: view::entry(control, record),
+        run_as: system::run_as(control, record),
+        restart_policy: record.spec.restart_policy,
+        grace: GRACE,
+        restarts,
+    }
 }
 
 fn wait_for_start(dir: &ContainerDir, pid: u32, object: &str) -> Result<(), ApiError> {
@@ -171,6 +175,43 @@ pub(crate) fn replace(control: &Control, pod: &PodRef, command: Vec<String>) -> 
         entry.record.spec.containers.clone_from(&record.spec.containers);
     }
     start(control, &record, &container)
+}
+
+/// Starts one container with a command beside the one that runs, which is left to end by itself: it gives what it serves to its successor.
+pub(crate) fn succeed(control: &Control, pod: &PodRef, command: Vec<String>) -> Result<(), ApiError> {
+    let operation = {
+        let inventory = control.inventory.lock();
+        inventory.get(pod).ok_or_else(|| not_found(pod))?.operation.clone()
+    };
+    let held = operation.lock();
+    let mut record = usable(control, pod)?;
+    let running = match record.spec.containers.as_slice() {
+        [only] if only.name == pod.name => dir(control, &record, &only.name).read_status().ok().flatten(),
+        _ => None,
+    };
+    let shim = running
+        .filter(|file| file.process.is_some_and(|process| process.is_alive()))
+        .map(|file| file.shim)
+        .filter(|shim| shim.is_alive());
+    let Some(shim) = shim else {
+        // Nobody is there to be succeeded.
+        drop(held);
+        return replace(control, pod, command);
+    };
+    let container = Container { name: pod.name.clone(), command };
+    record.spec.containers = vec![container.clone()];
+    let object = format!("pod {pod}");
+    control
+        .commit(Transaction::new().put(record.key(), &record, None))
+        .map_err(|e| store_error(&object, &e))?;
+    if let Some(entry) = control.inventory.lock().get_mut(pod) {
+        entry.record.spec.containers.clone_from(&record.spec.containers);
+    }
+    let dir = dir(control, &record, &container.name);
+    dir.create(&shim_spec(control, &record, &container, 0))
+        .map_err(|e| ApiError::new(ErrorCode::Internal, format!("{object}: its directory: {e}")))?;
+    kill(pid_of(shim), SUCCEED)
+        .map_err(|e| ApiError::new(ErrorCode::Internal, format!("{object}: its supervisor: {e}")))
 }
 
 /// The record of a pod that is ready and has its network.

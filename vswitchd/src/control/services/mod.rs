@@ -33,7 +33,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use store::cluster::mirror::Change;
-use store::cluster::{ClusterStore, Embedded, Mirror, MirrorOptions, MirrorState, Revision};
+use store::cluster::{ClusterStore, Embedded, Entry, Mirror, MirrorOptions, MirrorState, Revision};
 use store::services::allocate::ClusterIps;
 use store::services::write::{NAMESPACES, PODS, Pools, SERVICES, SLICES};
 use store::services::{Place, Settings, Table};
@@ -211,6 +211,16 @@ impl Services {
     /// The cluster's store, or the node's own.
     pub(crate) const fn store(&self) -> &Arc<dyn ClusterStore> {
         &self.store
+    }
+
+    /// What a start goes on with of other objects of the store, below `prefix`.
+    pub(crate) fn recall(&self, prefix: &str) -> Vec<Entry> {
+        self.remembered.recall(prefix)
+    }
+
+    /// A change of other objects of the store that was followed, for [`Self::recall`].
+    pub(crate) fn remember(&self, change: &Change) {
+        self.remembered.on_change(change);
     }
 
     /// What is known of services.

@@ -15,7 +15,7 @@ mod settings;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +32,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const MOUNTED: &str = "/run/vpod";
 /// Of the daemon's socket and the settings, there.
 const NODE: &str = "node";
+/// In that directory, what the ingress may write to: a predecessor meets its successor there.
+const OWN: &str = "ingress";
 /// Where system pods are.
 const NAMESPACE: &str = "kube-system";
 
@@ -121,6 +123,12 @@ pub(crate) fn prepare(control: &Control) -> io::Result<()> {
     for path in [shared, Path::new(MOUNTED).to_owned(), Path::new(MOUNTED).join(NODE)] {
         DirBuilder::new().recursive(true).mode(0o755).create(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    }
+    if config.ingress.program.enabled {
+        let own = config.system_dir().join(OWN);
+        DirBuilder::new().recursive(true).mode(0o700).create(&own)?;
+        let user = &config.ingress.program.user;
+        chown(&own, Some(user.uid), Some(user.gid))?;
     }
     for role in Role::ALL {
         let path = role.mounted();

@@ -54,7 +54,12 @@ pub(super) fn keep(control: &Control, role: Role) -> Result<(), String> {
                 return Ok(());
             }
             tracing::info!(%pod, "its program or settings have changed; starting it again");
-            containers::replace(control, &pod, wanted.command).map_err(|error| error.to_string())?;
+            let started = match role {
+                Role::Dns => containers::replace(control, &pod, wanted.command),
+                // Its connections are not to be cut.
+                Role::Ingress => containers::succeed(control, &pod, wanted.command),
+            };
+            started.map_err(|error| error.to_string())?;
             fs::write(&place, now).map_err(|error| format!("{}: {error}", place.display()))
         }
     }
@@ -115,6 +120,7 @@ fn is_other(record: &PodRecord, wanted: &CreatePod) -> bool {
 }
 
 fn request(role: Role, config: &Config, pod: &PodRef) -> CreatePod {
+    let ingress = &config.ingress;
     let (own, ports) = match role {
         Role::Dns => (
             ("k8s-app", "kube-dns"),
@@ -127,18 +133,20 @@ fn request(role: Role, config: &Config, pod: &PodRef) -> CreatePod {
         Role::Ingress => (
             ("app.kubernetes.io/name", "vpod-ingress"),
             vec![
-                ("http", Transport::Tcp, config.ingress.http.port()),
-                ("https", Transport::Tcp, config.ingress.https.port()),
+                ("http", Transport::Tcp, ingress.http.port()),
+                ("https", Transport::Tcp, ingress.https.port()),
                 ("metrics", Transport::Tcp, 9153),
             ],
         ),
     };
     let labels = [own, MANAGED].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let is_published =
+        |name: &str| role == Role::Ingress && ingress.host_ports && matches!(name, "http" | "https");
     let port = |(name, transport, number): (&str, Transport, u16)| ContainerPort {
         name: name.to_owned(),
         number,
         transport,
-        host_port: None,
+        host_port: is_published(name).then_some(number),
         host_ip: None,
     };
     // It is asked often, so that a change of its readiness is soon known.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::super::node::Control;
 use super::super::pods::dns;
-use super::{MOUNTED, NODE, Role};
+use super::{MOUNTED, NODE, OWN, Role};
 use crate::config::Config;
 
 /// Where a name server listens.
@@ -57,7 +57,11 @@ struct IngressFile {
     metrics: &'static str,
     class: String,
     trusted_proxies: Vec<String>,
-    proxy_protocol: bool,
+    proxy_protocol: Vec<String>,
+    /// Where a successor is given the listeners.
+    handover: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_log: Option<&'static str>,
     options: toml::Table,
 }
 
@@ -95,6 +99,11 @@ fn socket() -> String {
     Path::new(MOUNTED).join(NODE).join("ro.sock").display().to_string()
 }
 
+/// In the one place that the ingress may write to.
+fn handover() -> String {
+    Path::new(MOUNTED).join(NODE).join(OWN).join("handover.sock").display().to_string()
+}
+
 fn dns_file(config: &Config, upstreams: Vec<SocketAddr>) -> DnsFile {
     let texts = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
     let dns = &config.dns;
@@ -120,6 +129,7 @@ fn dns_file(config: &Config, upstreams: Vec<SocketAddr>) -> DnsFile {
 
 fn ingress_file(config: &Config) -> IngressFile {
     let ingress = &config.ingress;
+    let proxies: Vec<String> = ingress.trusted_proxies.iter().map(ToString::to_string).collect();
     IngressFile {
         socket: socket(),
         node: config.node.clone(),
@@ -129,8 +139,10 @@ fn ingress_file(config: &Config) -> IngressFile {
         ready: READY,
         metrics: METRICS,
         class: ingress.class.clone(),
-        trusted_proxies: ingress.trusted_proxies.iter().map(ToString::to_string).collect(),
-        proxy_protocol: ingress.proxy_protocol,
+        proxy_protocol: if ingress.proxy_protocol { proxies.clone() } else { Vec::new() },
+        trusted_proxies: proxies,
+        handover: handover(),
+        access_log: ingress.access_log.then_some("-"),
         options: ingress.options.clone(),
     }
 }
