@@ -52,7 +52,8 @@ impl Names {
             FeedChange::Name(
                 NameChange::NamespaceGone(_) | NameChange::ServiceGone { .. } | NameChange::PodGone(_),
             )
-            | FeedChange::Route(_) => {}
+            | FeedChange::Route(_)
+            | FeedChange::Heard(_) => {}
         }
     }
 

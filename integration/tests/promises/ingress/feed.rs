@@ -36,7 +36,7 @@ impl Follower {
                     }
                     let routes = changes.changes.into_iter().filter_map(|change| match change {
                         FeedChange::Route(route) => Some(route),
-                        FeedChange::Name(_) => None,
+                        FeedChange::Name(_) | FeedChange::Heard(_) => None,
                     });
                     self.told.extend(routes);
                 }
