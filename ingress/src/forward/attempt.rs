@@ -19,7 +19,6 @@ use crate::upstream::h1::H1;
 use crate::upstream::patience::Patience;
 
 /// What one try came to.
-#[expect(clippy::large_enum_variant, reason = "moved once; a box would be an allocation for each request")]
 pub(super) enum Outcome {
     /// A response, and when it must be through.
     Response(Received, Source, Lease, Option<Instant>),
