@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 
 use anyhow::Context;
 use parking_lot::Mutex;
@@ -14,21 +13,24 @@ use tokio::task::LocalSet;
 use crate::front::listener::{self, Listener, Scheme};
 use crate::front::tls;
 use crate::handover;
+use crate::ports::Ports;
 use crate::report::access_log::AccessLog;
 use crate::report::admin;
 use crate::settings::Settings;
 use crate::state::State;
 use crate::tables::Shared;
-use crate::worker::{self, Served};
+use crate::worker::{self, Served, Worker};
 
 /// An ingress that serves.
 #[derive(Debug)]
 pub struct Ingress {
     shared: Arc<Shared>,
     state: Mutex<State>,
-    workers: Mutex<Vec<JoinHandle<()>>>,
+    workers: Mutex<Vec<Worker>>,
     /// Kept to be passed on.
     listeners: Mutex<Vec<Listener>>,
+    /// Those of Gateways, likewise.
+    ports: Mutex<Ports>,
     admin: Vec<SocketAddr>,
 }
 
@@ -56,13 +58,16 @@ impl Ingress {
             state: Mutex::new(State::new(&shared.settings.class)),
             workers: Mutex::default(),
             listeners: Mutex::default(),
+            ports: Mutex::default(),
             admin,
             shared: Arc::clone(&shared),
         });
         prepare(&ingress)?;
-        let listeners = bind_all(&shared.settings)?;
+        let (listeners, inherited) = bind_all(&shared.settings)?;
         *ingress.workers.lock() = start_workers(&shared, &listeners)?;
         *ingress.listeners.lock() = listeners;
+        *ingress.ports.lock() = Ports::inheriting(inherited);
+        ingress.follow_ports();
         if let Some(path) = &shared.settings.handover {
             let offered = handover::offer(path, Arc::downgrade(&ingress));
             offered.with_context(|| format!("cannot offer {}", path.display()))?;
@@ -102,7 +107,22 @@ impl Ingress {
         if complete {
             state.publish(&self.shared);
             self.shared.synced.store(true, Ordering::Release);
+            drop(state);
+            self.follow_ports();
         }
+    }
+
+    /// Listens where the listeners of Gateways are.
+    fn follow_ports(&self) {
+        let workers = self.workers.lock();
+        // It has not started, or is about to end.
+        if workers.is_empty() || *self.shared.draining.borrow() {
+            return;
+        }
+        let configured = [Scheme::Http, Scheme::Https].into_iter().flat_map(|scheme| self.addresses(scheme));
+        let taken = configured.chain(self.admin.iter().copied()).map(|address| address.port()).collect();
+        let workers: Vec<_> = workers.iter().map(|worker| worker.more.clone()).collect();
+        self.ports.lock().follow(&self.shared, &taken, &workers);
     }
 
     /// Objects that are not used as they are, and why.
@@ -114,6 +134,7 @@ impl Ingress {
     /// Stops accepting and lets connections end; returns at once.
     pub fn drain(&self) {
         self.listeners.lock().clear();
+        *self.ports.lock() = Ports::default();
         self.shared.draining.send_replace(true);
     }
 
@@ -121,7 +142,7 @@ impl Ingress {
     pub fn join(&self) {
         let workers = std::mem::take(&mut *self.workers.lock());
         for worker in workers {
-            if worker.join().is_err() {
+            if worker.thread.join().is_err() {
                 tracing::error!("a worker has failed");
             }
         }
@@ -141,9 +162,13 @@ impl Ingress {
     /// Gives the listeners to a successor, by `send`, and drains if it took them.
     pub(crate) fn hand_over(
         &self,
-        send: impl FnOnce(&[Listener]) -> std::io::Result<()>,
+        send: impl FnOnce(&[&Listener]) -> std::io::Result<()>,
     ) -> std::io::Result<()> {
-        send(&self.listeners.lock())?;
+        {
+            let (listeners, ports) = (self.listeners.lock(), self.ports.lock());
+            let all: Vec<&Listener> = listeners.iter().chain(ports.listeners()).collect();
+            send(&all)?;
+        }
         self.shared.handed_over.store(true, Ordering::Release);
         self.drain();
         Ok(())
@@ -154,8 +179,8 @@ impl Ingress {
     }
 }
 
-/// A listener for each address and worker: the predecessor's where it has them.
-fn bind_all(settings: &Settings) -> anyhow::Result<Vec<Listener>> {
+/// A listener for each address and worker: the predecessor's where it has them. What else it had comes second.
+fn bind_all(settings: &Settings) -> anyhow::Result<(Vec<Listener>, Vec<Listener>)> {
     let mut inherited = match &settings.handover {
         Some(path) => {
             listener::take_over(path).with_context(|| format!("cannot take over by {}", path.display()))?
@@ -180,11 +205,11 @@ fn bind_all(settings: &Settings) -> anyhow::Result<Vec<Listener>> {
             listeners.extend(mine);
         }
     }
-    Ok(listeners)
+    Ok((listeners, inherited))
 }
 
 /// Each worker gets its share of the listeners of each address.
-fn start_workers(shared: &Arc<Shared>, listeners: &[Listener]) -> anyhow::Result<Vec<JoinHandle<()>>> {
+fn start_workers(shared: &Arc<Shared>, listeners: &[Listener]) -> anyhow::Result<Vec<Worker>> {
     let count = shared.settings.worker_count();
     let mut configs: HashMap<u16, Arc<rustls::ServerConfig>> = HashMap::new();
     let mut shares: Vec<Vec<Served>> = std::iter::repeat_with(Vec::new).take(count).collect();
@@ -200,7 +225,7 @@ fn start_workers(shared: &Arc<Shared>, listeners: &[Listener]) -> anyhow::Result
             }
         };
         if let Some(share) = shares.get_mut(number % count) {
-            share.push(Served { listener: listener.try_clone()?, tls });
+            share.push(Served { listener: listener.try_clone()?, tls, closed: None });
         }
     }
     let started = shares.into_iter().enumerate();

@@ -18,6 +18,7 @@ mod outbound;
 mod outgoing;
 mod pages;
 mod plan;
+mod ports;
 mod report;
 mod settings;
 mod state;

@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tokio::task::LocalSet;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinSet, LocalSet};
 
 use crate::front::accept::{Server, drained};
 use crate::front::listener::Listener;
@@ -22,41 +23,41 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(crate) struct Served {
     pub(crate) listener: Listener,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    /// Becomes true when it is not wanted any more; `None` for one that always is.
+    pub(crate) closed: Option<watch::Receiver<bool>>,
+}
+
+/// A worker that runs.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) thread: JoinHandle<()>,
+    /// What it is to serve besides. As many as there are ports, which are bounded.
+    pub(crate) more: mpsc::UnboundedSender<Served>,
 }
 
 /// Starts one.
 ///
 /// # Errors
 /// When there can be no more threads.
-pub(crate) fn start(
-    number: usize,
-    shared: Arc<Shared>,
-    listeners: Vec<Served>,
-) -> anyhow::Result<JoinHandle<()>> {
+pub(crate) fn start(number: usize, shared: Arc<Shared>, listeners: Vec<Served>) -> anyhow::Result<Worker> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start a worker")?;
-    let run = move || LocalSet::new().block_on(&runtime, serve(shared, listeners));
-    std::thread::Builder::new().name(format!("worker-{number}")).spawn(run).context("cannot start a worker")
+    let (more, told) = mpsc::unbounded_channel();
+    let run = move || LocalSet::new().block_on(&runtime, serve(shared, listeners, told));
+    let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(run);
+    Ok(Worker { thread: thread.context("cannot start a worker")?, more })
 }
 
-async fn serve(shared: Arc<Shared>, listeners: Vec<Served>) {
+async fn serve(shared: Arc<Shared>, listeners: Vec<Served>, mut told: mpsc::UnboundedReceiver<Served>) {
     let mut draining = shared.draining.subscribe();
     let patience = shared.settings.options.drain_timeout;
     let server = Rc::new(Server::new(shared));
-    let accepting: Vec<_> = listeners
-        .into_iter()
-        .map(|Served { listener, tls }| {
-            let address = listener.configured;
-            let accepting = Rc::clone(&server).accept(listener, tls);
-            tokio::task::spawn_local(async move {
-                if let Err(error) = accepting.await {
-                    tracing::error!(%address, %error, "cannot accept connections");
-                }
-            })
-        })
-        .collect();
+    let mut accepting = JoinSet::new();
+    for served in listeners {
+        accepting.spawn_local(accept(Rc::clone(&server), served));
+    }
     tokio::task::spawn_local(Rc::clone(&server).watch());
     let sweeping = Rc::clone(&server);
     tokio::task::spawn_local(async move {
@@ -65,12 +66,25 @@ async fn serve(shared: Arc<Shared>, listeners: Vec<Served>) {
             sweeping.pool.sweep();
         }
     });
-    drained(&mut draining).await;
-    let until = Instant::now() + patience;
-    for task in accepting {
-        let _ = task.await;
+    loop {
+        tokio::select! {
+            () = drained(&mut draining) => break,
+            Some(served) = told.recv() => {
+                accepting.spawn_local(accept(Rc::clone(&server), served));
+            }
+            Some(_) = accepting.join_next() => {}
+        }
     }
+    let until = Instant::now() + patience;
+    while accepting.join_next().await.is_some() {}
     while server.connections() > 0 && Instant::now() < until {
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn accept(server: Rc<Server>, served: Served) {
+    let address = served.listener.configured;
+    if let Err(error) = server.accept(served).await {
+        tracing::error!(%address, %error, "cannot accept connections");
     }
 }

@@ -12,12 +12,13 @@ use tokio_rustls::TlsAcceptor;
 
 use super::connection::{Activity, Limits};
 use super::greet::{self, Greeted};
-use super::listener::{Listener, Scheme};
+use super::listener::Scheme;
 use super::serve::at_once;
 use super::watchdog::{Event, Watchdog, Watched};
 use crate::settings::Options;
 use crate::tables::Shared;
 use crate::upstream::pool::Pool;
+use crate::worker::Served;
 
 /// How long a connection stays open for a last request when the process drains: the client may ask once more, and its answer says that
 /// the connection ends. To close it at once would cut off a request that is on its way.
@@ -51,15 +52,12 @@ impl Server {
         &self.shared.settings.options
     }
 
-    /// Accepts until the process drains.
+    /// Accepts until the process drains, or the listener is not wanted any more.
     ///
     /// # Errors
     /// When the socket cannot be used.
-    pub(crate) async fn accept(
-        self: Rc<Self>,
-        listener: Listener,
-        tls: Option<Arc<rustls::ServerConfig>>,
-    ) -> io::Result<()> {
+    pub(crate) async fn accept(self: Rc<Self>, served: Served) -> io::Result<()> {
+        let Served { listener, tls, mut closed } = served;
         let tls = tls.map(TlsAcceptor::from);
         let socket = TcpListener::from_std(listener.socket)?;
         let port = socket.local_addr()?.port();
@@ -73,6 +71,7 @@ impl Server {
                 biased;
                 stream = socket.accept() => stream,
                 () = drained(&mut draining) => break,
+                () = shut(&mut closed) => break,
             };
             match stream {
                 Ok((stream, peer)) => {
@@ -163,6 +162,14 @@ impl Server {
                 }
             }
         }
+    }
+}
+
+/// Waits until a listener is closed.
+async fn shut(closed: &mut Option<watch::Receiver<bool>>) {
+    match closed {
+        Some(closed) => drained(closed).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -105,7 +105,7 @@ fn listener((said, fd): (Description, OwnedFd)) -> Listener {
 }
 
 /// Tells the predecessor that the listeners are served, so that it stops. It waits for this.
-pub(crate) fn pass_on(to: &OwnedFd, listeners: &[Listener]) -> io::Result<()> {
+pub(crate) fn pass_on(to: &OwnedFd, listeners: &[&Listener]) -> io::Result<()> {
     let said: Vec<Description> =
         listeners.iter().map(|l| Description { scheme: l.scheme, configured: l.configured }).collect();
     let fds: Vec<_> = listeners.iter().map(|l| l.socket.as_fd()).collect();

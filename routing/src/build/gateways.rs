@@ -16,6 +16,9 @@ use crate::rule::ServicePort;
 /// What Ingress has at these ports, so that nothing else can be there.
 const TAKEN: [(u16, bool); 2] = [(80, false), (443, true)];
 
+/// Where the ingress says how it is, in its pod.
+const ITS_OWN: [u16; 2] = [8181, 9153];
+
 /// A listener before it is in the router.
 pub(super) struct Open<'o> {
     pub(super) listener: Listener,
@@ -81,6 +84,8 @@ fn open<'o>(objects: &Objects, gateway: &ObjectRef, written: &'o Written, places
             "UnsupportedProtocol",
             format!("protocol {} is not supported; HTTP and HTTPS are", written.protocol),
         ))
+    } else if ITS_OWN.contains(&port) {
+        Some(("PortUnavailable", format!("port {port} is one of the ingress's own")))
     } else if let Some(tls) = written.tls.as_ref().filter(|tls| tls.options.iter().flatten().next().is_some())
     {
         let names: Vec<&str> = tls.options.iter().flatten().map(|(name, _)| name.as_str()).collect();

@@ -126,7 +126,7 @@ fn start(
     let (config, cluster) = cluster::join(config, &store, peers.cluster_nodes(vni), interrupted)?;
     let shared = cluster.as_ref().map(cluster::Cluster::store);
     let services = services::Services::open(&config, &store, shared)?;
-    let ingress = ingress::Ingress::open(&services)?;
+    let ingress = ingress::Ingress::open(&config, &services)?;
     let (inventory, unreadable) = pods::recover::load(&config, &store)?;
     for problem in &unreadable {
         tracing::error!("{problem}");

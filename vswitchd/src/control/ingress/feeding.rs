@@ -47,6 +47,7 @@ pub(super) fn refresh(control: &Control) {
     if changed {
         let (router, _) = state.objects.build(&|_| ServiceState::Known(1));
         state.services = Objects::services(&router);
+        state.ports = router.listeners().map(|listener| listener.port).collect();
         let before = std::mem::take(&mut state.secrets);
         state.secrets = state.objects.wanted_secrets();
         secrets(control, &before, &state.secrets);

@@ -23,6 +23,7 @@ use store::cluster::{Mirror, MirrorOptions};
 
 use super::node::Control;
 use super::services::Services;
+use crate::config::Config;
 
 pub(crate) use objects::{count, delete, is_readable, key_of, write};
 pub(crate) use rows::{document, list};
@@ -52,11 +53,13 @@ struct State {
     /// Services and Secrets that objects lead to.
     services: BTreeSet<ObjectRef>,
     secrets: BTreeSet<ObjectRef>,
+    /// Ports of Gateways' listeners.
+    ports: BTreeSet<u16>,
 }
 
 impl Ingress {
     /// Begins to mirror.
-    pub(crate) fn open(services: &Services) -> anyhow::Result<Self> {
+    pub(crate) fn open(config: &Config, services: &Services) -> anyhow::Result<Self> {
         let (wake, woken) = bounded(1);
         let sender = wake.clone();
         // Full: it is about to look.
@@ -73,7 +76,14 @@ impl Ingress {
         };
         let mirror =
             Mirror::start(Arc::clone(services.store()), options).context("following the store of routes")?;
-        Ok(Self { mirror, is_recalled, state: Mutex::default(), wake, woken })
+        let state = State { objects: Objects::with_class(&config.ingress.class), ..State::default() };
+        Ok(Self { mirror, is_recalled, state: Mutex::new(state), wake, woken })
+    }
+
+    /// Ports of Gateways' listeners; `None` while objects have not been read.
+    pub(crate) fn listener_ports(&self) -> Option<BTreeSet<u16>> {
+        let state = self.state.lock();
+        state.is_read.then(|| state.ports.clone())
     }
 
     /// Something that routes lead to may have changed.

@@ -6,7 +6,7 @@ use protocol::message::Kind;
 use protocol::object::{Document, Timestamp};
 use protocol::{Namespace, ObjectName, ObjectRef};
 use routing::check::{self, KindName};
-use routing::{CLASS, DEFAULT_CLASS, GATEWAY_CONTROLLER, INGRESS_CONTROLLER};
+use routing::{DEFAULT_CLASS, GATEWAY_CONTROLLER, INGRESS_CONTROLLER};
 use serde_json::{Value, json};
 use store::cluster::Entry;
 
@@ -67,16 +67,17 @@ pub(super) fn document_of(kind: &KindName, name: &str, entry: &Entry) -> Option<
 
 /// The classes that there are without anybody making them.
 fn always(control: &Control, kind: &KindName, rows: &[Document]) -> Option<Document> {
+    let class = &control.config.ingress.class;
     let (spec, annotations) = match kind.kind {
         Kind::IngressClasses => {
-            let is_default = control.ingress.state.lock().objects.default_class() == CLASS;
+            let is_default = control.ingress.state.lock().objects.default_class() == class;
             let annotations = BTreeMap::from([(DEFAULT_CLASS, is_default.to_string())]);
             (json!({ "controller": INGRESS_CONTROLLER }), annotations)
         }
         Kind::GatewayClasses => (json!({ "controllerName": GATEWAY_CONTROLLER }), BTreeMap::new()),
         _ => return None,
     };
-    let name: ObjectName = CLASS.parse().ok()?;
+    let name: ObjectName = class.parse().ok()?;
     if rows.iter().any(|row| row.name == name) {
         return None;
     }

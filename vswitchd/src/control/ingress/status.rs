@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_class_that_is_always_there_has_a_name_that_can_be_one() {
-        assert!(routing::CLASS.parse::<ObjectName>().is_ok() && ObjectRef::parse(SERVICE).is_some());
+    fn the_service_has_a_name_that_can_be_one() {
+        assert!(ObjectRef::parse(SERVICE).is_some());
     }
 }

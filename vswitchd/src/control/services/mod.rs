@@ -55,7 +55,7 @@ use crate::config::Config;
 pub(crate) use apply::apply;
 pub(crate) use meters::{Readings, readings};
 pub(crate) use named::{place_of, pod_address};
-pub(crate) use objects::{create_missing, delete, refused};
+pub(crate) use objects::{change, create_missing, delete, refused};
 pub(crate) use programming::report;
 pub(crate) use rows::{document, list};
 pub(crate) use traffic::{first_traffic, traffic};

@@ -92,6 +92,28 @@ pub(crate) fn create_missing(control: &Control, alternatives: &[Value]) {
     }
 }
 
+/// Changes a service that is there. An error says that somebody else did meanwhile, or that the store is away: the next call tries again.
+pub(crate) fn change(
+    control: &Control,
+    object: &ObjectRef,
+    change: impl FnOnce(&mut Service),
+) -> Result<Written, ApiError> {
+    let services = &control.services;
+    let key = format!("{SERVICES}{object}");
+    let missing = || WriteError::NotFound { kind: "services", name: object.to_string() };
+    let entry =
+        services.store.get(&key).map_err(WriteError::from).and_then(|found| found.ok_or_else(missing));
+    let entry = entry.map_err(|error| refused(&error))?;
+    let mut service: Service = serde_json::from_slice(&entry.value)
+        .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+    service.metadata.resource_version = Some(entry.revision.to_string());
+    change(&mut service);
+    let written =
+        write::put_service(&*services.store, &services.pools, &service, &stamp()?, services, Run::Real);
+    services.wake.objects();
+    written.map(|(written, _)| written).map_err(|error| refused(&error))
+}
+
 /// Writes a service as it is, so that it gets what there was too little of before.
 pub(super) fn assign_again(control: &Control, object: &ObjectRef) -> Result<Written, ApiError> {
     let services = &control.services;

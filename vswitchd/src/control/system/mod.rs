@@ -8,6 +8,7 @@
 //! The programs run without any right, as users of their own. A program sees in [`MOUNTED`], of its own mount namespace only: itself, and
 //! a directory with the daemon's read-only socket and its settings ([`settings`]). So neither has to be where everybody may go.
 
+mod listeners;
 mod objects;
 mod pods;
 mod settings;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::super::node::Control;
 use super::super::services::create_missing;
-use super::NAMESPACE;
+use super::{NAMESPACE, listeners};
 
 /// Makes what is missing.
 pub(super) fn keep(control: &Control) {
@@ -27,6 +27,9 @@ pub(super) fn keep(control: &Control) {
     }
     for alternatives in wanted {
         create_missing(control, &alternatives);
+    }
+    if config.ingress.program.enabled {
+        listeners::keep(control);
     }
 }
 

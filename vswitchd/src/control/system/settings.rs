@@ -52,7 +52,7 @@ struct IngressFile {
     node: String,
     http: String,
     https: String,
-    health: &'static str,
+    /// At both of these it says how it is, and nowhere else: other ports may be those of Gateways.
     ready: &'static str,
     metrics: &'static str,
     class: String,
@@ -135,7 +135,6 @@ fn ingress_file(config: &Config) -> IngressFile {
         node: config.node.clone(),
         http: ingress.http.to_string(),
         https: ingress.https.to_string(),
-        health: HEALTH,
         ready: READY,
         metrics: METRICS,
         class: ingress.class.clone(),

@@ -234,3 +234,52 @@ fn http_route_redirects_rewrites_header_modifiers_and_timeouts() {
     assert_eq!(status(&cluster, "http://filters.example/slow/5000"), "504");
     assert_eq!(status(&cluster, "http://filters.example/slow/1"), "200");
 }
+
+/// Listeners at other ports than 80 and 443: the ingress opens them, and its service leads to them; with the listener they go.
+#[test]
+fn http_route_listener_port_matching() {
+    let tls = json!({ "mode": "Terminate", "certificateRefs": [{ "name": "gw-tls" }] });
+    let listeners = json!([
+        { "name": "http", "port": 8080, "protocol": "HTTP" },
+        { "name": "tls", "port": 8443, "protocol": "HTTPS", "hostname": "tls.example", "tls": tls },
+        { "name": "taken", "port": 9153, "protocol": "HTTP" },
+    ]);
+    let at = |name: &str, section: &str, service: &str| {
+        let mut route = route(name, &json!(["tls.example"]), &json!([to(&prefix("/"), service)]));
+        route["spec"]["parentRefs"][0]["sectionName"] = section.into();
+        route
+    };
+    let (cluster, _web) = behind(&listeners, &[at("plain", "http", "v1"), at("secret", "tls", "v2")]);
+    let node = cluster.node(0);
+    answers(
+        &cluster,
+        &[
+            ("", "http://tls.example:8080/", "v1"),
+            ("-k", "https://tls.example:8443/", "v2"),
+            ("", "http://tls.example/", "404"),
+        ],
+    );
+    let verified = format!("--cacert {}/gw-tls.crt", node.dir().display());
+    assert_eq!(asked(&cluster, &verified, "https://tls.example:8443/")["name"], "v2");
+    let ports = || {
+        let service = json(node, "get service vpod-ingress -n kube-system");
+        let ports = service["spec"]["ports"].as_array().cloned().unwrap_or_default();
+        ports.iter().filter_map(|port| port["port"].as_u64()).collect::<Vec<_>>()
+    };
+    assert_eq!(ports(), [80, 443, 8080, 8443]);
+    let shown = json(node, "get gateway gw");
+    let taken = shown
+        .pointer("/status/listeners/2/conditions")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    assert!(
+        taken.iter().any(|one| one["type"] == "Accepted" && one["reason"] == "PortUnavailable"),
+        "{shown:#}"
+    );
+    node.vpodctl("delete gateway gw").ok();
+    integration::wait::until("its ports are closed", || (ports() == [80, 443]).then_some(()));
+    integration::wait::until("nobody answers there", || {
+        (status(&cluster, "http://tls.example:8080/") == "000").then_some(())
+    });
+}
