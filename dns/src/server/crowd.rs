@@ -3,10 +3,10 @@
 //! # How it works
 //! The kernel's queue is one for all clients: once it is full, a polite client's query is lost as likely as one of a flood. So
 //! before that, when half of it is taken, queries of sources that send many are dropped without an answer, but for one in
-//! [`ANSWERED`]; that costs a fraction of an answer, and the queue becomes short again. Who sends few is answered always.
+//! `ANSWERED`; that costs a fraction of an answer, and the queue becomes short again. Who sends few is answered always.
 //! A source alone is never dropped from: there is nobody to protect, and the kernel does it as well.
 //!
-//! Sources are counted in slots by a hash whose seed changes with every window of [`WINDOW`] queries, so that two that share a slot
+//! Sources are counted in slots by a hash whose seed changes with every window of `WINDOW` queries, so that two that share a slot
 //! do so for milliseconds. Nothing is counted, and nothing hashed, while the queue is short.
 
 use std::hash::BuildHasher;

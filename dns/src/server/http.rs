@@ -1,6 +1,6 @@
 //! `/health`, `/ready` and `/metrics`, each at its own address, as CoreDNS has them.
 //!
-//! One request a connection; connections are few, shared fairly among those who ask, and have [`TIMEOUT`] for all: a pod that opens
+//! One request a connection; connections are few, shared fairly among those who ask, and have `TIMEOUT` for all: a pod that opens
 //! many, or reads slowly, keeps no probe from its answer.
 
 use std::convert::Infallible;

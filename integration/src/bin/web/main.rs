@@ -1,9 +1,11 @@
 //! Endpoints and clients of the L7 ingress, for promises about it.
 //!
-//!     web serve NAME PORT …                          HTTP/1.1, h2c and gRPC at each port, until SIGTERM and a little longer; every answer
-//!                                                    says who gives it, and what it was asked
-//!     web load ADDRESS:PORT HOST PATH CLIENTS        asks without a pause until its input ends; prints what became of it, as JSON
-//!     web grpc ADDRESS:PORT AUTHORITY COUNT          a unary call and a conversation of COUNT messages; prints who answered
+//! ```text
+//! web serve NAME PORT …                          HTTP/1.1, h2c and gRPC at each port, until SIGTERM and a little longer; every answer
+//!                                                says who gives it, and what it was asked
+//! web load ADDRESS:PORT HOST PATH CLIENTS        asks without a pause until its input ends; prints what became of it, as JSON
+//! web grpc ADDRESS:PORT AUTHORITY COUNT          a unary call and a conversation of COUNT messages; prints who answered
+//! ```
 
 mod grpc;
 mod load;
