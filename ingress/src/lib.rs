@@ -30,4 +30,4 @@ mod worker;
 pub use feed::follow;
 pub use front::listener::Scheme;
 pub use ingress::Ingress;
-pub use settings::{Options, ProxySources, Settings, SettingsError};
+pub use settings::{Options, Settings, SettingsError};

@@ -34,8 +34,8 @@ pub struct Settings {
     pub class: String,
     /// Addresses whose `X-Forwarded-*` and `Forwarded` are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whose connections begin with a PROXY protocol header, version 1 or 2.
-    pub proxy_protocol: ProxySources,
+    /// Addresses whose connections begin with a PROXY protocol header, version 1 or 2.
+    pub proxy_protocol: Vec<IpNet>,
     /// Socket on which a successor is given the listeners.
     pub handover: Option<PathBuf>,
     /// Where the access log goes; `-` is standard output. Off without.
@@ -44,22 +44,6 @@ pub struct Settings {
     pub workers: usize,
     /// Limits of time and size.
     pub options: Options,
-}
-
-/// Whose connections begin with a PROXY protocol header: a list, or `true` for the trusted proxies.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-pub enum ProxySources {
-    /// All trusted proxies, or nobody.
-    Trusted(bool),
-    /// These.
-    Listed(Vec<IpNet>),
-}
-
-impl Default for ProxySources {
-    fn default() -> Self {
-        Self::Trusted(false)
-    }
 }
 
 /// Limits of time and size.
@@ -124,7 +108,7 @@ impl Default for Settings {
             metrics: None,
             class: "vpod".to_owned(),
             trusted_proxies: Vec::new(),
-            proxy_protocol: ProxySources::default(),
+            proxy_protocol: Vec::new(),
             handover: None,
             access_log: None,
             workers: 0,
@@ -191,15 +175,6 @@ impl Settings {
             .map_err(|source| SettingsError::Parse { path: path.to_owned(), source: Box::new(source) })
     }
 
-    /// Addresses whose connections begin with a PROXY header.
-    pub(crate) fn proxy_sources(&self) -> &[IpNet] {
-        match &self.proxy_protocol {
-            ProxySources::Trusted(false) => &[],
-            ProxySources::Trusted(true) => &self.trusted_proxies,
-            ProxySources::Listed(listed) => listed,
-        }
-    }
-
     /// Threads that serve.
     pub(crate) fn worker_count(&self) -> usize {
         match self.workers {
@@ -250,20 +225,6 @@ mod tests {
         assert_eq!(settings.options.keep_alive, Duration::from_secs(75));
         assert_eq!(settings.options.max_body_bytes, 0);
         assert_eq!(settings.options.connect_timeout, Duration::from_secs(5));
-    }
-
-    #[test]
-    fn proxy_headers_come_from_those_who_are_trusted_or_listed() {
-        let cases = [
-            ("proxy_protocol = false", 0),
-            ("proxy_protocol = true", 1),
-            ("proxy_protocol = [\"10.0.0.1/32\", \"10.0.0.2/32\"]", 2),
-        ];
-        for (text, count) in cases {
-            let settings: Settings =
-                toml::from_str(&format!("trusted_proxies = [\"10.0.0.0/8\"]\n{text}")).unwrap();
-            assert_eq!(settings.proxy_sources().len(), count, "{text}");
-        }
     }
 
     #[test]

@@ -11,7 +11,6 @@ use common::backend::Backend;
 use common::client::{Raw, get};
 use common::{ANNOTATION, Bed, PATIENCE, backends, eventually, rule, rules};
 use serde_json::{Value, json};
-use vpod_ingress::ProxySources;
 
 /// A bed with `a.example` leading to one endpoint.
 fn simple(annotations: Value) -> (Bed, Backend) {
@@ -323,10 +322,8 @@ fn pages_of_other_origins_are_answered_for_the_service() {
 
 #[test]
 fn the_balancer_says_who_the_client_is() {
-    let (bed, backend) = (
-        Bed::with(|s| s.proxy_protocol = ProxySources::Listed(vec!["127.0.0.0/8".parse().unwrap()])),
-        Backend::start("one"),
-    );
+    let (bed, backend) =
+        (Bed::with(|s| s.proxy_protocol = vec!["127.0.0.0/8".parse().unwrap()]), Backend::start("one"));
     bed.service("web", &[backend.address]);
     bed.route("web", json!({}), rules(&[rule("a.example", "/", "web")]));
     let mut client = Raw::connect(bed.http);

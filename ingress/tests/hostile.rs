@@ -317,6 +317,44 @@ fn resident_bytes() -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
+/// What a polite client gets, and what the process holds, while others flood it.
+#[test]
+fn polite_clients_are_served_within_bounds_beside_floods() {
+    let (bed, _backend) = bed(|_| {});
+    get(bed.http, "a.example", "/");
+    let before = resident_bytes();
+    let address = bed.http;
+    let reset = |n: u32| [frames::get(n * 2 + 1), frames::reset(n * 2 + 1)].concat();
+    let field = format!("X: {}\r\n", "y".repeat(1000));
+    let floods: Vec<_> = (0..4)
+        .map(|n| {
+            let field = field.clone();
+            std::thread::spawn(move || {
+                for _ in 0..4 {
+                    match n {
+                        0 => drop(flood(address, (0..2000).map(reset))),
+                        1 => drop(flood(address, std::iter::repeat_n(frames::frame(6, 0, 0, &[0; 8]), 5000))),
+                        2 => drop(flood(address, std::iter::repeat_n(frames::frame(4, 0, 0, &[]), 5000))),
+                        _ => {
+                            let mut client = Raw::connect(address);
+                            client.send("GET / HTTP/1.1\r\nHost: a.example\r\n");
+                            while client.try_send(&field).is_ok() {}
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut polite = Raw::connect(bed.http);
+    let mut served = 0;
+    while served < 50 || !floods.iter().all(std::thread::JoinHandle::is_finished) {
+        assert_eq!(polite.get("a.example", "/bytes/1000").status, 200);
+        served += 1;
+    }
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < 64 << 20, "{grown} bytes more");
+}
+
 /// The clients are in this process too; what they hold is counted against the ingress.
 #[test]
 fn thousands_of_idle_connections_cost_little() {

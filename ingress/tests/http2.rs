@@ -141,3 +141,23 @@ fn grpc_passes_with_its_trailers() {
         }
     });
 }
+
+#[test]
+fn a_grpc_call_that_failed_at_once_has_no_body_and_no_trailers() {
+    let (bed, backend) = (Bed::new(), Backend::h2c("h2"));
+    bed.apply(vec![backends("grpc", Some("kubernetes.io/h2c"), &[backend.address])]);
+    bed.route("grpc", json!({}), rules(&[rule("a.example", "/", "grpc")]));
+    block_on(async {
+        for mut send in [cleartext(bed.http).await, tls(bed.https, "a.example").await] {
+            let response =
+                send.send_request(request("POST", "http://a.example/grpc-error", b"x")).await.unwrap();
+            assert_eq!(
+                (response.status().as_u16(), &response.headers()["grpc-status"]),
+                (200, &"5".parse().unwrap())
+            );
+            assert!(hyper::body::Body::is_end_stream(response.body()));
+            let body = response.into_body().collect().await.unwrap();
+            assert!(body.trailers().is_none() && body.to_bytes().is_empty());
+        }
+    });
+}

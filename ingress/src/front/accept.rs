@@ -124,7 +124,7 @@ impl Server {
         };
         let metrics = &self.shared.metrics;
         metrics.open_connections.inc();
-        let with_proxy_header = greet::sends_proxy_header(self.shared.settings.proxy_sources(), peer);
+        let with_proxy_header = greet::sends_proxy_header(&self.shared.settings.proxy_protocol, peer);
         let is_tls = tls.is_some();
         let activity = if is_tls || with_proxy_header { Activity::in_head() } else { Activity::idle() };
         let watched = self.watchdog.watch(Arc::new(activity));

@@ -137,6 +137,9 @@ async fn answer(name: Arc<str>, request: Request<Incoming>) -> Result<Response<B
     if path == "/grpc" {
         return Ok(grpc(request).await);
     }
+    if path == "/grpc-error" {
+        return Ok(trailers_only());
+    }
     if let Some(code) = number("/status/") {
         let mut response = Response::new(full(name.to_string()));
         *response.status_mut() = u16::try_from(code).unwrap().try_into().unwrap();
@@ -213,6 +216,14 @@ async fn grpc(request: Request<Incoming>) -> Response<Body> {
     if let Some(te) = te {
         response.headers_mut().insert("x-te", te);
     }
+    response
+}
+
+/// As gRPC says that a call has failed before there was a message: no body, and the status in the head.
+fn trailers_only() -> Response<Body> {
+    let mut response = Response::new(http_body_util::Empty::new().boxed());
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert("grpc-status", HeaderValue::from_static("5"));
     response
 }
 

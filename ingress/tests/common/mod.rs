@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod daemon;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
