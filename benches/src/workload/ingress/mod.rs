@@ -5,6 +5,7 @@
 //! forwarding fields and writes no access log.
 
 mod feed;
+mod idle;
 mod proxies;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use self::proxies::{HTTP, HTTPS, Proxy, Site};
+use self::proxies::{DIRECT, HTTP, HTTPS, Proxy, Site};
 use super::Options;
 use crate::bed::limit;
 use crate::host::{Running, check_stop, installed, process_cpu_seconds, progress};
@@ -23,8 +24,10 @@ pub(super) const NAME: &str = "ingress";
 
 /// Connections of the client.
 const CONNECTIONS: u32 = 64;
+/// The least time that a proxy adds, for ratios.
+const LEAST_ADDED_MS: f64 = 0.01;
 /// Idle connections whose memory is measured.
-const IDLE: usize = 2000;
+const IDLE: usize = 10_000;
 
 /// One way to ask.
 #[derive(Debug, Clone, Copy)]
@@ -66,14 +69,18 @@ pub(super) fn run(options: &Options) -> Result<Vec<Metric>> {
     for case in CASES {
         metrics.extend(measure(case, options, &mut proxies)?);
     }
-    metrics.push(memory(&mut proxies)?);
+    for tls in [false, true] {
+        metrics.push(memory(&mut proxies, tls)?);
+    }
     Ok(metrics)
 }
 
 fn measure(case: &Case, options: &Options, proxies: &mut [Proxy]) -> Result<Vec<Metric>> {
     let mut rates: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let mut tails: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut direct = Vec::new();
     for round in 1..=options.rounds {
+        direct.extend(direct_tail(case, options.seconds)?);
         for proxy in proxies.iter_mut() {
             check_stop()?;
             let sample = sample(case, proxy, options.seconds)
@@ -96,37 +103,56 @@ fn measure(case: &Case, options: &Options, proxies: &mut [Proxy]) -> Result<Vec<
         let tls = if case.tls { "on" } else { "off" };
         metric.with_param("bytes", case.bytes).with_param("tls", tls).with_param("connections", connections)
     };
-    Ok(vec![
-        with(Metric::new(NAME, "requests per CPU second", "1/s", Better::Higher, rates)),
-        with(Metric::new(NAME, "p99", "ms", Better::Lower, tails)),
-    ])
+    let mut metrics = vec![with(Metric::new(NAME, "requests per CPU second", "1/s", Better::Higher, rates))];
+    if let Some(direct) = median(&mut direct) {
+        // Below the server's own, nothing is added; a ratio wants more than zero.
+        let added =
+            |all: &Vec<f64>| all.iter().map(|p99| (p99 - direct).max(LEAST_ADDED_MS)).collect::<Vec<f64>>();
+        let added = tails.iter().map(|(name, all)| (name.clone(), added(all))).collect();
+        metrics.push(with(Metric::new(NAME, "added p99", "ms", Better::Lower, added)));
+    }
+    metrics.push(with(Metric::new(NAME, "p99", "ms", Better::Lower, tails)));
+    Ok(metrics)
+}
+
+fn median(samples: &mut [f64]) -> Option<f64> {
+    samples.sort_unstable_by(f64::total_cmp);
+    samples.get(samples.len() / 2).copied()
+}
+
+/// The server's own p99, where wrk tells one, without TLS: that it has none is part of what a proxy adds.
+fn direct_tail(case: &Case, seconds: f64) -> Result<Option<f64>> {
+    if case.connections == Asked::Http2 {
+        return Ok(None);
+    }
+    let case = Case { tls: false, ..*case };
+    let printed = Running::start(&mut client(&case, DIRECT, seconds))?.finish(limit(seconds))?;
+    Ok(wrk(&printed).1)
+}
+
+/// What asks in this way, at a port.
+fn client(case: &Case, port: u16, seconds: f64) -> Command {
+    let scheme = if case.tls { "https" } else { "http" };
+    let url = format!("{scheme}://127.0.0.1:{port}/{}", case.bytes);
+    if case.connections == Asked::Http2 {
+        let mut h2load = Command::new("h2load");
+        h2load.args(["-c16", "-m8", "-t1", "-D", &seconds.ceil().to_string(), &url]);
+        return h2load;
+    }
+    let mut wrk = Command::new("wrk");
+    wrk.args(["-t1", "-c", &CONNECTIONS.to_string(), "-d", &format!("{}s", seconds.ceil()), "--latency"]);
+    if case.connections == Asked::New {
+        wrk.args(["-H", "Connection: close"]);
+    }
+    wrk.arg(&url);
+    wrk
 }
 
 fn sample(case: &Case, proxy: &mut Proxy, seconds: f64) -> Result<Sample> {
     proxy.check_running()?;
     let port = proxy.port + if case.tls { HTTPS } else { HTTP };
-    let scheme = if case.tls { "https" } else { "http" };
-    let url = format!("{scheme}://127.0.0.1:{port}/{}", case.bytes);
-    let duration = format!("{}s", seconds.ceil());
-    let connections = CONNECTIONS.to_string();
-    let mut command = match case.connections {
-        Asked::Http2 => {
-            let mut h2load = Command::new("h2load");
-            h2load.args(["-c16", "-m8", "-t1", "-D", &seconds.ceil().to_string(), &url]);
-            h2load
-        }
-        Asked::Kept | Asked::New => {
-            let mut wrk = Command::new("wrk");
-            wrk.args(["-t1", "-c", &connections, "-d", &duration, "--latency"]);
-            if case.connections == Asked::New {
-                wrk.args(["-H", "Connection: close"]);
-            }
-            wrk.arg(&url);
-            wrk
-        }
-    };
     let before = process_cpu_seconds(&[proxy.pid()])?;
-    let printed = Running::start(&mut command)?.finish(limit(seconds))?;
+    let printed = Running::start(&mut client(case, port, seconds))?.finish(limit(seconds))?;
     let cpu = process_cpu_seconds(&[proxy.pid()])? - before;
     ensure!(cpu > 0.0, "it used no CPU: {printed}");
     ensure!(!printed.contains("Non-2xx"), "requests failed: {printed}");
@@ -162,15 +188,16 @@ fn h2load(printed: &str) -> Option<f64> {
 }
 
 /// What an idle connection that has asked once costs.
-fn memory(proxies: &mut [Proxy]) -> Result<Metric> {
+fn memory(proxies: &mut [Proxy], tls: bool) -> Result<Metric> {
     let mut samples = BTreeMap::new();
     for proxy in proxies {
         check_stop()?;
-        let bytes = proxies::idle_bytes(proxy, IDLE)?;
-        progress(&format!("{NAME}, {}: {bytes:.0} bytes for each idle connection", proxy.name));
+        let bytes = idle::bytes(proxy, IDLE, tls).context(proxy.name)?;
+        progress(&format!("{NAME}, {}: {bytes:.0} bytes for each idle connection, TLS {tls}", proxy.name));
         samples.insert(proxy.name.to_owned(), vec![bytes]);
     }
-    Ok(Metric::new(NAME, "memory of an idle connection", "bytes", Better::Lower, samples))
+    let metric = Metric::new(NAME, "memory of an idle connection", "bytes", Better::Lower, samples);
+    Ok(metric.with_param("tls", if tls { "on" } else { "off" }))
 }
 
 /// Longest wait for a proxy to answer.

@@ -1,8 +1,7 @@
 //! The server, and the proxies before it, each with one worker.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -10,8 +9,8 @@ use anyhow::{Context, Result};
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
-use super::{READY_WITHIN, feed};
-use crate::host::{Background, own_directory, resident_bytes, temporary_directory, wait_for};
+use super::{READY_WITHIN, feed, idle};
+use crate::host::{Background, own_directory, temporary_directory, wait_for};
 use crate::metric::VPOD;
 
 /// The server's port; each proxy has ten of its own.
@@ -69,7 +68,7 @@ impl Site {
         let path = self.path(name);
         let pid = self.path(&format!("{name}.pid"));
         let text = format!(
-            "daemon off; master_process off; pid {}; error_log stderr crit; events {{ worker_connections 8192; }}\n\
+            "daemon off; master_process off; pid {}; error_log stderr crit; events {{ worker_connections 16384; }}\n\
              http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {dir}/b; proxy_temp_path {dir}/p;\n\
              fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s; {http} }}\n",
             pid.display(),
@@ -84,7 +83,7 @@ fn quiet(command: &mut Command) -> Result<Background> {
     Background::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
 }
 
-fn local(port: u16) -> SocketAddr {
+pub(super) fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
@@ -131,7 +130,7 @@ fn nginx(site: &Site, port: u16, server: Background) -> Result<Proxy> {
 fn haproxy(site: &Site, port: u16) -> Result<Proxy> {
     let path = site.path("haproxy");
     let text = format!(
-        "global\n  nbthread 1\n  maxconn 8000\n\
+        "global\n  nbthread 1\n  maxconn 12000\n\
          defaults\n  mode http\n  timeout client 75s\n  timeout server 60s\n  timeout connect 5s\n  http-reuse always\n\
          frontend f\n  bind {}\n  bind {} ssl crt {} alpn h2,http/1.1\n\
          \x20 http-request set-header X-Forwarded-For %[src]\n  http-request set-header X-Real-IP %[src]\n\
@@ -161,30 +160,10 @@ fn vpod(site: &Site, port: u16) -> Result<Proxy> {
     Ok(Proxy { name: VPOD, port, process, _server: None })
 }
 
-/// The status of one request on a connection of its own, which stays open until it is dropped.
+/// The server itself, for what a proxy adds.
+pub(super) const DIRECT: u16 = SERVER;
+
+/// The status of one request on a connection of its own.
 fn asks(address: SocketAddr) -> Result<String> {
-    Ok(ask(address)?.1)
-}
-
-fn ask(address: SocketAddr) -> Result<(TcpStream, String)> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(READY_WITHIN))?;
-    stream.write_all(b"GET /1024 HTTP/1.1\r\nHost: bench.example\r\n\r\n")?;
-    let mut head = [0; 12];
-    stream.read_exact(&mut head)?;
-    let status = String::from_utf8_lossy(&head).split(' ').nth(1).unwrap_or_default().to_owned();
-    Ok((stream, status))
-}
-
-/// How much the proxy grows by each of so many connections that have asked once.
-pub(super) fn idle_bytes(proxy: &Proxy, count: usize) -> Result<f64> {
-    let before = resident_bytes(proxy.pid())?;
-    let mut open = Vec::with_capacity(count);
-    for _ in 0..count {
-        open.push(ask(local(proxy.port + HTTP))?);
-    }
-    let after = resident_bytes(proxy.pid())?;
-    #[expect(clippy::cast_precision_loss, reason = "memory is below 2^52 bytes")]
-    let each = after.saturating_sub(before) as f64 / count as f64;
-    Ok(each)
+    idle::ask(&mut idle::connect(address)?)
 }
