@@ -108,7 +108,7 @@ fn measure(case: &Case, options: &Options, proxies: &mut [Proxy]) -> Result<Vec<
         // Below the server's own, nothing is added; a ratio wants more than zero.
         let added =
             |all: &Vec<f64>| all.iter().map(|p99| (p99 - direct).max(LEAST_ADDED_MS)).collect::<Vec<f64>>();
-        let added = tails.iter().map(|(name, all)| (name.clone(), added(all))).collect();
+        let added = tails.iter().map(|(name, all)| (name.clone(), added(all)));
         metrics.push(with(Metric::new(NAME, "added p99", "ms", Better::Lower, added)));
     }
     metrics.push(with(Metric::new(NAME, "p99", "ms", Better::Lower, tails)));
