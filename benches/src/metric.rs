@@ -96,6 +96,13 @@ impl Metric {
         }
     }
 
+    /// A workload of which nothing was measured, and why.
+    pub(crate) fn not_measured(workload: &str, reason: &anyhow::Error) -> Self {
+        let mut metric = Self::new(workload, "", "", Better::Higher, []);
+        metric.skipped.insert("everything".to_owned(), format!("{reason:#}"));
+        metric
+    }
+
     pub(crate) fn with_param(mut self, name: &str, value: impl ToString) -> Self {
         self.params.insert(name.to_owned(), value.to_string());
         self

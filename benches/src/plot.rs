@@ -49,7 +49,7 @@ fn render(
     path: &Path,
     machine: &Machine,
     rows: &[Row<'_>],
-    peers: &[&'static str],
+    peers: &[&str],
 ) -> Result<(), Box<dyn std::error::Error>> {
     let count = u32::try_from(rows.len())?;
     let root = SVGBackend::new(path, (WIDTH, count * ROW_HEIGHT + FRAME_HEIGHT)).into_drawing_area();

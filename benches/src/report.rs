@@ -1,6 +1,6 @@
 //! A table for people, JSON for programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 
@@ -34,7 +34,8 @@ pub(crate) fn save(path: &Path, machine: &Machine, metrics: &[Metric]) -> Result
 
 /// Prints one row per metric, one column per subject, and what was not measured.
 pub(crate) fn print_table(metrics: &[Metric]) {
-    for (peers, metrics) in tables(metrics) {
+    let measured: Vec<_> = metrics.iter().filter(|metric| !metric.subjects.is_empty()).cloned().collect();
+    for (peers, metrics) in tables(&measured) {
         println!("{}\n", table(&peers, metrics));
     }
     println!("Medians; in parentheses vpod's range, and beside each peer's median: vpod ÷ peer.");
@@ -44,14 +45,16 @@ pub(crate) fn print_table(metrics: &[Metric]) {
     }
 }
 
-/// Peers that appear, in the order of `list`.
-pub(crate) fn peers(metrics: &[Metric]) -> Vec<&'static str> {
-    let appears = |name: &str| metrics.iter().any(|m| m.subjects.contains_key(name));
-    Peer::ALL.into_iter().map(Peer::name).filter(|name| appears(name)).collect()
+/// Peers that appear: those of `--peers` in the order of `list`, then those that a workload brings with it.
+pub(crate) fn peers(metrics: &[Metric]) -> Vec<&str> {
+    let all: BTreeSet<&str> = metrics.iter().flat_map(|m| m.subjects.keys()).map(String::as_str).collect();
+    let listed = Peer::ALL.map(Peer::name);
+    let own = all.iter().copied().filter(|name| *name != VPOD && !listed.contains(name));
+    listed.into_iter().filter(|name| all.contains(name)).chain(own).collect()
 }
 
 /// Workloads with the same peers make one table, so that none has columns without figures.
-fn tables(mut metrics: &[Metric]) -> Vec<(Vec<&'static str>, &[Metric])> {
+fn tables(mut metrics: &[Metric]) -> Vec<(Vec<&str>, &[Metric])> {
     let mut tables = Vec::new();
     while let Some(first) = metrics.first() {
         let of = |first: &Metric, metrics: &[Metric]| {
@@ -73,7 +76,7 @@ fn tables(mut metrics: &[Metric]) -> Vec<(Vec<&'static str>, &[Metric])> {
     tables
 }
 
-fn table(peers: &[&'static str], metrics: &[Metric]) -> Table {
+fn table(peers: &[&str], metrics: &[Metric]) -> Table {
     let mut table = plain_table();
     let fixed = ["WORKLOAD", "METRIC", "UNIT", "VPOD"].map(str::to_owned);
     table.set_header(fixed.into_iter().chain(peers.iter().map(|p| p.to_uppercase())));
