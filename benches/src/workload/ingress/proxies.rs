@@ -130,7 +130,7 @@ fn nginx(site: &Site, port: u16, server: Background) -> Result<Proxy> {
 fn haproxy(site: &Site, port: u16) -> Result<Proxy> {
     let path = site.path("haproxy");
     let text = format!(
-        "global\n  nbthread 1\n  maxconn 12000\n\
+        "global\n  nbthread 1\n  maxconn 9900\n\
          defaults\n  mode http\n  timeout client 75s\n  timeout server 60s\n  timeout connect 5s\n  http-reuse always\n\
          frontend f\n  bind {}\n  bind {} ssl crt {} alpn h2,http/1.1\n\
          \x20 http-request set-header X-Forwarded-For %[src]\n  http-request set-header X-Real-IP %[src]\n\
