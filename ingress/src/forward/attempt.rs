@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Sending, positive};
+use super::{Forwarding, positive};
 use crate::clock::now_ms;
-use crate::outbound::Head;
 use crate::report::metrics::EndpointError;
 use crate::upstream::Protocol;
 use crate::upstream::balance::Lease;
@@ -28,20 +27,20 @@ pub(super) enum Outcome {
     Lost(EndpointError),
 }
 
-impl Sending<'_> {
-    pub(super) async fn attempt(&self, lease: Lease, head: &Head, body: RequestBody) -> Outcome {
-        match positive(self.rule.timeouts.backend_request) {
-            None => self.attempt_until(lease, head, body, self.deadline).await,
-            Some(limit) => Box::pin(self.attempt_within(limit, lease, head, body)).await,
+impl Forwarding {
+    pub(super) async fn attempt(&self, lease: Lease, body: RequestBody) -> Outcome {
+        match positive(self.rule().timeouts.backend_request) {
+            None => self.attempt_until(lease, body, self.deadline).await,
+            Some(limit) => Box::pin(self.attempt_within(limit, lease, body)).await,
         }
     }
 
     /// A try that has a time of its own, response and all.
-    async fn attempt_within(&self, limit: Duration, lease: Lease, head: &Head, body: RequestBody) -> Outcome {
+    async fn attempt_within(&self, limit: Duration, lease: Lease, body: RequestBody) -> Outcome {
         let at = Instant::now() + limit;
         let at = self.deadline.map_or(at, |deadline| deadline.min(at));
         let address = lease.endpoint().address;
-        match tokio::time::timeout_at(at, self.attempt_until(lease, head, body, Some(at))).await {
+        match tokio::time::timeout_at(at, self.attempt_until(lease, body, Some(at))).await {
             Ok(outcome) => outcome,
             Err(_) => {
                 tracing::debug!(endpoint = %address, "no response in the time of a try");
@@ -51,26 +50,14 @@ impl Sending<'_> {
         }
     }
 
-    async fn attempt_until(
-        &self,
-        lease: Lease,
-        head: &Head,
-        body: RequestBody,
-        deadline: Option<Instant>,
-    ) -> Outcome {
+    async fn attempt_until(&self, lease: Lease, body: RequestBody, deadline: Option<Instant>) -> Outcome {
         match self.protocol {
-            Protocol::Http1 => self.attempt_h1(lease, head, body, deadline).await,
-            Protocol::H2c => Box::pin(self.attempt_h2(lease, head, body, deadline)).await,
+            Protocol::Http1 => self.attempt_h1(lease, body, deadline).await,
+            Protocol::H2c => Box::pin(self.attempt_h2(lease, body, deadline)).await,
         }
     }
 
-    async fn attempt_h1(
-        &self,
-        lease: Lease,
-        head: &Head,
-        mut body: RequestBody,
-        deadline: Option<Instant>,
-    ) -> Outcome {
+    async fn attempt_h1(&self, lease: Lease, mut body: RequestBody, deadline: Option<Instant>) -> Outcome {
         let pool = &self.context.pool;
         let address = lease.endpoint().address;
         loop {
@@ -81,7 +68,7 @@ impl Sending<'_> {
                     Err(error) => return self.unreachable(&lease, body, &error),
                 },
             };
-            match h1.exchange(head, body, self.limits).await {
+            match h1.exchange(&self.head, body, self.limits).await {
                 Ok(received) => {
                     lease.endpoint().succeeded();
                     return Outcome::Response(received, Source::H1(h1, Rc::clone(pool)), lease, deadline);
@@ -97,20 +84,15 @@ impl Sending<'_> {
         exchange::connect(address, self.limits.connect).await.map(H1::new)
     }
 
-    async fn attempt_h2(
-        &self,
-        lease: Lease,
-        head: &Head,
-        body: RequestBody,
-        deadline: Option<Instant>,
-    ) -> Outcome {
+    async fn attempt_h2(&self, lease: Lease, body: RequestBody, deadline: Option<Instant>) -> Outcome {
         let pool = &self.context.pool;
         let address = lease.endpoint().address;
         let mut h2 = match pool.shared(address, lease.endpoint().load() as usize, self.limits.connect).await {
             Ok(h2) => h2,
             Err(error) => return self.unreachable(&lease, body, &error),
         };
-        match exchange::exchange_h2(&mut h2, head.request(body), self.limits.read, &self.progress).await {
+        match exchange::exchange_h2(&mut h2, self.head.request(body), self.limits.read, &self.progress).await
+        {
             Ok(response) => {
                 lease.endpoint().succeeded();
                 let (head, body) = response.into_parts();

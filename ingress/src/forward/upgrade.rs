@@ -8,9 +8,8 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Response, StatusCode};
 
 use super::attempt::Outcome;
-use super::{MAX_TRIES, Sending};
+use super::{Forwarding, MAX_TRIES};
 use crate::front::hygiene;
-use crate::outbound::Head;
 use crate::outgoing::{Content, Record};
 use crate::pages;
 use crate::report::metrics::EndpointError;
@@ -20,15 +19,9 @@ use crate::upstream::body::{RequestBody, Source};
 use crate::upstream::exchange::{self, Received};
 use crate::upstream::patience::Patience;
 
-impl Sending<'_> {
+impl Forwarding {
     /// Asks the endpoint to switch, and if it does, switches.
-    pub(super) async fn upgrade(
-        &mut self,
-        head: Head,
-        body: RequestBody,
-        client: OnUpgrade,
-        record: &mut Record,
-    ) -> Response<Content> {
+    pub(super) async fn upgrade(&mut self, client: OnUpgrade, record: &mut Record) -> Response<Content> {
         let tries = self.context.shared.settings.options.tries.clamp(1, MAX_TRIES);
         let (lease, stream) = loop {
             record.tries += 1;
@@ -46,7 +39,7 @@ impl Sending<'_> {
                 return pages::error(StatusCode::BAD_GATEWAY, "");
             }
         };
-        let request = head.request(body);
+        let request = self.head.request(std::mem::replace(&mut self.body, RequestBody::Empty));
         match exchange::exchange_upgrade(stream, request, self.limits.read, &self.progress).await {
             Err(failure) => match self.lost(&lease, failure, false) {
                 Outcome::Unsent(_, error) | Outcome::Lost(error) => self.failed(error),
@@ -79,7 +72,7 @@ impl Sending<'_> {
         head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         self.context.connection.activity.on_tunnel();
         // With its place among the connections.
-        let context = Rc::clone(self.context);
+        let context = Rc::clone(&self.context);
         tokio::task::spawn_local(async move {
             context.shared.metrics.upgrades.inc();
             tunnel::run(client, endpoint, lease).await;

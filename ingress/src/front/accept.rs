@@ -109,34 +109,40 @@ impl Server {
     }
 
     fn spawn(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, port: u16, tls: Option<TlsAcceptor>) {
-        let server = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            let alive = Rc::clone(&server.alive);
-            server.connection(stream, peer, port, tls).await;
-            drop(alive);
-        });
+        tokio::task::spawn_local(Rc::clone(self).connection(stream, peer, port, tls));
     }
 
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr, port: u16, tls: Option<TlsAcceptor>) {
+    async fn connection(
+        self: Rc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        port: u16,
+        tls: Option<TlsAcceptor>,
+    ) {
+        let _alive = Rc::clone(&self.alive);
+        let metrics = &self.shared.metrics;
         let Some(place) = self.shared.connections.enter(peer.ip().to_canonical()) else {
-            self.shared.metrics.refused_connections.inc();
+            metrics.refused_connections.inc();
             return;
         };
-        let metrics = &self.shared.metrics;
         metrics.open_connections.inc();
         let with_proxy_header = greet::sends_proxy_header(&self.shared.settings.proxy_protocol, peer);
         let is_tls = tls.is_some();
         let activity = if is_tls || with_proxy_header { Activity::in_head() } else { Activity::idle() };
         let watched = self.watchdog.watch(Arc::new(activity));
-        match self.greet(stream, peer, tls, with_proxy_header, &watched).await {
-            Ok(Some(greeted)) => self.serve(greeted, port, &watched, place).await,
-            Ok(None) => {}
+        let mut serving = match self.greet(stream, peer, tls, with_proxy_header, &watched).await {
+            Ok(greeted) => greeted.map(|greeted| self.serving(greeted, port, &watched, place)),
             Err(error) => {
                 if is_tls {
                     metrics.tls_failures.inc();
                 }
                 tracing::debug!(%error, %peer, "connection ended");
+                None
             }
+        };
+        // By reference: moved, it would be in this future twice.
+        if let Some(serving) = &mut serving {
+            serving.await;
         }
         metrics.open_connections.dec();
     }

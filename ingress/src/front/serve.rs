@@ -1,9 +1,10 @@
 //! Serves the requests of a connection, until it ends or is ended.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -34,8 +35,55 @@ const H1_BUFFER_BYTES: usize = 64 << 10;
 /// How long an HTTP/2 connection that is told to go away may take.
 const GO_AWAY: Duration = Duration::from_secs(5);
 
+/// A connection that speaks HTTP/1.1.
+type H1 = http1::UpgradeableConnection<TokioIo<ClientIo>, Handler>;
+
+/// A connection that is served. Not an `async fn`, whose future would hold what it is made of beside what it became: an idle connection is little
+/// else than this.
+#[expect(clippy::large_enum_variant, reason = "nearly all are of the large one")]
+pub(super) enum Serving<'a> {
+    H1(H1, &'a Watched),
+    /// Boxed, as most connections are the other.
+    H2(Pin<Box<dyn Future<Output = ()> + 'a>>),
+}
+
+impl Future for Serving<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match self.get_mut() {
+            Self::H1(connection, watched) => poll_h1(connection, watched, cx),
+            Self::H2(serving) => serving.as_mut().poll(cx),
+        }
+    }
+}
+
+fn poll_h1(connection: &mut H1, watched: &Watched, cx: &mut Context<'_>) -> Poll<()> {
+    loop {
+        if Pin::new(&mut *connection).poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        match ready!(watched.poll_event(cx)) {
+            Event::Drain => Pin::new(&mut *connection).graceful_shutdown(),
+            Event::Expired(Expired::Idle) => return Poll::Ready(()),
+            Event::Expired(Expired::Head) => {
+                // What it reads next is the end, and before that it says why.
+                watched.activity().give_up();
+                let _ = Pin::new(connection).poll(cx);
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
 impl Server {
-    pub(super) async fn serve(&self, greeted: Greeted, port: u16, watched: &Watched, place: Place) {
+    pub(super) fn serving<'a>(
+        &'a self,
+        greeted: Greeted,
+        port: u16,
+        watched: &'a Watched,
+        place: Place,
+    ) -> Serving<'a> {
         let Greeted { transport, client, tls, h2 } = greeted;
         let activity = Arc::clone(watched.activity());
         let origin = Origin::new(client, port, tls.is_some(), &self.shared.settings.trusted_proxies);
@@ -44,14 +92,13 @@ impl Server {
         let handler = Handler::new(Arc::clone(&self.shared), Rc::clone(&self.pool), connection, origin, held);
         let io = TokioIo::new(ClientIo::new(transport, activity, !h2, self.options().send_timeout));
         if h2 {
-            // Boxed, as most connections are the other.
-            Box::pin(self.serve_h2(io, handler, watched)).await;
+            Serving::H2(Box::pin(self.serve_h2(io, handler, watched)))
         } else {
-            self.serve_h1(io, handler, watched).await;
+            Serving::H1(self.serve_h1(io, handler), watched)
         }
     }
 
-    async fn serve_h1(&self, io: TokioIo<ClientIo>, handler: Handler, watched: &Watched) {
+    fn serve_h1(&self, io: TokioIo<ClientIo>, handler: Handler) -> H1 {
         let options = self.options();
         let mut builder = http1::Builder::new();
         builder
@@ -60,23 +107,7 @@ impl Server {
             .max_headers(options.max_headers)
             .max_header_size(options.max_header_bytes)
             .max_buf_size(H1_BUFFER_BYTES.max(options.max_header_bytes));
-        let mut serving = std::pin::pin!(builder.serve_connection(io, handler).with_upgrades());
-        loop {
-            tokio::select! {
-                biased;
-                _ = serving.as_mut() => return,
-                event = watched.event() => match event {
-                    Event::Drain => serving.as_mut().graceful_shutdown(),
-                    Event::Expired(Expired::Idle) => return,
-                    Event::Expired(Expired::Head) => {
-                        // What it reads next is the end, and before that it says why.
-                        watched.activity().give_up();
-                        let _ = at_once(serving.as_mut());
-                        return;
-                    }
-                }
-            }
-        }
+        builder.serve_connection(io, handler).with_upgrades()
     }
 
     async fn serve_h2(&self, io: TokioIo<ClientIo>, handler: Handler, watched: &Watched) {

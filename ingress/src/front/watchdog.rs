@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -114,17 +114,19 @@ impl Watched {
 
     /// Waits for something to happen.
     pub(crate) async fn event(&self) -> Event {
-        poll_fn(|cx| {
-            if let Some(event) = self.bell.event.take() {
-                return Poll::Ready(event);
-            }
-            let mut waker = self.bell.waker.borrow_mut();
-            if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-                *waker = Some(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// As [`Watched::event`].
+    pub(crate) fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Event> {
+        if let Some(event) = self.bell.event.take() {
+            return Poll::Ready(event);
+        }
+        let mut waker = self.bell.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
     }
 }
 

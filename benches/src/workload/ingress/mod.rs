@@ -73,6 +73,9 @@ pub(super) fn run(options: &Options) -> Result<Vec<Metric>> {
         metrics.extend(measure(case, options, &mut proxies)?);
     }
     for tls in [false, true] {
+        // Anew: memory of connections that have ended would be used again, and cost nothing.
+        drop(proxies);
+        proxies = proxies::start(&site, options.only_peers)?;
         metrics.push(memory(&mut proxies, tls)?);
     }
     Ok(metrics)

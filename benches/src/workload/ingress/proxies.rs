@@ -22,8 +22,6 @@ pub(super) const HTTPS: u16 = 1;
 /// Files that are served, and the certificate they are served with.
 pub(super) struct Site {
     directory: TempDir,
-    certificate: String,
-    key: String,
 }
 
 /// A proxy that runs.
@@ -50,14 +48,21 @@ impl Site {
         let directory = temporary_directory()?;
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new(vec!["bench.example".to_owned()])?.self_signed(&key)?;
-        let site = Self { certificate: certificate.pem(), key: key.serialize_pem(), directory };
+        let (certificate, key) = (certificate.pem(), key.serialize_pem());
+        let site = Self { directory };
         for bytes in [1 << 10, 100 << 10] {
             fs::write(site.path(&bytes.to_string()), vec![b'x'; bytes])?;
         }
-        fs::write(site.path("crt"), &site.certificate)?;
-        fs::write(site.path("key"), &site.key)?;
-        fs::write(site.path("pem"), format!("{}{}", site.certificate, site.key))?;
+        fs::write(site.path("crt"), &certificate)?;
+        fs::write(site.path("key"), &key)?;
+        fs::write(site.path("pem"), format!("{certificate}{key}"))?;
+        feed::serve(&site.feed(), local(SERVER), &certificate, &key)?;
         Ok(site)
+    }
+
+    /// The socket that tells vpod of the site.
+    fn feed(&self) -> PathBuf {
+        self.path("ro.sock")
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -148,8 +153,7 @@ fn haproxy(site: &Site, port: u16) -> Result<Proxy> {
 }
 
 fn vpod(site: &Site, port: u16) -> Result<Proxy> {
-    let (socket, path) = (site.path("ro.sock"), site.path("ingress.toml"));
-    feed::serve(&socket, local(SERVER), &site.certificate, &site.key)?;
+    let (socket, path) = (site.feed(), site.path("ingress.toml"));
     let text = format!(
         "socket = {socket:?}\nhttp = \"{}\"\nhttps = \"{}\"\nworkers = 1\n",
         local(port + HTTP),
