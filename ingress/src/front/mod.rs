@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod connection;
+mod cork;
 pub(crate) mod executor;
 mod greet;
 mod head_scan;

@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::accept::Server;
 use super::connection::{Connection, Expired};
+use super::cork::{Flushing, cork};
 use super::executor::Local;
 use super::greet::Greeted;
 use super::io::ClientIo;
@@ -90,7 +91,7 @@ impl Server {
         let connection = Rc::new(Connection { client, port, tls, activity: Arc::clone(&activity) });
         let held = Held { _place: place, _alive: Rc::clone(&self.alive) };
         let handler = Handler::new(Arc::clone(&self.shared), Rc::clone(&self.pool), connection, origin, held);
-        let io = TokioIo::new(ClientIo::new(transport, activity, !h2, self.options().send_timeout));
+        let io = ClientIo::new(transport, activity, !h2, self.options().send_timeout);
         if h2 {
             Serving::H2(Box::pin(self.serve_h2(io, handler, watched)))
         } else {
@@ -98,7 +99,7 @@ impl Server {
         }
     }
 
-    fn serve_h1(&self, io: TokioIo<ClientIo>, handler: Handler) -> H1 {
+    fn serve_h1(&self, io: ClientIo, handler: Handler) -> H1 {
         let options = self.options();
         let mut builder = http1::Builder::new();
         builder
@@ -107,10 +108,10 @@ impl Server {
             .max_headers(options.max_headers)
             .max_header_size(options.max_header_bytes)
             .max_buf_size(H1_BUFFER_BYTES.max(options.max_header_bytes));
-        builder.serve_connection(io, handler).with_upgrades()
+        builder.serve_connection(TokioIo::new(io), handler).with_upgrades()
     }
 
-    async fn serve_h2(&self, io: TokioIo<ClientIo>, handler: Handler, watched: &Watched) {
+    async fn serve_h2(&self, io: ClientIo, handler: Handler, watched: &Watched) {
         let options = self.options();
         let mut builder = http2::Builder::new(Local);
         builder
@@ -124,18 +125,20 @@ impl Server {
             .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(H2_PING_EVERY)
             .keep_alive_timeout(H2_PING_TIMEOUT);
-        let mut serving = std::pin::pin!(builder.serve_connection(io, handler));
+        let (corked, cork) = cork(io);
+        let connection = std::pin::pin!(builder.serve_connection(TokioIo::new(corked), handler));
+        let mut serving = Flushing::new(connection, cork);
         loop {
             tokio::select! {
                 biased;
-                _ = serving.as_mut() => return,
+                () = &mut serving => return,
                 event = watched.event() => match event {
-                    Event::Drain => serving.as_mut().graceful_shutdown(),
+                    Event::Drain => serving.connection.as_mut().graceful_shutdown(),
                     Event::Expired(_) => break,
                 }
             }
         }
-        serving.as_mut().graceful_shutdown();
+        serving.connection.as_mut().graceful_shutdown();
         let _ = tokio::time::timeout(GO_AWAY, serving).await;
     }
 }

@@ -146,7 +146,7 @@ mod tests {
     const LIMITS: Limits = Limits { header: Duration::from_millis(40), keep_alive: Duration::from_secs(600) };
 
     fn now(watched: &Watched) -> Option<Event> {
-        let mut cx = std::task::Context::from_waker(Waker::noop());
+        let mut cx = Context::from_waker(Waker::noop());
         match std::pin::pin!(watched.event()).poll(&mut cx) {
             Poll::Ready(event) => Some(event),
             Poll::Pending => None,
