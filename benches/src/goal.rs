@@ -262,6 +262,13 @@ const GOALS: &[Goal] = &[
         against: Against::Nothing,
         wanted: Wanted::AtMost(2000.0),
     },
+    Goal {
+        workload: "dns-pod",
+        metric: "a new name, since its service was asked for",
+        params: &[],
+        against: Against::Nothing,
+        wanted: Wanted::AtMost(100.0),
+    },
 ];
 
 /// A line for each goal about which enough was measured.

@@ -9,6 +9,7 @@ pub(crate) mod datagram;
 pub(crate) mod echo;
 pub(crate) mod first;
 pub(crate) mod flood;
+pub(crate) mod named;
 pub(crate) mod polite;
 mod pump;
 pub(crate) mod rr;
@@ -58,6 +59,8 @@ pub(crate) enum Load {
     Crr(crr::Crr),
     /// One first packet after the other.
     First(first::First),
+    /// Ask for a name until there is an answer.
+    Named(named::Named),
     /// Connect two namespaces by a TAP in each.
     Pump(pump::Pump),
 }
@@ -75,6 +78,7 @@ pub(crate) fn run(load: &Load) -> Result<()> {
         Load::Rr(rr) => print(&rr.run()?),
         Load::Crr(crr) => print(&crr.run()?),
         Load::First(first) => print(&first.run()?),
+        Load::Named(named) => print(&named.run()?),
         Load::Pump(pump) => pump.run(),
     }
 }

@@ -20,8 +20,6 @@ use crate::host::{
 };
 use crate::metric::VPOD;
 
-/// Where all its objects are.
-pub(super) const NAMESPACE: &str = "bench";
 /// With tens of thousands of objects to read.
 const UP_LIMIT: Duration = Duration::from_secs(30);
 
@@ -43,6 +41,9 @@ pub(crate) struct Vpod {
 }
 
 impl Vpod {
+    /// Where all its objects are.
+    pub(crate) const NAMESPACE: &str = "bench";
+
     /// The daemon of this build, without pods.
     pub(crate) fn start() -> Result<Self> {
         Self::of_build(VPOD, own_directory()?)
@@ -51,6 +52,11 @@ impl Vpod {
     /// The same on TAPs without offload.
     pub(crate) fn plain() -> Result<Self> {
         Self::launch("plain", own_directory()?, "tap = \"plain\"\n")
+    }
+
+    /// The daemon of this build with a DNS server in a system pod.
+    pub(crate) fn with_names() -> Result<Self> {
+        Self::launch(VPOD, own_directory()?, "[dns]\nenabled = true\n")
     }
 
     /// The daemon of another build.
@@ -121,10 +127,10 @@ impl Vpod {
 
     fn config_text(&self) -> String {
         let directory = self.directory.path().display();
+        let no_names = if self.settings.contains("[dns]") { "" } else { "[dns]\nenabled = false\n" };
         format!(
             "node = \"bench\"\nstate_dir = \"{directory}/state\"\nrun_dir = \"{directory}/run\"\n\
-             netns_prefix = \"{}\"\npod_mtu = {IP_MTU}\n{}\n\
-             [dns]\nenabled = false\n[ingress]\nenabled = false\n",
+             netns_prefix = \"{}\"\npod_mtu = {IP_MTU}\n{}\n{no_names}[ingress]\nenabled = false\n",
             self.prefix, self.settings
         )
     }
@@ -202,7 +208,7 @@ fn netns_prefix() -> String {
 }
 
 fn pod_ref(name: &str) -> Result<PodRef> {
-    Ok(PodRef { namespace: NAMESPACE.parse()?, name: name.parse()? })
+    Ok(PodRef { namespace: Vpod::NAMESPACE.parse()?, name: name.parse()? })
 }
 
 fn pod_name(number: usize) -> String {

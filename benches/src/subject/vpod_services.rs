@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::Programmed;
 use super::services::Services;
-use super::vpod::{NAMESPACE, Vpod};
+use super::vpod::Vpod;
 use crate::host::{check_stop, wait_for};
 
 /// Bytes of objects in one request; a frame of the socket has room for twice as many.
@@ -27,7 +27,8 @@ impl Vpod {
     /// Writes all services and waits until the datapath runs them.
     pub(super) fn publish_services(&self, services: &Services) -> Result<()> {
         let of = |number| {
-            std::iter::once(services.manifest(number, NAMESPACE)).chain(services.slices(number, NAMESPACE))
+            std::iter::once(services.manifest(number, Self::NAMESPACE))
+                .chain(services.slices(number, Self::NAMESPACE))
         };
         let mut client = Client::connect(&self.socket())?;
         let (mut few, mut bytes) = (Vec::new(), 0);
@@ -70,7 +71,7 @@ impl Vpod {
 
     /// Writes the slices of the moving service, as they are now.
     pub(super) fn write_moving(&self, services: &Services) -> Result<Programmed> {
-        let slices = services.slices(services.moving(), NAMESPACE);
+        let slices = services.slices(services.moving(), Self::NAMESPACE);
         let slices = slices.iter().map(Value::to_string).collect();
         let before = self.heard()?;
         let mut client = Client::connect(&self.socket())?;
@@ -87,6 +88,13 @@ impl Vpod {
         .with_context(|| format!("{HEARD} does not grow"))?;
         let heard = Duration::from_secs_f64((after.1 - before.1) / (after.0 - before.0));
         Ok(Programmed { asked, heard })
+    }
+
+    /// Writes one service and waits until the datapath runs it.
+    pub(crate) fn write_service(&self, services: &Services, number: u32) -> Result<()> {
+        let mut client = Client::connect(&self.socket())?;
+        let revision = apply(&mut client, vec![services.manifest(number, Self::NAMESPACE).to_string()])?;
+        wait_until_active(&mut client, revision)
     }
 
     /// How many changes the datapath has run, and the seconds that took altogether.

@@ -155,6 +155,11 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         run: Run::Alone(dns::run),
     },
     Workload {
+        name: dns::pod::NAME,
+        description: "the same through the switch, from a pod to the DNS service; time until a new name is answered",
+        run: Run::Alone(dns::pod::run),
+    },
+    Workload {
         name: fairness::NAME,
         description: "ten polite pods beside one that floods: their loss and latency",
         run: Run::Alone(fairness::run),

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use super::cluster;
+use super::perf::answers;
 use crate::host::{Netns, Running, in_netns, ip_batch, own_directory, run, temporary_directory, wait_for};
 use crate::metric::VPOD;
 
@@ -76,15 +77,9 @@ impl Bed {
     pub(super) fn start(&self, server: &Server) -> Result<Vec<Running>> {
         let start = |_| Running::start(&mut (server.command)(self)?);
         let running = (0..server.processes).map(start).collect::<Result<Vec<_>>>()?;
-        wait_for(START_LIMIT, || self.answers()).context("it does not answer")?;
+        wait_for(START_LIMIT, || answers(self.client(), ADDRESS, "s0.default.svc.cluster.local"))
+            .context("it does not answer")?;
         Ok(running)
-    }
-
-    fn answers(&self) -> Result<bool> {
-        let mut command = in_netns(self.client(), "dnsperf");
-        let mut dnsperf = Running::start(command.args(["-s", ADDRESS, "-n", "1", "-t", "1"]))?;
-        dnsperf.write("s0.default.svc.cluster.local A\n")?;
-        Ok(dnsperf.finish(START_LIMIT).is_ok_and(|printed| printed.contains("NOERROR 1")))
     }
 
     fn file(&self, name: &str, text: &str) -> Result<String> {

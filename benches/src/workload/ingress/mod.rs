@@ -18,7 +18,7 @@ use self::proxies::{DIRECT, HTTP, HTTPS, Proxy, Site};
 use super::Options;
 use crate::bed::limit;
 use crate::host::{Running, check_stop, installed, process_cpu_seconds, progress};
-use crate::metric::{Better, Metric};
+use crate::metric::{Better, Metric, quantile};
 
 pub(super) const NAME: &str = "ingress";
 
@@ -110,7 +110,7 @@ fn measure(case: &Case, options: &Options, proxies: &mut [Proxy]) -> Result<Vec<
         metric.with_param("bytes", case.bytes).with_param("tls", tls).with_param("connections", connections)
     };
     let mut metrics = vec![with(Metric::new(NAME, "requests per CPU second", "1/s", Better::Higher, rates))];
-    if let Some(direct) = median(&mut direct) {
+    if let Some(direct) = quantile(&direct, 0.5) {
         // Below the server's own, nothing is added; a ratio wants more than zero.
         let added =
             |all: &Vec<f64>| all.iter().map(|p99| (p99 - direct).max(LEAST_ADDED_MS)).collect::<Vec<f64>>();
@@ -119,11 +119,6 @@ fn measure(case: &Case, options: &Options, proxies: &mut [Proxy]) -> Result<Vec<
     }
     metrics.push(with(Metric::new(NAME, "p99", "ms", Better::Lower, tails)));
     Ok(metrics)
-}
-
-fn median(samples: &mut [f64]) -> Option<f64> {
-    samples.sort_unstable_by(f64::total_cmp);
-    samples.get(samples.len() / 2).copied()
 }
 
 /// The server's own p99, where wrk tells one, without TLS: that it has none is part of what a proxy adds.
