@@ -9,41 +9,15 @@ cd "$(dirname "$0")/.."
 build_first "$@"
 . scripts/demo-lib.sh
 
-# Nothing of this is routed outside the namespaces, so that any range does.
-readonly underlay="192.0.2" internet="203.0.113.10" balancer="192.0.2.200"
+# Each node has a copy of the program, so that it can be replaced.
+settings() {
+    cp "$programs/vpod-ingress" "${dir_of[$1]}/"
+    printf '[ingress]\nprogram = "%s/vpod-ingress"\n' "${dir_of[$1]}"
+}
 
 begin
 heading "A wire, etcd on it, and the Internet behind it; the ingress runs in a system pod of each node"
-for number in 1 2; do new_node "vpdh$number"; done
-new_wire vpdhw "$underlay.254"
-ip -n vpdhw address add "$internet/32" dev lo
-
-for number in 1 2; do
-    node="vpdh$number"
-    plug "$node" vpdhw "node$number" "$underlay.$number"
-    ip -n "$node" route add default via "$underlay.254"
-    cat >"${dir_of[$node]}/vswitchd.toml" <<CONFIG
-node = "$node"
-state_dir = "${dir_of[$node]}/state"
-run_dir = "${dir_of[$node]}/run"
-netns_prefix = "$node-"
-
-[etcd]
-endpoints = ["$etcd_url"]
-lease_seconds = 5
-
-[[load_balancer.pool]]
-name = "demo"
-addresses = ["$balancer-$underlay.210"]
-
-[ingress]
-program = "${dir_of[$node]}/vpod-ingress"
-CONFIG
-    cp "$programs/vpod-ingress" "${dir_of[$node]}/"
-    [ "$number" -ne 1 ] || show cat "${dir_of[$node]}/vswitchd.toml"
-    start_daemon "$node"
-done
-hears vpdh1 vpdh2 true || fail "node 1 does not hear from node 2"
+begin_before_internet vpdh settings
 
 heading "Pods with pages of their own on both nodes, services over them"
 # Says who it is, what it was asked and by whom.

@@ -263,3 +263,38 @@ begin() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
 }
+
+# Two nodes on etcd and one wire, behind which the Internet is played, with addresses for load balancers. Names of nodes begin with $1. The command
+# $2, which is given a node, prints the end of its configuration.
+begin_before_internet() {
+    local number node wire="$1w"
+    # Nothing of this is routed outside the namespaces, so that any range does.
+    underlay="192.0.2" internet="203.0.113.10" balancer="192.0.2.200"
+    for number in 1 2; do new_node "$1$number"; done
+    new_wire "$wire" "$underlay.254"
+    ip -n "$wire" address add "$internet/32" dev lo
+    for number in 1 2; do
+        node="$1$number"
+        plug "$node" "$wire" "node$number" "$underlay.$number"
+        ip -n "$node" route add default via "$underlay.254"
+        cat >"${dir_of[$node]}/vswitchd.toml" <<CONFIG
+node = "$node"
+state_dir = "${dir_of[$node]}/state"
+run_dir = "${dir_of[$node]}/run"
+netns_prefix = "$node-"
+
+[etcd]
+endpoints = ["$etcd_url"]
+lease_seconds = 5
+
+[[load_balancer.pool]]
+name = "demo"
+addresses = ["$balancer-$underlay.210"]
+
+$("$2" "$node")
+CONFIG
+        [ "$number" -ne 1 ] || show cat "${dir_of[$node]}/vswitchd.toml"
+        start_daemon "$node"
+    done
+    hears "$1"1 "$1"2 true || fail "node 1 does not hear from node 2"
+}

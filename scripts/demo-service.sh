@@ -9,40 +9,11 @@ cd "$(dirname "$0")/.."
 build_first "$@"
 . scripts/demo-lib.sh
 
-# Nothing of this is routed outside the namespaces, so that any range does.
-readonly underlay="192.0.2" internet="203.0.113.10" balancer="192.0.2.200"
+settings() { printf '[ingress]\nenabled = false\n'; }
 
 begin
 heading "A wire, etcd on it, and the Internet behind it"
-for number in 1 2; do new_node "vpds$number"; done
-new_wire vpdsw "$underlay.254"
-ip -n vpdsw address add "$internet/32" dev lo
-
-for number in 1 2; do
-    node="vpds$number"
-    plug "$node" vpdsw "node$number" "$underlay.$number"
-    ip -n "$node" route add default via "$underlay.254"
-    cat >"${dir_of[$node]}/vswitchd.toml" <<CONFIG
-node = "$node"
-state_dir = "${dir_of[$node]}/state"
-run_dir = "${dir_of[$node]}/run"
-netns_prefix = "$node-"
-
-[etcd]
-endpoints = ["$etcd_url"]
-lease_seconds = 5
-
-[[load_balancer.pool]]
-name = "demo"
-addresses = ["$balancer-$underlay.210"]
-
-[ingress]
-enabled = false
-CONFIG
-    [ "$number" -ne 1 ] || show cat "${dir_of[$node]}/vswitchd.toml"
-    start_daemon "$node"
-done
-hears vpds1 vpds2 true || fail "node 1 does not hear from node 2"
+begin_before_internet vpds settings
 
 heading "Three web pods on two nodes, each with a page of its own, and a client"
 for pod in web-1:vpds1 web-2:vpds1 web-3:vpds2; do

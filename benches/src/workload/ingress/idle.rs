@@ -5,13 +5,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::READY_WITHIN;
-use super::proxies::{HTTP, HTTPS, Proxy, local};
+use super::proxies::{HTTP, HTTPS, Proxy, Site, local};
 use crate::host::resident_bytes;
 
 /// A connection that stays open until it is dropped.
@@ -19,8 +18,8 @@ trait Open: Read + Write {}
 impl<T: Read + Write> Open for T {}
 
 /// How much the proxy grows by each of so many connections.
-pub(super) fn bytes(proxy: &Proxy, count: usize, tls: bool) -> Result<f64> {
-    let config = Arc::new(client_config()?);
+pub(super) fn bytes(site: &Site, proxy: &Proxy, count: usize, tls: bool) -> Result<f64> {
+    let config = Arc::new(client_config(site.certificate()?)?);
     let before = resident_bytes(proxy.pid())?;
     let mut open: Vec<Box<dyn Open>> = Vec::with_capacity(count);
     for _ in 0..count {
@@ -55,49 +54,12 @@ pub(super) fn ask(stream: &mut (impl Read + Write)) -> Result<String> {
     Ok(String::from_utf8_lossy(&head).split(' ').nth(1).unwrap_or_default().to_owned())
 }
 
-fn client_config() -> Result<ClientConfig> {
+/// The site's certificate is the only one that is believed.
+fn client_config(certificate: CertificateDer<'static>) -> Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate)?;
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .context("no TLS versions")?;
-    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(Any));
-    Ok(builder.with_no_client_auth())
-}
-
-/// Takes whatever certificate comes: the proxy is measured, not believed.
-#[derive(Debug)]
-struct Any;
-
-impl ServerCertVerifier for Any {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }

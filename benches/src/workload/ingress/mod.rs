@@ -76,7 +76,7 @@ pub(super) fn run(options: &Options) -> Result<Vec<Metric>> {
         // Anew: memory of connections that have ended would be used again, and cost nothing.
         drop(proxies);
         proxies = proxies::start(&site, options.only_peers)?;
-        metrics.push(memory(&mut proxies, tls)?);
+        metrics.push(memory(&site, &proxies, tls)?);
     }
     Ok(metrics)
 }
@@ -189,11 +189,11 @@ fn h2load(printed: &str) -> Option<f64> {
 }
 
 /// What an idle connection that has asked once costs.
-fn memory(proxies: &mut [Proxy], tls: bool) -> Result<Metric> {
+fn memory(site: &Site, proxies: &[Proxy], tls: bool) -> Result<Metric> {
     let mut samples = BTreeMap::new();
     for proxy in proxies {
         check_stop()?;
-        let bytes = idle::bytes(proxy, IDLE, tls).context(proxy.name)?;
+        let bytes = idle::bytes(site, proxy, IDLE, tls).context(proxy.name)?;
         progress(&format!("{NAME}, {}: {bytes:.0} bytes for each idle connection, TLS {tls}", proxy.name));
         samples.insert(proxy.name.to_owned(), vec![bytes]);
     }

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tempfile::TempDir;
 
 use super::{READY_WITHIN, feed, idle};
@@ -58,6 +60,10 @@ impl Site {
         fs::write(site.path("pem"), format!("{certificate}{key}"))?;
         feed::serve(&site.feed(), local(SERVER), &certificate, &key)?;
         Ok(site)
+    }
+
+    pub(super) fn certificate(&self) -> Result<CertificateDer<'static>> {
+        CertificateDer::from_pem_file(self.path("crt")).context("the site's certificate")
     }
 
     /// The socket that tells vpod of the site.

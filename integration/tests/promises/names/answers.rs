@@ -191,8 +191,10 @@ fn resolves_partial_names_by_any_resolver() {
         ]);
         assert!(ran.stderr.contains(&service), "{name}: {ran}");
     }
-    let both =
-        format!("exec /usr/bin/python3 {}/tests/promises/names/both_families.py", env!("CARGO_MANIFEST_DIR"));
+    let both = format!(
+        "exec /usr/bin/python3 -B {}/tests/promises/names/both_families.py",
+        env!("CARGO_MANIFEST_DIR")
+    );
     let full = "web.default.svc.cluster.local";
     assert_eq!(
         said(&node, &["sh", "-c", &format!("{both} 10.96.0.10 {full}")]),
@@ -239,8 +241,9 @@ fn a_change_is_answered_soon_after_it_is_active() {
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/promises/names/until_answered.py");
     let late = |round: usize| {
         let name = format!("round{round}");
-        let mut asking = client
-            .spawn(&format!("exec /usr/bin/python3 {program} 10.96.0.10 {name}.default.svc.cluster.local"));
+        let mut asking = client.spawn(&format!(
+            "exec /usr/bin/python3 -B {program} 10.96.0.10 {name}.default.svc.cluster.local"
+        ));
         asking.wait_for_output("ready\n");
         named_service(&node, &name);
         node.vpodctl(&format!("wait service/{name} --for=active --timeout 10s")).ok();

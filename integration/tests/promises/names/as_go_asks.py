@@ -7,6 +7,8 @@ import socket
 import struct
 import sys
 
+from message import encoded, skip_name
+
 KINDS = {1: socket.AF_INET, 28: socket.AF_INET6}
 # The root, OPT, 1232 bytes.
 EDNS = b"\0" + struct.pack(">HHIH", 41, 1232, 0, 0)
@@ -29,18 +31,8 @@ def candidates(name, search, ndots):
 
 
 def query(name, kind):
-    labels = [label for label in name.split(".") if label]
-    asked = b"".join(bytes([len(label)]) + label.encode() for label in labels) + b"\0"
     number = random.randrange(1 << 16)
-    return struct.pack(">HHHHHH", number, 0x100, 1, 0, 0, 1) + asked + struct.pack(">HH", kind, 1) + EDNS
-
-
-def skip_name(message, at):
-    while message[at]:
-        if message[at] >= 0xC0:
-            return at + 2
-        at += message[at] + 1
-    return at + 1
+    return struct.pack(">HHHHHH", number, 0x100, 1, 0, 0, 1) + encoded(name) + struct.pack(">HH", kind, 1) + EDNS
 
 
 def addresses(message, kind):

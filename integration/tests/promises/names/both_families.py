@@ -5,15 +5,9 @@ import socket
 import struct
 import sys
 
+from message import encoded, skip_name
+
 KINDS = {1: "A", 28: "AAAA"}
-
-
-def skip_name(message, at):
-    while message[at]:
-        if message[at] >= 0xC0:
-            return at + 2
-        at += message[at] + 1
-    return at + 1
 
 
 def said(message):
@@ -28,7 +22,7 @@ def said(message):
 
 def main():
     server, name = sys.argv[1:]
-    asked = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
+    asked = encoded(name)
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.settimeout(5)
     client.connect((server, 53))

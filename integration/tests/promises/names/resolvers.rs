@@ -37,7 +37,11 @@ impl Resolver {
             Self { name: "musl", words: compiled("musl-gcc", "with-musl", &["-static"]), is_thorough: false },
             Self {
                 name: "Go",
-                words: vec!["/usr/bin/python3".to_owned(), format!("{sources}/as_go_asks.py")],
+                words: vec![
+                    "/usr/bin/python3".to_owned(),
+                    "-B".to_owned(),
+                    format!("{sources}/as_go_asks.py"),
+                ],
                 is_thorough: true,
             },
         ]

@@ -5,10 +5,12 @@ import struct
 import sys
 import time
 
+from message import encoded
+
 
 def main():
     server, name = sys.argv[1:]
-    asked = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
+    asked = encoded(name)
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.settimeout(1)
     client.connect((server, 53))

@@ -92,6 +92,16 @@ pub(crate) fn create_missing(control: &Control, alternatives: &[Value]) {
     }
 }
 
+/// A service as the store has it, and its revision.
+fn stored(control: &Control, object: &ObjectRef) -> Result<(Service, u64), ApiError> {
+    let missing = || WriteError::NotFound { kind: "services", name: object.to_string() };
+    let found = control.services.store.get(&format!("{SERVICES}{object}")).map_err(WriteError::from);
+    let entry = found.and_then(|found| found.ok_or_else(missing)).map_err(|error| refused(&error))?;
+    let service = serde_json::from_slice(&entry.value)
+        .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+    Ok((service, entry.revision))
+}
+
 /// Changes a service that is there. An error says that somebody else did meanwhile, or that the store is away: the next call tries again.
 pub(crate) fn change(
     control: &Control,
@@ -99,14 +109,8 @@ pub(crate) fn change(
     change: impl FnOnce(&mut Service),
 ) -> Result<Written, ApiError> {
     let services = &control.services;
-    let key = format!("{SERVICES}{object}");
-    let missing = || WriteError::NotFound { kind: "services", name: object.to_string() };
-    let entry =
-        services.store.get(&key).map_err(WriteError::from).and_then(|found| found.ok_or_else(missing));
-    let entry = entry.map_err(|error| refused(&error))?;
-    let mut service: Service = serde_json::from_slice(&entry.value)
-        .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
-    service.metadata.resource_version = Some(entry.revision.to_string());
+    let (mut service, revision) = stored(control, object)?;
+    service.metadata.resource_version = Some(revision.to_string());
     change(&mut service);
     let written =
         write::put_service(&*services.store, &services.pools, &service, &stamp()?, services, Run::Real);
@@ -117,13 +121,7 @@ pub(crate) fn change(
 /// Writes a service as it is, so that it gets what there was too little of before.
 pub(super) fn assign_again(control: &Control, object: &ObjectRef) -> Result<Written, ApiError> {
     let services = &control.services;
-    let key = format!("{SERVICES}{object}");
-    let missing = || WriteError::NotFound { kind: "services", name: object.to_string() };
-    let entry =
-        services.store.get(&key).map_err(WriteError::from).and_then(|found| found.ok_or_else(missing));
-    let entry = entry.map_err(|error| refused(&error))?;
-    let known: Service = serde_json::from_slice(&entry.value)
-        .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
+    let (known, _) = stored(control, object)?;
     write::put_service(&*services.store, &services.pools, &known, &stamp()?, services, Run::Real)
         .map(|(written, _)| written)
         .map_err(|error| refused(&error))

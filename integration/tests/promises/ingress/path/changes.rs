@@ -1,6 +1,6 @@
 //! Changes of routes under load.
 
-use super::{Load, Talk, WEBSOCKET, Web, answered_by, cluster, path, rules, service, until_answered_by};
+use super::{Load, Talk, Web, answered_by, cluster, path, rules, service, socket_server, until_answered_by};
 use crate::ingress::{apply, manifest};
 
 /// One object each.
@@ -13,11 +13,7 @@ fn five_hundred_changes_of_routes_fail_no_request_and_cut_no_websocket() {
     let cluster = cluster("");
     let node = cluster.node(0);
     let _webs = [Web::start(node, "a", "web"), Web::start(cluster.node(1), "b", "web")];
-    let mut request = integration::node::pod_request("socket", &[]);
-    request.labels.insert("app".to_owned(), "socket".to_owned());
-    let pod = cluster.node(1).create(&request);
-    let mut server = pod.spawn(&format!("{WEBSOCKET} serve 8080"));
-    server.wait_for_output("ready\n");
+    let _server = socket_server(cluster.node(1));
     apply(node, &[service("web", "web"), service("socket", "socket")].concat());
     let paths = [path("/", "Prefix", "web"), path("/socket", "Prefix", "socket")];
     apply(node, &rules("web", "", &[("web.example", &paths)], ""));

@@ -186,6 +186,16 @@ fn rules(name: &str, annotations: &str, rules: &[(&str, &[String])], more: &str)
     )
 }
 
+/// Starts a pod of the service `socket` that accepts WebSockets until this is dropped.
+#[track_caller]
+fn socket_server(node: &TestNode) -> Background {
+    let mut request = pod_request("socket", &[]);
+    request.labels.insert("app".to_owned(), "socket".to_owned());
+    let mut server = node.create(&request).spawn(&format!("{WEBSOCKET} serve {PORT}"));
+    server.wait_for_output("ready\n");
+    server
+}
+
 /// A WebSocket that is held.
 struct Talk {
     program: Background,

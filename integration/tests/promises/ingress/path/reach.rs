@@ -4,8 +4,8 @@ use integration::{binary, wait};
 use serde_json::Value;
 
 use super::{
-    ADDRESS, OUTSIDER, Talk, WEBSOCKET, Web, ask, asked, asked_by, cluster, curl_at, path, rules, service,
-    service_at, status, until_answered_by,
+    ADDRESS, OUTSIDER, Talk, Web, ask, asked, asked_by, cluster, curl_at, path, rules, service, service_at,
+    socket_server, status, until_answered_by,
 };
 use crate::ingress::{apply, tls_secret};
 use crate::stream::Place;
@@ -104,11 +104,7 @@ fn browsers_websockets_and_grpc_go_through() {
     let cluster = cluster("");
     let node = cluster.node(0);
     let _webs = [Web::start(node, "a", "web"), Web::start(cluster.node(1), "b", "web")];
-    let mut request = integration::node::pod_request("socket", &[]);
-    request.labels.insert("app".to_owned(), "socket".to_owned());
-    let pod = cluster.node(1).create(&request);
-    let mut server = pod.spawn(&format!("{WEBSOCKET} serve 8080"));
-    server.wait_for_output("ready\n");
+    let _server = socket_server(cluster.node(1));
     apply(
         node,
         &[

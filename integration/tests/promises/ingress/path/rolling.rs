@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use protocol::object::{Check, Pod, Probe, Serving};
 
 use super::{
-    Load, PORT, Talk, WEBSOCKET, Web, answered_by, ask, cluster, options, path, reached, rules, service,
+    Load, PORT, Talk, Web, answered_by, ask, cluster, options, path, reached, rules, service, socket_server,
     until_answered_by,
 };
 use crate::ingress::apply;
@@ -210,11 +210,7 @@ fn an_upgrade_of_the_ingress_fails_no_request_and_cuts_no_websocket() {
     install();
     let cluster = reached(options(2, &program, ""));
     let _webs = [Web::start(cluster.node(0), "a", "web"), Web::start(cluster.node(1), "b", "web")];
-    let mut request = integration::node::pod_request("socket", &[]);
-    request.labels.insert("app".to_owned(), "socket".to_owned());
-    let pod = cluster.node(1).create(&request);
-    let mut server = pod.spawn(&format!("{WEBSOCKET} serve {PORT}"));
-    server.wait_for_output("ready\n");
+    let _server = socket_server(cluster.node(1));
     apply(cluster.node(0), &[service("web", "web"), service("socket", "socket")].concat());
     let paths = [path("/", "Prefix", "web"), path("/socket", "Prefix", "socket")];
     apply(cluster.node(0), &rules("web", "", &[("web.example", &paths)], ""));
