@@ -7,7 +7,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-pods demo-cluster demo-service demo-http test vm-test soak lint bench bench-services bench-setup clean
+.PHONY: help setup demo demo-pods demo-cluster demo-service demo-http test vm-test soak lint bench bench-services bench-http bench-setup clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -53,7 +53,7 @@ soak: ## Two hundred kills of daemons under churn, as root (a minute)
 lint: ## Format, clippy, rustdoc, crate boundaries, licences and bans, scripts
 	@scripts/lint.sh
 
-bench: ## All workloads beside all installed peers, in fifteen minutes; results go to benches/results/
+bench: ## The switch beside all installed peers, in fifteen minutes; results go to benches/results/
 	@scripts/setup.sh --quiet
 	@BASE='$(BASE)' scripts/bench.sh
 
@@ -61,7 +61,11 @@ bench-services: ## The workloads through services, with up to 10,000 of them: ha
 	@scripts/setup.sh --bench
 	@BASE='$(BASE)' scripts/bench.sh --services
 
-bench-setup: ## Install the peers that make bench compares with: Open vSwitch, VDE, iptables
+bench-http: ## Names and HTTP beside unbound, knot-resolver, dnsmasq, nginx and haproxy: six minutes
+	@scripts/setup.sh --bench
+	@BASE= scripts/bench.sh --http
+
+bench-setup: ## Install the peers that are compared with: Open vSwitch, VDE, iptables, DNS servers, HTTP proxies
 	@scripts/setup.sh --bench
 
 clean: ## Remove build output and whatever a killed test or demo left behind

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use vpod_dns::config::Config;
@@ -45,9 +44,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     // A question to another server is a socket; with connections there can be more than the usual 1024.
-    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
-    }
+    netdev::descriptors::raise_limit().context("raising the limit of open descriptors")?;
     let server = Server::start(&config)?;
     tracing::info!(node = config.node, zone = %server.shared().zone.origin(), listen = ?server.addresses(), "answering");
     server.runtime().block_on(until_end(&server))?;

@@ -35,6 +35,8 @@ fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&arguments.log).context("the log filter is not one")?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     use_small_pages();
+    // A connection is a descriptor, and one to an endpoint another: far more than the usual 1024.
+    netdev::descriptors::raise_limit().context("raising the limit of open descriptors")?;
     let settings = Settings::read(&arguments.config)?;
     let socket = settings.socket.clone();
     let ingress = Ingress::start_with(settings, |ingress| learn(ingress, socket.as_deref()))?;

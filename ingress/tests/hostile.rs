@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use common::backend::Backend;
 use common::client::{Raw, get};
 use common::{Bed, eventually, rule, rules};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use vpod_ingress::Settings;
 
@@ -358,7 +359,11 @@ fn polite_clients_are_served_within_bounds_beside_floods() {
 /// The clients are in this process too; what they hold is counted against the ingress.
 #[test]
 fn thousands_of_idle_connections_cost_little() {
-    const COUNT: usize = 4000;
+    const COUNT: usize = 9500;
+    // Both ends are here; 20,000 is what containers commonly may have.
+    let wanted = 2 * COUNT as u64 + 500;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(wanted), hard).expect("as many descriptors may be had");
     let (bed, _backend) = bed(|_| {});
     get(bed.http, "a.example", "/");
     let before = resident_bytes();

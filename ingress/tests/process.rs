@@ -33,7 +33,9 @@ impl Program {
             directory.join("ro.sock")
         );
         std::fs::write(&config, text).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_vpod-ingress"))
+        // With fewer descriptors than it needs, unless it asks for more.
+        let child = Command::new("sh")
+            .args(["-c", "ulimit -Sn 256 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_vpod-ingress")])
             .arg("--config")
             .arg(&config)
             .stderr(Stdio::null())
@@ -88,6 +90,20 @@ fn it_follows_the_feed_and_keeps_what_it_knows_while_the_daemon_is_away() {
     let _daemon = Daemon::start(&path, 2, vec![backends("web", None, &[one.address]), other]);
     eventually("the new host is served", || program.status("b.example") == Some(200));
     eventually("the old one is not", || program.status("a.example") == Some(404));
+}
+
+#[test]
+fn it_takes_more_connections_than_it_is_started_with_descriptors() {
+    let directory = tempfile::tempdir().unwrap();
+    let backend = Backend::start("one");
+    let web = ingress_object("web", json!({}), rules(&[rule("a.example", "/", "web")]));
+    let changes = vec![backends("web", None, &[backend.address]), web];
+    let _daemon = Daemon::start(&directory.path().join("ro.sock"), 1, changes);
+    let program = Program::start(directory.path());
+    let mut all: Vec<Raw> = (0..400).map(|_| Raw::connect(program.http)).collect();
+    for client in &mut all {
+        assert_eq!(client.get("a.example", "/").status, 200);
+    }
 }
 
 #[test]

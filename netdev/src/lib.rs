@@ -14,6 +14,7 @@
 
 mod buffers;
 pub mod datagrams;
+pub mod descriptors;
 pub mod device;
 pub mod fault;
 pub mod loopback;

@@ -3,8 +3,6 @@
 use std::fs;
 use std::io;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
 /// Closes what was inherited beyond the three standard descriptors. For the start of a process that
 /// outlives its parent: an inherited pipe would keep its other end waiting for as long as that.
 pub(crate) fn close_inherited() -> io::Result<()> {
@@ -17,11 +15,4 @@ pub(crate) fn close_inherited() -> io::Result<()> {
         let _ = nix::unistd::close(number);
     }
     Ok(())
-}
-
-/// Lets this process have as many descriptors as its hard limit allows. Not for a process that starts
-/// others: programs that use `select()` rely on the usual soft limit.
-pub(crate) fn raise_limit() -> io::Result<()> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
 }

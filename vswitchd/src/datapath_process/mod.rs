@@ -50,7 +50,7 @@ use self::sandbox::SandboxError;
 use self::worker::Worker;
 use self::workers::Workers;
 use crate::config::LogFormat;
-use crate::descriptors::{close_inherited, raise_limit};
+use crate::descriptors::close_inherited;
 use crate::log::{FilterError, Logs};
 
 /// Arguments of the hidden subcommand.
@@ -118,7 +118,7 @@ pub(crate) fn run(args: &DatapathArgs) -> Result<(), DatapathError> {
     let _ = nix::unistd::setsid();
     close_inherited().map_err(setup("closing inherited descriptors"))?;
     // Each port takes one, which `PortId::MAX_PORTS` of do not fit the usual soft limit of 1024.
-    raise_limit().map_err(setup("raising the limit of open descriptors"))?;
+    netdev::descriptors::raise_limit().map_err(setup("raising the limit of open descriptors"))?;
     let listener = take_listener(io::stdin().as_fd())?;
     let crash_report = duplicate(io::stdout().as_fd()).map_err(setup("crash report"))?;
     crash::install_hook(File::from(duplicate(crash_report.as_fd()).map_err(setup("crash report"))?));
