@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::backend::Backend;
 use common::client::{Raw, get};
-use common::{Bed, eventually, rule, rules};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use common::{Bed, eventually, resident_bytes, rule, rules};
 use serde_json::json;
 use vpod_ingress::Settings;
 
@@ -312,12 +311,6 @@ fn http2_floods_end_the_connection() {
     assert!(backend.count() < 2000, "{} requests came through", backend.count());
 }
 
-fn resident_bytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-}
-
 /// What a polite client gets, and what the process holds, while others flood it.
 #[test]
 fn polite_clients_are_served_within_bounds_beside_floods() {
@@ -354,27 +347,4 @@ fn polite_clients_are_served_within_bounds_beside_floods() {
     }
     let grown = resident_bytes().saturating_sub(before);
     assert!(grown < 64 << 20, "{grown} bytes more");
-}
-
-/// The clients are in this process too; what they hold is counted against the ingress.
-#[test]
-fn thousands_of_idle_connections_cost_little() {
-    const COUNT: usize = 9500;
-    // Both ends are here; 20,000 is what containers commonly may have.
-    let wanted = 2 * COUNT as u64 + 500;
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, soft.max(wanted), hard).expect("as many descriptors may be had");
-    let (bed, _backend) = bed(|_| {});
-    get(bed.http, "a.example", "/");
-    let before = resident_bytes();
-    let mut idle: Vec<std::net::TcpStream> = Vec::new();
-    for _ in 0..COUNT {
-        let mut stream = std::net::TcpStream::connect(bed.http).unwrap();
-        std::io::Write::write_all(&mut stream, b"GET /bytes/10 HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
-        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
-        idle.push(stream);
-    }
-    let each = resident_bytes().saturating_sub(before) / COUNT;
-    assert!(each <= 20 << 10, "{each} bytes for each idle connection");
-    assert_eq!(get(bed.http, "a.example", "/").status, 200);
 }

@@ -171,3 +171,9 @@ pub fn annotations(all: &[(&str, &str)]) -> Value {
 }
 
 pub const ANNOTATION: &str = "nginx.ingress.kubernetes.io";
+
+pub fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
