@@ -19,6 +19,7 @@
 mod args;
 mod attachment;
 mod call;
+pub mod check;
 mod config;
 mod environment;
 mod error;
@@ -57,3 +58,6 @@ pub fn about() -> String {
         version::supported()
     )
 }
+
+#[cfg(test)]
+mod tests;
