@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use protocol::Mac;
 
 use crate::error::quote;
+use crate::identity::{ContainerId, IdentityError, PodUid};
 
 /// What the pairs say. A value that is empty is as if it were not there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,10 +17,10 @@ pub(crate) struct Args {
     pub(crate) pod_name: Option<String>,
     /// `K8S_POD_NAMESPACE`, as it came.
     pub(crate) pod_namespace: Option<String>,
-    /// `K8S_POD_UID`, as it came.
-    pub(crate) pod_uid: Option<String>,
-    /// `K8S_POD_INFRA_CONTAINER_ID`, as it came: the container that holds the namespace; mostly `CNI_CONTAINERID`.
-    pub(crate) infra_container: Option<String>,
+    /// `K8S_POD_UID`.
+    pub(crate) pod_uid: Option<PodUid>,
+    /// `K8S_POD_INFRA_CONTAINER_ID`: the container that holds the namespace; mostly `CNI_CONTAINERID`.
+    pub(crate) infra_container: Option<ContainerId>,
     /// `IP`: addresses between commas, a prefix behind each is passed over.
     pub(crate) ips: Vec<IpAddr>,
     /// `MAC`.
@@ -45,6 +46,10 @@ impl Args {
                 continue;
             }
             let taken = match key {
+                "K8S_POD_UID" => identity(value, PodUid::new).map(|uid| args.pod_uid = uid),
+                "K8S_POD_INFRA_CONTAINER_ID" => {
+                    identity(value, ContainerId::new).map(|id| args.infra_container = id)
+                }
                 "IP" => addresses(value).map(|ips| args.ips = ips),
                 "MAC" => mac(value).map(|mac| args.mac = mac),
                 "IgnoreUnknown" => switch(value).map(|on| ignore_unknown = on),
@@ -70,11 +75,13 @@ impl Args {
         match key {
             "K8S_POD_NAME" => Some(&mut self.pod_name),
             "K8S_POD_NAMESPACE" => Some(&mut self.pod_namespace),
-            "K8S_POD_UID" => Some(&mut self.pod_uid),
-            "K8S_POD_INFRA_CONTAINER_ID" => Some(&mut self.infra_container),
             _ => None,
         }
     }
+}
+
+fn identity<T>(text: &str, check: impl Fn(&str) -> Result<T, IdentityError>) -> Result<Option<T>, String> {
+    (!text.is_empty()).then(|| check(text)).transpose().map_err(|error| format!("cannot be: {error}"))
 }
 
 fn addresses(text: &str) -> Result<Vec<IpAddr>, String> {
@@ -124,8 +131,8 @@ mod tests {
         let args = Args::parse(text).unwrap();
         assert_eq!(args.pod_name.as_deref(), Some("web-0"));
         assert_eq!(args.pod_namespace.as_deref(), Some("shop"));
-        assert_eq!(args.infra_container.as_deref(), Some("4f6c"));
-        assert_eq!(args.pod_uid.as_deref(), Some("b0e0"));
+        assert_eq!(args.infra_container.unwrap().as_str(), "4f6c");
+        assert_eq!(args.pod_uid.unwrap().as_str(), "b0e0");
     }
 
     #[test]
@@ -166,9 +173,9 @@ mod tests {
 
     #[test]
     fn everything_wrong_is_said_at_once() {
-        let text = "novalue;=x;IP=10.244.0.300;MAC=01:00:5e:00:00:01;IgnoreUnknown=maybe;MAC=zz";
+        let text = "novalue;=x;K8S_POD_UID=a/b;K8S_POD_INFRA_CONTAINER_ID=../x;IP=10.244.0.300;MAC=01:00:5e:00:00:01;IgnoreUnknown=maybe;MAC=zz";
         let problems = Args::parse(text).unwrap_err();
-        for part in ["novalue", "=x", "10.244.0.300", "01:00:5e:00:00:01", "maybe", "MAC=zz"] {
+        for part in ["novalue", "=x", "10.244.0.300", "01:00:5e:00:00:01", "maybe", "MAC=zz", "a/b", "../x"] {
             assert!(problems.iter().any(|problem| problem.contains(part)), "{part}: {problems:?}");
         }
     }

@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use protocol::{Mac, ObjectName};
 
 use crate::args::Args;
-use crate::config::{Bandwidth, NetworkConfig, PortMapping, RangeSet};
+use crate::config::{Bandwidth, NetworkConfig, PortMapping, RangeSet, Resolver};
 use crate::error::{Code, Error};
 use crate::identity::{AttachmentKey, NetnsPath};
 use crate::pod::Pod;
-use crate::result::{AddResult, Dns};
+use crate::result::AddResult;
 
 /// An interface for a pod: for ADD what is to be, for CHECK what should be.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,8 +38,8 @@ pub struct Attachment {
     pub port_mappings: Vec<PortMapping>,
     /// What it may send and receive.
     pub bandwidth: Bandwidth,
-    /// How its programs resolve names, if that is said; the cluster's DNS otherwise.
-    pub dns: Dns,
+    /// How its programs resolve names; as the cluster does if nothing is said.
+    pub resolver: Resolver,
     /// Further names of the pod.
     pub aliases: Vec<ObjectName>,
 }
@@ -78,7 +78,7 @@ impl Attachment {
             labels: config.labels,
             port_mappings: asked.port_mappings,
             bandwidth: asked.bandwidth,
-            dns: asked.dns.unwrap_or(config.dns),
+            resolver: asked.resolver.unwrap_or(config.resolver),
             aliases: asked.aliases,
         })
     }

@@ -120,6 +120,10 @@ identity_type! {
     NetworkName, check_id
 }
 identity_type! {
+    /// `K8S_POD_UID`, by the same rule as [`ContainerId`]: a UUID, or the hash that a static pod has for one.
+    PodUid, check_id
+}
+identity_type! {
     /// `CNI_IFNAME`: a name that a device can have; at most [`MAX_INTERFACE_LEN`] bytes.
     InterfaceName, check_interface
 }

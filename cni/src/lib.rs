@@ -17,6 +17,7 @@
 )]
 
 mod args;
+mod attached;
 mod attachment;
 mod call;
 pub mod check;
@@ -31,18 +32,19 @@ pub mod result;
 mod status;
 pub mod version;
 
+pub use attached::Attached;
 pub use attachment::Attachment;
 pub use call::{Asked, Call, Verb, read};
 pub use config::{
     Bandwidth, IPAM_TYPE, IpRange, L4Protocol, MAX_BURST_BITS, MAX_CONFIG_BYTES, MAX_PORT_MAPPINGS, MIN_MTU,
-    PortMapping, RangeSet, Rate,
+    PortMapping, RangeSet, Rate, Resolver,
 };
 pub use environment::{Command, Variables};
 pub use error::{Code, Error};
 pub use gc::ValidAttachments;
 pub use identity::{
     AttachmentKey, ContainerId, IdentityError, InterfaceName, MAX_ID_LEN, MAX_INTERFACE_LEN, MAX_NETNS_LEN,
-    NetnsPath, NetworkName,
+    NetnsPath, NetworkName, PodUid,
 };
 pub use pod::Pod;
 pub use result::AddResult;

@@ -15,7 +15,7 @@ use protocol::{Namespace, ObjectName, ObjectRef};
 
 use crate::args::Args;
 use crate::error::{Code, Error};
-use crate::identity::ContainerId;
+use crate::identity::{ContainerId, PodUid};
 
 /// Characters kept of what is not a pod's name by itself, so that a person recognises it.
 const READABLE_CHARS: usize = 40;
@@ -30,9 +30,9 @@ pub struct Pod {
     /// The runtime said the name itself, and it could be taken as it was.
     pub named_by_runtime: bool,
     /// `K8S_POD_UID`.
-    pub uid: Option<String>,
+    pub uid: Option<PodUid>,
     /// `K8S_POD_INFRA_CONTAINER_ID`.
-    pub infra_container: Option<String>,
+    pub infra_container: Option<ContainerId>,
 }
 
 impl Pod {

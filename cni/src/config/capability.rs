@@ -8,12 +8,13 @@ use std::net::IpAddr;
 
 use protocol::{Mac, ObjectName};
 
-use super::{Bandwidth, MAX_LIST, PortMapping, RangeSet, addresses, bandwidth, ports, range};
+use super::{
+    Bandwidth, MAX_LIST, PortMapping, RangeSet, Resolver, addresses, bandwidth, ports, range, resolver,
+};
 use crate::args::station;
 use crate::error::cut;
 use crate::identity::NetworkName;
 use crate::json::{Node, Problems};
-use crate::result::Dns;
 
 /// What was asked by capabilities.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -29,7 +30,7 @@ pub(crate) struct Capabilities {
     /// `mac`.
     pub(crate) mac: Option<Mac>,
     /// `dns`; takes the place of the configuration's.
-    pub(crate) dns: Option<Dns>,
+    pub(crate) resolver: Option<Resolver>,
     /// `aliases`: further names, lower-case; those that DNS cannot have are left out.
     pub(crate) aliases: Vec<ObjectName>,
 }
@@ -45,7 +46,7 @@ pub(super) fn read(node: &Node<'_>, network: &NetworkName, problems: &mut Proble
             "ips" => asked.ips = addresses(&field, problems),
             "ipRanges" => asked.ranges = range::read(&field, problems),
             "mac" => asked.mac = field.read(problems, station),
-            "dns" => asked.dns = Some(dns(&field, problems)),
+            "dns" => asked.resolver = Some(resolver::read(&field, resolver::OF_RUNTIME, problems)),
             "aliases" => asked.aliases = aliases(&field, network, problems),
             // For plugins that limit a container by its cgroup; there is nothing in it that could be left undone.
             "cgroupPath" => {}
@@ -53,20 +54,6 @@ pub(super) fn read(node: &Node<'_>, network: &NetworkName, problems: &mut Proble
         }
     }
     asked
-}
-
-/// Other keys than a result's, for the same.
-fn dns(node: &Node<'_>, problems: &mut Problems) -> Dns {
-    let Some(map) = node.object(problems) else { return Dns::default() };
-    let texts = |key: &str, problems: &mut Problems| {
-        Node::of(map, &node.path, key).map(|list| list.texts(MAX_LIST, problems)).unwrap_or_default()
-    };
-    Dns {
-        nameservers: texts("servers", problems),
-        search: texts("searches", problems),
-        options: texts("options", problems),
-        ..Dns::default()
-    }
 }
 
 /// A list, as the convention has it, or an object of lists by network, as podman writes it. Names that cannot be are passed

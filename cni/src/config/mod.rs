@@ -7,6 +7,7 @@ mod bandwidth;
 mod capability;
 mod ports;
 mod range;
+mod resolver;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,12 +21,13 @@ pub use bandwidth::{Bandwidth, MAX_BURST_BITS, Rate};
 pub(crate) use capability::Capabilities;
 pub use ports::{L4Protocol, MAX_PORT_MAPPINGS, PortMapping};
 pub use range::{IpRange, RangeSet};
+pub use resolver::Resolver;
 
 use crate::args::{address, station};
 use crate::error::{Code, Error, cut, quote};
 use crate::identity::NetworkName;
 use crate::json::{Node, Problems};
-use crate::result::{self, AddResult, Dns};
+use crate::result::{self, AddResult};
 use crate::version::{Version, supported};
 
 /// Most bytes of a configuration. GC lists every attachment of the node, about a hundred bytes each.
@@ -56,7 +58,7 @@ pub(crate) struct NetworkConfig {
     /// `namespace`: the Kubernetes namespace of pods whose runtime says none.
     pub(crate) namespace: Option<Namespace>,
     /// `dns`.
-    pub(crate) dns: Dns,
+    pub(crate) resolver: Resolver,
     /// `args.cni.labels`.
     pub(crate) labels: BTreeMap<String, String>,
     /// `args.cni.ips`.
@@ -146,7 +148,9 @@ impl Document {
             socket: field("socket").and_then(|node| node.read(problems, path)),
             mtu: field("mtu").and_then(|node| mtu(&node, problems)),
             namespace: field("namespace").and_then(|node| node.read(problems, str::parse)),
-            dns: field("dns").map(|node| result::read_dns(&node, problems)).unwrap_or_default(),
+            resolver: field("dns")
+                .map(|node| resolver::read(&node, resolver::OF_CONFIG, problems))
+                .unwrap_or_default(),
             ..NetworkConfig::default()
         };
         if let Some(node) = field("ipam") {

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
-pub(crate) use read::{dns as read_dns, read};
+pub(crate) use read::read;
 
 /// Keys that no version of the specification knows.
 pub type Extra = Map<String, Value>;

@@ -97,8 +97,7 @@ fn route(node: &Node<'_>, problems: &mut Problems) -> Option<Route> {
     })
 }
 
-/// Also that of a configuration, which has the same form.
-pub(crate) fn dns(node: &Node<'_>, problems: &mut Problems) -> Dns {
+fn dns(node: &Node<'_>, problems: &mut Problems) -> Dns {
     let Some(map) = node.object(problems) else { return Dns::default() };
     let texts = |key: &str, problems: &mut Problems| {
         Node::of(map, &node.path, key).map(|list| list.texts(MAX_ELEMENTS, problems)).unwrap_or_default()

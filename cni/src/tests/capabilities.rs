@@ -237,17 +237,34 @@ fn ranges_that_cannot_be_are_named() {
 fn dns_of_the_runtime_takes_the_place_of_the_configurations() {
     let dns =
         json!({ "nameservers": ["10.1.0.1"], "domain": "lab", "search": ["a.lab"], "options": ["ndots:2"] });
-    let of_config = added(&[], &config(&json!({ "dns": dns }))).dns;
+    let of_config = added(&[], &config(&json!({ "dns": dns }))).resolver;
+    assert_eq!(of_config.domain.as_deref(), Some("lab"));
     assert_eq!(
-        (of_config.domain.as_deref(), of_config.search, of_config.options),
-        (Some("lab"), vec!["a.lab".to_owned()], vec!["ndots:2".to_owned()])
+        (of_config.searches, of_config.options),
+        (vec!["a.lab".to_owned()], vec!["ndots:2".to_owned()])
     );
     let runtime = json!({ "dns": { "servers": ["8.8.8.8", "10.0.0.10"], "searches": ["corp.tyrell.net"], "options": [] } });
-    let both = added(&[], &config(&json!({ "dns": dns, "runtimeConfig": runtime }))).dns;
-    assert_eq!(
-        (both.nameservers, both.search, both.domain),
-        (vec!["8.8.8.8".to_owned(), "10.0.0.10".to_owned()], vec!["corp.tyrell.net".to_owned()], None)
-    );
+    let both = added(&[], &config(&json!({ "dns": dns, "runtimeConfig": runtime }))).resolver;
+    assert_eq!((both.nameservers.len(), both.domain), (2, None));
+    assert_eq!(both.searches, ["corp.tyrell.net"]);
+    assert!(added(&[], &config(&json!({ "dns": {} }))).resolver.is_empty());
+}
+
+#[test]
+fn dns_that_would_not_be_one_line_of_a_resolv_conf_is_refused() {
+    for dns in [
+        json!({ "servers": ["localhost"] }),
+        json!({ "servers": ["8.8.8.8\nnameserver 6.6.6.6"] }),
+        json!({ "searches": ["a\nnameserver 6.6.6.6"] }),
+        json!({ "searches": ["a b"] }),
+        json!({ "searches": ["a".repeat(255)] }),
+        json!({ "options": ["ndots:2 debug"] }),
+        json!({ "options": ["#"] }),
+        json!({ "domain": "a\0" }),
+        json!([]),
+    ] {
+        assert!(wrong(&json!({ "dns": dns })).contains("runtimeConfig.dns"), "{dns}");
+    }
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 
 use super::*;
-use crate::result::{Dns, Interface, Ip, Route};
-use crate::{AddResult, Version};
+use crate::result::Dns;
+use crate::{AddResult, Attached, Resolver, Version};
 
 fn net(text: &str) -> IpNet {
     text.parse().unwrap()
@@ -12,21 +12,38 @@ fn net(text: &str) -> IpNet {
 
 /// What the switch makes.
 fn own() -> AddResult {
-    let mut ip = Ip::new(net("10.244.0.9/24"));
-    (ip.gateway, ip.interface) = (Some("10.244.0.1".parse().unwrap()), Some(0));
-    AddResult {
-        interfaces: vec![Interface {
-            name: "eth0".to_owned(),
-            mac: Some("0a:58:0a:f4:00:09".to_owned()),
-            mtu: Some(1450),
-            sandbox: Some(NETNS.to_owned()),
-            ..Interface::default()
-        }],
-        ips: vec![ip],
-        routes: vec![Route::new(net("0.0.0.0/0"), Some("10.244.0.1".parse().unwrap()))],
-        dns: Dns { nameservers: vec!["10.96.0.10".to_owned()], ..Dns::default() },
-        ..AddResult::default()
-    }
+    let attached = Attached {
+        mac: "0a:58:0a:f4:00:09".parse().unwrap(),
+        mtu: 1450,
+        addresses: vec![(net("10.244.0.9/24"), "10.244.0.1".parse().unwrap())],
+        resolver: Resolver { nameservers: vec!["10.96.0.10".parse().unwrap()], ..Resolver::default() },
+    };
+    attached.result(&added(&[], &config(&json!({}))))
+}
+
+#[test]
+fn what_the_switch_made_is_the_answer_in_the_version_that_was_asked_for() {
+    assert_eq!(
+        own().to_value(Version::V1_1_0),
+        json!({
+            "cniVersion": "1.1.0",
+            "interfaces": [{ "name": "eth0", "mac": "0a:58:0a:f4:00:09", "mtu": 1450, "sandbox": NETNS }],
+            "ips": [{ "address": "10.244.0.9/24", "gateway": "10.244.0.1", "interface": 0 }],
+            "routes": [{ "dst": "0.0.0.0/0", "gw": "10.244.0.1" }],
+            "dns": { "nameservers": ["10.96.0.10"] },
+        })
+    );
+    assert_eq!(
+        own().to_json(Version::V0_3_1),
+        json!({
+            "cniVersion": "0.3.1",
+            "interfaces": [{ "name": "eth0", "mac": "0a:58:0a:f4:00:09", "sandbox": NETNS }],
+            "ips": [{ "version": "4", "address": "10.244.0.9/24", "gateway": "10.244.0.1", "interface": 0 }],
+            "routes": [{ "dst": "0.0.0.0/0", "gw": "10.244.0.1" }],
+            "dns": { "nameservers": ["10.96.0.10"] },
+        })
+        .to_string()
+    );
 }
 
 fn previous(value: Value) -> AddResult {

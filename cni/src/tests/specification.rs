@@ -141,7 +141,7 @@ fn keys_of_other_plugins_are_passed_over() {
             "cni.dev/something": 1, "disableCheck": true, "cniVersions": ["1.0.0", "1.1.0"],
         });
         let attachment = added(&[], &config);
-        assert_eq!(attachment.dns.nameservers, ["10.1.0.1"]);
+        assert_eq!(attachment.resolver.nameservers, ["10.1.0.1".parse::<std::net::IpAddr>().unwrap()]);
         assert_eq!(attachment.key.network.as_str(), "dbnet");
         assert!(attachment.labels.is_empty());
     }
