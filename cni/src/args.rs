@@ -173,7 +173,8 @@ mod tests {
 
     #[test]
     fn everything_wrong_is_said_at_once() {
-        let text = "novalue;=x;K8S_POD_UID=a/b;K8S_POD_INFRA_CONTAINER_ID=../x;IP=10.244.0.300;MAC=01:00:5e:00:00:01;IgnoreUnknown=maybe;MAC=zz";
+        let text = "novalue;=x;K8S_POD_UID=a/b;K8S_POD_INFRA_CONTAINER_ID=../x;\
+                    IP=10.244.0.300;MAC=01:00:5e:00:00:01;IgnoreUnknown=maybe;MAC=zz";
         let problems = Args::parse(text).unwrap_err();
         for part in ["novalue", "=x", "10.244.0.300", "01:00:5e:00:00:01", "maybe", "MAC=zz", "a/b", "../x"] {
             assert!(problems.iter().any(|problem| problem.contains(part)), "{part}: {problems:?}");

@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::attachment::Attachment;
-use crate::config::{Document, Header};
+use crate::config::{Document, Header, NetworkConfig, Role};
 use crate::environment::{Command, Environment, Variables};
 use crate::error::{Code, Error};
 use crate::gc::ValidAttachments;
@@ -51,8 +51,8 @@ pub enum Verb {
     Add {
         /// Which.
         attachment: Box<Attachment>,
-        /// What came before in the chain; the answer is this and what is made
-        /// ([`AddResult::followed_by`]).
+        /// What came before in the chain; the answer is this and what is made ([`AddResult::followed_by`]). An IPAM plugin
+        /// answers for itself alone ([`AddResult::abbreviated`]).
         previous: Option<AddResult>,
     },
     /// Undo an ADD, whole or begun. Success when there is nothing.
@@ -86,7 +86,11 @@ pub enum Verb {
 /// 1: a version that we do not speak, or that has no such verb. 2: something we do not do. 4: everything that is missing or
 /// wrong in the environment. 5: `stdin` could not be read. 6: it is not a JSON object. 7: everything that is wrong in it.
 /// 100: an interface that is there already.
-pub fn read(variables: &Variables, stdin: impl FnOnce() -> io::Result<Vec<u8>>) -> Result<Asked, Error> {
+pub fn read(
+    role: Role,
+    variables: &Variables,
+    stdin: impl FnOnce() -> io::Result<Vec<u8>>,
+) -> Result<Asked, Error> {
     let command = match variables.command()? {
         None => return Ok(Asked::About),
         Some(Command::Version) => return Ok(Asked::Version),
@@ -96,17 +100,17 @@ pub fn read(variables: &Variables, stdin: impl FnOnce() -> io::Result<Vec<u8>>) 
     let bytes =
         stdin().map_err(|error| Error::new(Code::Io, format!("cannot read standard input: {error}")))?;
     let document = Document::decode(&bytes)?;
-    let call = call(command, variables, &document);
+    let call = call(role, command, variables, &document);
     call.map(|call| Asked::Call(Box::new(call)))
         .map_err(|error| error.said_in(document.declared().unwrap_or(Version::CURRENT.as_str())))
 }
 
-fn call(command: Command, variables: &Variables, document: &Document) -> Result<Call, Error> {
+fn call(role: Role, command: Command, variables: &Variables, document: &Document) -> Result<Call, Error> {
     let environment = Environment::read(command, variables)?;
     let header = document.header()?;
     exists_in(command, header.version)?;
     let mut problems = Problems::default();
-    let config = document.config(&header.name, &mut problems);
+    let config = NetworkConfig::read(document, role, &header.name, &mut problems);
     let socket = config.socket.clone();
     let path = environment.path.clone();
     let mut warnings = environment.warnings.clone();
@@ -115,7 +119,9 @@ fn call(command: Command, variables: &Variables, document: &Document) -> Result<
             let previous = document.previous(&mut problems);
             refuse(&problems)?;
             let attachment = attachment(environment, &header, config)?;
-            previous.as_ref().map_or(Ok(()), |previous| attachment.is_new_in(previous))?;
+            if let (Role::Interface, Some(previous)) = (role, &previous) {
+                attachment.is_new_in(previous)?;
+            }
             Verb::Add { attachment: Box::new(attachment), previous }
         }
         Command::Check => {
@@ -128,7 +134,7 @@ fn call(command: Command, variables: &Variables, document: &Document) -> Result<
             Verb::Check { attachment, previous: previous.unwrap_or_default() }
         }
         Command::Del => {
-            // ADD was refused for these, and DEL must undo it nevertheless.
+            // ADD was refused for these, and DEL must undo it nevertheless, at the switch's default place if need be.
             warnings.extend(problems.invalid.iter().chain(&problems.unsupported).map(ToString::to_string));
             let mut unreadable = Problems::default();
             let previous = document.previous(&mut unreadable).filter(|_| unreadable.invalid.is_empty());
@@ -141,6 +147,7 @@ fn call(command: Command, variables: &Variables, document: &Document) -> Result<
             refuse(&problems)?;
             Verb::Gc { valid }
         }
+        // VERSION is answered before.
         Command::Status | Command::Version => {
             refuse(&problems)?;
             Verb::Status
@@ -168,11 +175,7 @@ fn exists_in(command: Command, version: Version) -> Result<(), Error> {
     Err(Error::new(Code::IncompatibleVersion, message))
 }
 
-fn attachment(
-    environment: Environment,
-    header: &Header,
-    config: crate::config::NetworkConfig,
-) -> Result<Attachment, Error> {
+fn attachment(environment: Environment, header: &Header, config: NetworkConfig) -> Result<Attachment, Error> {
     let netns = environment.netns.clone().ok_or_else(|| missing("CNI_NETNS"))?;
     let args = environment.args.clone();
     let netns_override = environment.netns_override;

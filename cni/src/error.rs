@@ -142,11 +142,11 @@ impl Error {
         };
         let all: Vec<String> = unsupported.iter().chain(invalid).map(ToString::to_string).collect();
         let first = all.first().map_or("", String::as_str);
-        let message = match all.len() {
-            1 => format!("{what}: {first}"),
-            several => format!("{what}: {first} (and {} more)", several - 1),
-        };
-        Some(Self::new(code, message).with_details(all.join("\n")))
+        Some(match all.len() {
+            1 => Self::new(code, format!("{what}: {first}")),
+            several => Self::new(code, format!("{what}: {first} (and {} more)", several - 1))
+                .with_details(all.join("\n")),
+        })
     }
 
     /// The object that goes to standard output.

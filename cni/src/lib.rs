@@ -37,7 +37,7 @@ pub use attachment::Attachment;
 pub use call::{Asked, Call, Verb, read};
 pub use config::{
     Bandwidth, IPAM_TYPE, IpRange, L4Protocol, MAX_BURST_BITS, MAX_CONFIG_BYTES, MAX_PORT_MAPPINGS, MIN_MTU,
-    PortMapping, RangeSet, Rate, Resolver,
+    PortMapping, RangeSet, Rate, Resolver, Role,
 };
 pub use environment::{Command, Variables};
 pub use error::{Code, Error};
@@ -53,9 +53,13 @@ pub use version::Version;
 
 /// What a person is told who calls the plugin without `CNI_COMMAND`, on standard error.
 #[must_use]
-pub fn about() -> String {
+pub fn about(role: Role) -> String {
+    let what = match role {
+        Role::Interface => "vpod-cni",
+        Role::Ipam => IPAM_TYPE,
+    };
     format!(
-        "CNI plugin vpod-cni {}: attaches containers to vpod\nCNI protocol versions supported: {}",
+        "CNI plugin {what} {}\nCNI protocol versions supported: {}",
         env!("CARGO_PKG_VERSION"),
         version::supported()
     )

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use protocol::{Mac, ObjectName};
 
 use super::{
-    Bandwidth, MAX_LIST, PortMapping, RangeSet, Resolver, addresses, bandwidth, ports, range, resolver,
+    Bandwidth, MAX_LIST, PortMapping, RangeSet, Resolver, Role, addresses, bandwidth, ports, range, resolver,
 };
 use crate::args::station;
 use crate::error::cut;
@@ -35,16 +35,23 @@ pub(crate) struct Capabilities {
     pub(crate) aliases: Vec<ObjectName>,
 }
 
-pub(super) fn read(node: &Node<'_>, network: &NetworkName, problems: &mut Problems) -> Capabilities {
+pub(super) fn read(
+    node: &Node<'_>,
+    role: Role,
+    network: &NetworkName,
+    problems: &mut Problems,
+) -> Capabilities {
     let mut asked = Capabilities::default();
     let Some(map) = node.object(problems) else { return asked };
     for (key, value) in map.iter().filter(|(_, value)| !value.is_null()) {
         let field = Node { path: format!("{}.{}", node.path, cut(key, MAX_LIST)), value };
         match key.as_str() {
-            "portMappings" => asked.port_mappings = ports::read(&field, problems),
-            "bandwidth" => asked.bandwidth = bandwidth::read(&field, problems),
             "ips" => asked.ips = addresses(&field, problems),
             "ipRanges" => asked.ranges = range::read(&field, problems),
+            // The rest is for who makes the interface.
+            _ if role == Role::Ipam => {}
+            "portMappings" => asked.port_mappings = ports::read(&field, problems),
+            "bandwidth" => asked.bandwidth = bandwidth::read(&field, problems),
             "mac" => asked.mac = field.read(problems, station),
             "dns" => asked.resolver = Some(resolver::read(&field, resolver::OF_RUNTIME, problems)),
             "aliases" => asked.aliases = aliases(&field, network, problems),

@@ -5,6 +5,7 @@
 
 mod bandwidth;
 mod capability;
+mod document;
 mod ports;
 mod range;
 mod resolver;
@@ -15,38 +16,26 @@ use std::path::PathBuf;
 
 use protocol::name::check_label;
 use protocol::{Mac, Namespace};
-use serde_json::{Map, Value};
 
 pub use bandwidth::{Bandwidth, MAX_BURST_BITS, Rate};
 pub(crate) use capability::Capabilities;
+pub use document::MAX_CONFIG_BYTES;
+pub(crate) use document::{Document, Header};
 pub use ports::{L4Protocol, MAX_PORT_MAPPINGS, PortMapping};
 pub use range::{IpRange, RangeSet};
 pub use resolver::Resolver;
 
 use crate::args::{address, station};
-use crate::error::{Code, Error, cut, quote};
+use crate::error::cut;
 use crate::identity::NetworkName;
 use crate::json::{Node, Problems};
-use crate::result::{self, AddResult};
-use crate::version::{Version, supported};
 
-/// Most bytes of a configuration. GC lists every attachment of the node, about a hundred bytes each.
-pub const MAX_CONFIG_BYTES: usize = 4 << 20;
 /// Least `mtu`: what every host takes whole (RFC 791 §3.1), as the daemon's own `pod_mtu`.
 pub const MIN_MTU: u16 = 576;
 /// Most labels, addresses, ranges, aliases.
 const MAX_LIST: usize = 256;
 /// The only one: addresses are the switch's to give.
 pub const IPAM_TYPE: &str = "vpod-ipam";
-
-/// What is the same for all verbs, and identifies the network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Header {
-    /// `cniVersion`.
-    pub(crate) version: Version,
-    /// `name`.
-    pub(crate) name: NetworkName,
-}
 
 /// What this plugin is told by the network's configuration and by the runtime.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -69,121 +58,82 @@ pub(crate) struct NetworkConfig {
     pub(crate) capabilities: Capabilities,
 }
 
-/// The object on standard input, and the version that it says, if only for an error.
-pub(crate) struct Document {
-    pub(crate) map: Map<String, Value>,
+/// What a plugin is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// `vpod-cni`: makes the interface.
+    Interface,
+    /// `vpod-ipam`: gives addresses to another plugin, whose configuration it is called with
+    /// (SPEC 1.1.0 §4). What is not under `ipam` or about addresses is that plugin's.
+    Ipam,
 }
 
-impl Document {
-    /// Decodes what was read.
-    ///
-    /// # Errors
-    /// Code 6: not a JSON object. Code 7: too long.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        if bytes.len() > MAX_CONFIG_BYTES {
-            let message = format!("the network configuration is longer than {MAX_CONFIG_BYTES} bytes");
-            return Err(Error::new(Code::InvalidConfiguration, message));
-        }
-        let undecodable =
-            |why: String| Error::new(Code::Decode, format!("cannot decode the network configuration: {why}"));
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Err(undecodable("standard input is empty".to_owned()));
-        }
-        match serde_json::from_slice(bytes) {
-            Ok(Value::Object(map)) => Ok(Self { map }),
-            Ok(other) => Err(undecodable(format!("it is no object but {}", cut(&other.to_string(), 96)))),
-            Err(error) => Err(undecodable(error.to_string())),
-        }
-    }
-
-    /// `cniVersion` as it is, if it looks like a version: what an error is said in.
-    pub(crate) fn declared(&self) -> Option<&str> {
-        let text = self.map.get("cniVersion")?.as_str()?;
-        let looks =
-            text.len() <= 32 && !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-        looks.then_some(text)
-    }
-
-    /// Checks what every verb needs.
-    ///
-    /// # Errors
-    /// Code 1: a version that we do not speak. Code 6: not a version. Code 7: the name is missing or cannot be one.
-    pub(crate) fn header(&self) -> Result<Header, Error> {
-        Ok(Header { name: self.name()?, version: self.version()? })
-    }
-
-    fn name(&self) -> Result<NetworkName, Error> {
-        let name = match self.map.get("name") {
-            None | Some(Value::Null) => Err("is missing".to_owned()),
-            Some(Value::String(text)) if text.is_empty() => Err("is missing".to_owned()),
-            Some(Value::String(text)) => NetworkName::new(text).map_err(|error| error.to_string()),
-            Some(other) => Err(format!("{} is no text", cut(&other.to_string(), 96))),
-        };
-        name.map_err(|why| Error::new(Code::InvalidConfiguration, format!("the network's name {why}")))
-    }
-
-    fn version(&self) -> Result<Version, Error> {
-        let text = match self.map.get("cniVersion") {
-            // The key is newer than 0.1.0 (SPEC 0.2.0), so who does not have it is meant to speak that.
-            None | Some(Value::Null) => "0.1.0",
-            Some(Value::String(text)) if text.is_empty() => "0.1.0",
-            Some(Value::String(text)) if self.declared().is_some() => text,
-            Some(other) => {
-                let message =
-                    format!("cannot decode cniVersion: {} is no version", cut(&other.to_string(), 96));
-                return Err(Error::new(Code::Decode, message));
-            }
-        };
-        Version::parse(text).ok_or_else(|| {
-            let message = format!("incompatible CNI version: the configuration is of {}", quote(text));
-            Error::new(Code::IncompatibleVersion, message)
-                .with_details(format!("supported are {}", supported()))
-        })
-    }
-
+impl NetworkConfig {
     /// Reads everything that is for this plugin.
-    pub(crate) fn config(&self, network: &NetworkName, problems: &mut Problems) -> NetworkConfig {
-        let field = |key: &str| Node::of(&self.map, "", key);
-        let mut config = NetworkConfig {
-            socket: field("socket").and_then(|node| node.read(problems, path)),
-            mtu: field("mtu").and_then(|node| mtu(&node, problems)),
-            namespace: field("namespace").and_then(|node| node.read(problems, str::parse)),
-            resolver: field("dns")
-                .map(|node| resolver::read(&node, resolver::OF_CONFIG, problems))
-                .unwrap_or_default(),
-            ..NetworkConfig::default()
-        };
-        if let Some(node) = field("ipam") {
-            ipam(&node, problems);
+    pub(crate) fn read(
+        document: &Document,
+        role: Role,
+        network: &NetworkName,
+        problems: &mut Problems,
+    ) -> Self {
+        let field = |key: &str| Node::of(&document.map, "", key);
+        let mut config = Self::default();
+        match role {
+            Role::Interface => {
+                config.socket = field("socket").and_then(|node| node.read(problems, path));
+                config.mtu = field("mtu").and_then(|node| mtu(&node, problems));
+                config.namespace = field("namespace").and_then(|node| node.read(problems, str::parse));
+                if let Some(node) = field("ipam") {
+                    others_ipam(&node, problems);
+                }
+            }
+            Role::Ipam => {
+                if let Some(node) = field("ipam") {
+                    config.read_ipam(&node, problems);
+                }
+            }
+        }
+        if let Some(node) = field("dns") {
+            config.resolver = resolver::read(&node, resolver::OF_CONFIG, problems);
         }
         if let Some(node) = field("args") {
-            config.read_args(&node, problems);
+            config.read_args(&node, role, problems);
         }
         if let Some(node) = field("runtimeConfig") {
-            config.capabilities = capability::read(&node, network, problems);
+            config.capabilities = capability::read(&node, role, network, problems);
         }
         config
     }
 
-    /// `prevResult`.
-    pub(crate) fn previous(&self, problems: &mut Problems) -> Option<AddResult> {
-        Node::of(&self.map, "", "prevResult").map(|node| result::read(&node, problems))
+    /// Our own `ipam`.
+    fn read_ipam(&mut self, node: &Node<'_>, problems: &mut Problems) {
+        let Some(map) = node.object(problems) else { return };
+        for (key, value) in map.iter().filter(|(_, value)| !value.is_null()) {
+            let field = Node { path: format!("{}.{}", node.path, cut(key, MAX_LIST)), value };
+            match key.as_str() {
+                "type" => {}
+                "socket" => self.socket = field.read(problems, path),
+                "namespace" => self.namespace = field.read(problems, str::parse),
+                _ => problems.unsupported(&field, "vpod-ipam has the settings socket and namespace"),
+            }
+        }
     }
-}
 
-impl NetworkConfig {
     /// `args` are for whoever understands them (CONVENTIONS, "args in network config"), so all but ours is passed over. What is
     /// ours must be right: a pod without the label that it was given would be one that no policy selects.
-    fn read_args(&mut self, node: &Node<'_>, problems: &mut Problems) {
+    fn read_args(&mut self, node: &Node<'_>, role: Role, problems: &mut Problems) {
         let Some(cni) = node.value.as_object().and_then(|args| Node::of(args, &node.path, "cni")) else {
             return;
         };
         let Some(map) = cni.object(problems) else { return };
         let field = |key: &str| Node::of(map, &cni.path, key);
+        self.ips = field("ips").map(|node| addresses(&node, problems)).unwrap_or_default();
+        if role == Role::Ipam {
+            return;
+        }
         for label in field("labels").map(|node| node.list(MAX_LIST, problems)).unwrap_or_default() {
             self.read_label(&label, problems);
         }
-        self.ips = field("ips").map(|node| addresses(&node, problems)).unwrap_or_default();
         self.mac = field("mac").and_then(|node| node.read(problems, station));
     }
 
@@ -215,15 +165,15 @@ fn mtu(node: &Node<'_>, problems: &mut Problems) -> Option<u16> {
     node.number_u16(MIN_MTU, problems)
 }
 
-/// Addresses are the switch's, whichever `ipam` is written; one that wants others is told so.
-fn ipam(node: &Node<'_>, problems: &mut Problems) {
+/// Where we make the interface, addresses are the switch's, whichever `ipam` is written; one that wants others is told so.
+fn others_ipam(node: &Node<'_>, problems: &mut Problems) {
     let Some(map) = node.object(problems) else { return };
     for (key, value) in map.iter().filter(|(_, value)| !value.is_null()) {
         let field = Node { path: format!("{}.{}", node.path, cut(key, MAX_LIST)), value };
         match (key.as_str(), value.as_str()) {
             ("type", Some("" | IPAM_TYPE)) => {}
             ("type", _) => problems.unsupported(&field, "addresses are the switch's to give, by vpod-ipam"),
-            _ => problems.unsupported(&field, "vpod-ipam has no settings of its own"),
+            _ => problems.unsupported(&field, "below vpod-cni, vpod-ipam has no settings"),
         }
     }
 }

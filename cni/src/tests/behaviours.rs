@@ -105,6 +105,8 @@ fn two_interfaces_of_one_container_are_two_attachments_of_one_pod() {
 #[test]
 fn a_key_that_comes_twice_has_its_last_value() {
     let text = r#"{"cniVersion":"0.2.0","cniVersion":"1.0.0","name":"a","name":"b"}"#;
-    let Ok(Asked::Call(call)) = read(&variables("ADD", &[]), || Ok(text.into())) else { panic!() };
+    let Ok(Asked::Call(call)) = read(Role::Interface, &variables("ADD", &[]), || Ok(text.into())) else {
+        panic!()
+    };
     assert_eq!((call.version, call.network.as_str()), (Version::V1_0_0, "b"));
 }

@@ -32,7 +32,8 @@ fn each_missing_variable_is_named_alone() {
 
 #[test]
 fn a_missing_variable_is_told_before_standard_input_is_waited_for() {
-    let error = read(&variables("ADD", &[("CNI_NETNS", "")]), || panic!("read")).unwrap_err();
+    let error =
+        read(Role::Interface, &variables("ADD", &[("CNI_NETNS", "")]), || panic!("read")).unwrap_err();
     assert_eq!(error.code, Code::InvalidEnvironment);
 }
 
@@ -88,7 +89,8 @@ fn variables_that_are_no_text_are_refused() {
                 _ => OsString::new(),
             })
         });
-        let error = read(&variables, || Ok(config(&json!({})).to_string().into_bytes())).unwrap_err();
+        let error = read(Role::Interface, &variables, || Ok(config(&json!({})).to_string().into_bytes()))
+            .unwrap_err();
         assert_eq!(error.code, Code::InvalidEnvironment);
         assert!(error.message.contains(name), "{error}");
     }
@@ -104,16 +106,16 @@ fn commands_are_known_by_their_exact_names() {
 
 #[test]
 fn a_blank_command_is_a_person_who_is_told_what_this_is() {
-    let asked = read(&variables("", &[]), || panic!("read")).unwrap();
+    let asked = read(Role::Interface, &variables("", &[]), || panic!("read")).unwrap();
     assert_eq!(asked, Asked::About);
-    let about = crate::about();
+    let about = crate::about(Role::Interface);
     assert!(about.contains("vpod-cni") && about.ends_with("0.3.1, 0.4.0, 1.0.0, 1.1.0"), "{about}");
 }
 
 #[test]
 fn version_needs_no_other_variable_and_reads_no_standard_input() {
     let none = [("CNI_CONTAINERID", ""), ("CNI_NETNS", ""), ("CNI_IFNAME", ""), ("CNI_PATH", "")];
-    let asked = read(&variables("VERSION", &none), || panic!("read")).unwrap();
+    let asked = read(Role::Interface, &variables("VERSION", &none), || panic!("read")).unwrap();
     assert_eq!(asked, Asked::Version);
     assert!(version::answer().contains("supportedVersions"));
 }

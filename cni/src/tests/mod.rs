@@ -4,6 +4,7 @@ mod behaviours;
 mod capabilities;
 mod checks;
 mod environment;
+mod ipam;
 mod properties;
 mod refusals;
 mod results;
@@ -13,7 +14,7 @@ use std::ffi::OsString;
 
 use serde_json::{Value, json};
 
-use crate::{Asked, Attachment, Call, Code, Error, Variables, Verb, read};
+use crate::{Asked, Attachment, Call, Code, Error, Role, Variables, Verb, read};
 
 const CONTAINER: &str = "some-container-id";
 const NETNS: &str = "/var/run/netns/blue";
@@ -44,7 +45,7 @@ fn config(further: &Value) -> Value {
 }
 
 fn ask(command: &str, changed: &[(&str, &str)], config: &Value) -> Result<Asked, Error> {
-    read(&variables(command, changed), || Ok(config.to_string().into_bytes()))
+    read(Role::Interface, &variables(command, changed), || Ok(config.to_string().into_bytes()))
 }
 
 #[track_caller]

@@ -3,7 +3,7 @@
 use super::*;
 
 fn bytes(bytes: &[u8]) -> Error {
-    read(&variables("ADD", &[]), || Ok(bytes.to_vec())).unwrap_err()
+    read(Role::Interface, &variables("ADD", &[]), || Ok(bytes.to_vec())).unwrap_err()
 }
 
 #[test]
@@ -46,7 +46,8 @@ fn a_configuration_without_end_is_refused() {
 
 #[test]
 fn standard_input_that_cannot_be_read_is_an_io_failure() {
-    let error = read(&variables("ADD", &[]), || Err(std::io::ErrorKind::BrokenPipe.into())).unwrap_err();
+    let error = read(Role::Interface, &variables("ADD", &[]), || Err(std::io::ErrorKind::BrokenPipe.into()))
+        .unwrap_err();
     assert_eq!(error.code, Code::Io);
     assert!(error.message.contains("standard input"), "{error}");
 }
@@ -54,7 +55,7 @@ fn standard_input_that_cannot_be_read_is_an_io_failure() {
 #[test]
 fn unknown_versions_are_refused_with_those_we_speak_in_the_version_that_was_asked_for() {
     for command in ["ADD", "DEL", "CHECK", "GC", "STATUS"] {
-        for version in ["0.1.0", "0.2.0", "0.3.0", "1.2.0", "2.0.0", "1.0", "99999"] {
+        for version in ["0.1.0", "0.2.0", "0.3.0", "1.2.0", "2.0.0", "1.0", "99999", "1.1.0-rc1"] {
             let error =
                 refused(command, &[], &config(&json!({ "cniVersion": version })), Code::IncompatibleVersion);
             assert!(
