@@ -5,6 +5,7 @@ mod capabilities;
 mod checks;
 mod environment;
 mod ipam;
+mod ports;
 mod properties;
 mod refusals;
 mod results;
