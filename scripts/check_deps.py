@@ -22,6 +22,7 @@ DIRECT = {
         "tokio",
     },
     "routing": {"protocol", "ipnet", "k8s-openapi", "rustls", "rustls-pki-types", "serde", "serde_json", "thiserror"},
+    "policy": {"protocol", "ipnet", "serde", "serde_json"},
     "vpodctl": {
         "protocol", "netdev", "anyhow", "clap", "clap_complete", "clap_mangen", "comfy-table", "hickory-proto",
         "humantime", "ipnet", "k8s-openapi", "serde", "serde_json", "serde-saphyr", "signal-hook", "thiserror",
@@ -34,6 +35,7 @@ UNREACHABLE = {
     "netdev": {"tokio", "store", "vswitchd"},
     "store": {"netdev", "datapath"},
     "routing": {"mio", "socket2", "tokio", "tracing", "netdev", "store"},
+    "policy": {"libc", "nix", "mio", "socket2", "tokio", "tracing", "netdev", "datapath", "store"},
     "vpod-dns": {"store", "datapath", "vswitchd"},
     "vpodctl": {"tokio", "store", "datapath"},
     "vpod-ingress": {"store", "datapath", "vswitchd"},
