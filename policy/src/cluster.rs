@@ -89,9 +89,13 @@ impl Cluster {
     /// A namespace's labels, with that of its name, whatever it is said to be.
     #[must_use]
     pub fn namespace_labels(&self, namespace: &Namespace) -> Labels {
-        let mut labels = self.namespaces.get(namespace).cloned().unwrap_or_default();
-        labels.insert(NAMESPACE_NAME_LABEL.to_owned(), namespace.to_string());
-        labels
+        with_name(self.namespaces.get(namespace), namespace)
+    }
+
+    /// Which node has an address; of several that claim it, the first by name.
+    #[must_use]
+    pub fn node_at(&self, address: IpAddr) -> Option<&ObjectName> {
+        self.nodes.iter().find(|(_, addresses)| addresses.contains(&address)).map(|(name, _)| name)
     }
 
     /// Who has an address; of several that claim it, the first by name.
@@ -126,4 +130,11 @@ impl Cluster {
         selecting.sort_by_key(|policy| (policy.place, &policy.name));
         selecting
     }
+}
+
+/// A namespace's labels with that of its name.
+pub(crate) fn with_name(labels: Option<&Labels>, namespace: &Namespace) -> Labels {
+    let mut labels = labels.cloned().unwrap_or_default();
+    labels.insert(NAMESPACE_NAME_LABEL.to_owned(), namespace.to_string());
+    labels
 }

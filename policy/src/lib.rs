@@ -1,7 +1,8 @@
 //! What NetworkPolicy objects mean: objects in, the decision for a flow and its reason out. Pure.
 //!
 //! How it works: [`read()`] makes a [`Policy`] of an object, or says field by field what is wrong with it. What the policies of a
-//! [`Cluster`] mean for a [`Flow`] is written down in [`reference`], as plainly as the specification puts it.
+//! [`Cluster`] mean for a [`Flow`] is written down in [`reference`], as plainly as the specification puts it. A [`Compiler`] makes [`Tables`] of the same objects,
+//! which decide at a cost that does not depend on how many policies there are, and tells a datapath what changed in them.
 //!
 //! The kinds are Kubernetes' `NetworkPolicy` and our own `ClusterNetworkPolicy`, in tiers before and after them (`docs/design/0012-network-policy.md`).
 //!
@@ -15,17 +16,23 @@
 )]
 
 mod cluster;
+mod compile;
 mod model;
 mod read;
 pub mod reference;
+mod table;
+mod tables;
 mod verdict;
 
 pub use cluster::{Cluster, Flow, NAMESPACE_NAME_LABEL, NamedPort, Pod};
+pub use compile::Compiler;
 pub use model::{
     Action, Block, Direction, Labels, Operator, Peer, Place, Pods, Policy, PolicyName, PortRange, Ports,
     Protocol, Requirement, Rule, Scope, Selector,
 };
 pub use read::{Checked, PolicyKind, read};
+pub use table::{PortMap, Span, Table, TableRule, address_key, port_key};
+pub use tables::{Assigned, Change, Outcome, Owner, Rows, TableChange, Tables};
 pub use verdict::{Decision, Explanation, Reason, RuleName};
 
 #[cfg(test)]

@@ -33,8 +33,8 @@ pub fn decide(cluster: &Cluster, flow: &Flow, direction: Direction) -> Decision 
     if cluster.pod_at(peer).is_some_and(|(name, _)| name == subject_name) {
         return Decision::allowed(Reason::Itself);
     }
-    let own_node = subject.node.as_ref().and_then(|node| cluster.nodes.get(node));
-    if cluster.pod_at(peer).is_none() && own_node.is_some_and(|addresses| addresses.contains(&peer)) {
+    let peer_node = cluster.node_at(peer).filter(|_| cluster.pod_at(peer).is_none());
+    if peer_node.is_some() && peer_node == subject.node.as_ref() {
         return Decision::allowed(Reason::OwnNode);
     }
     asked(cluster, flow, direction, subject_name)

@@ -1,7 +1,11 @@
 //! Tests of the whole: rule by rule of the specification, by the names of Kubernetes' own suite, and against the reference.
 
 mod bad_input;
+mod histories;
 mod reading;
+mod spec;
+mod tiers;
+mod world;
 
 use serde_json::{Value, json};
 
