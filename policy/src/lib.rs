@@ -2,7 +2,8 @@
 //!
 //! How it works: [`read()`] makes a [`Policy`] of an object, or says field by field what is wrong with it. What the policies of a
 //! [`Cluster`] mean for a [`Flow`] is written down in [`reference`], as plainly as the specification puts it. A [`Compiler`] makes [`Tables`] of the same objects,
-//! which decide at a cost that does not depend on how many policies there are, and tells a datapath what changed in them.
+//! which decide at a cost that does not depend on how many policies there are, and tells a datapath what changed in them; [`Compiler::explain`] names the policy and the rule behind a decision, and [`status()`] what
+//! of a policy matches nothing.
 //!
 //! The kinds are Kubernetes' `NetworkPolicy` and our own `ClusterNetworkPolicy`, in tiers before and after them (`docs/design/0012-network-policy.md`).
 //!
@@ -20,6 +21,7 @@ mod compile;
 mod model;
 mod read;
 pub mod reference;
+mod status;
 mod table;
 mod tables;
 mod verdict;
@@ -31,6 +33,7 @@ pub use model::{
     Protocol, Requirement, Rule, Scope, Selector,
 };
 pub use read::{Checked, PolicyKind, read};
+pub use status::{PolicyStatus, status};
 pub use table::{PortMap, Span, Table, TableRule, address_key, port_key};
 pub use tables::{Assigned, Change, Outcome, Owner, Rows, TableChange, Tables};
 pub use verdict::{Decision, Explanation, Reason, RuleName};

@@ -1,9 +1,12 @@
 //! Tests of the whole: rule by rule of the specification, by the names of Kubernetes' own suite, and against the reference.
 
 mod bad_input;
+mod bad_selectors;
+mod e2e;
 mod histories;
 mod reading;
 mod spec;
+mod statuses;
 mod tiers;
 mod world;
 
