@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::bits::Bits;
 use super::groups::Groups;
 use super::identities::{Identity, IdentityKey};
 use super::interner::Interner;
@@ -89,13 +90,15 @@ impl BuiltTable {
         sources: Sources<'_>,
     ) -> Option<Rows> {
         let mut changed = Rows::default();
+        let mut members: Vec<(u32, &Bits)> = Vec::new();
+        for (rank, ranked) in (0..).zip(&self.ranked) {
+            let groups = ranked.groups().iter().filter_map(|group| sources.groups.get(*group));
+            members.extend(groups.map(|group| (rank, &group.members)));
+        }
         for identity in identities {
-            let is_member = |ranked: &Ranked| {
-                let mut groups = ranked.groups().iter().filter_map(|group| sources.groups.get(*group));
-                groups.any(|group| group.members.contains(*identity))
-            };
-            let ranks = (0..).zip(&self.ranked).filter(|(_, ranked)| is_member(ranked));
-            let ranks = ranks.map(|(rank, _)| rank).collect();
+            let matching = members.iter().filter(|(_, members)| members.contains(*identity));
+            let mut ranks: Vec<u32> = matching.map(|(rank, _)| *rank).collect();
+            ranks.dedup();
             let map = self.map(ranks, sources.identities.key(*identity));
             let old = table.map_of(Some(*identity));
             self.release(if map == old { map } else { old });

@@ -1,6 +1,6 @@
 //! What the setters have left to do, done at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::build::{BuiltTable, Sources};
 use super::policies::TableKey;
@@ -109,11 +109,17 @@ impl Compiler {
     /// In tables that were there before and are not made anew.
     fn change_rows(&mut self, dirty: &Dirty, made: &BTreeSet<u32>, change: &mut Change) {
         let mut touched: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        let mut members: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
         for (group, identity) in &dirty.members {
-            let policies = self.groups.get(*group).into_iter().flat_map(|group| &group.peer_of);
+            members.entry(*group).or_default().insert(*identity);
+        }
+        // Group by group, because hundreds of policies that have a group may have the same few tables.
+        for (group, identities) in members {
+            let policies = self.groups.get(group).into_iter().flat_map(|group| &group.peer_of);
             let tables = policies.filter_map(|id| self.policies.get(*id)).flat_map(|policy| &policy.tables);
-            for table in tables.filter(|table| !made.contains(table)) {
-                touched.entry(*table).or_default().insert(*identity);
+            let tables: HashSet<u32> = tables.filter(|table| !made.contains(table)).copied().collect();
+            for table in tables {
+                touched.entry(table).or_default().extend(&identities);
             }
         }
         let sources =
