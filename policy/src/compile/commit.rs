@@ -1,7 +1,8 @@
 //! What the setters have left to do, done at once.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::bits::Bits;
 use super::build::{BuiltTable, Sources};
 use super::policies::TableKey;
 use super::{Compiler, Dirty};
@@ -117,8 +118,11 @@ impl Compiler {
         for (group, identities) in members {
             let policies = self.groups.get(group).into_iter().flat_map(|group| &group.peer_of);
             let tables = policies.filter_map(|id| self.policies.get(*id)).flat_map(|policy| &policy.tables);
-            let tables: HashSet<u32> = tables.filter(|table| !made.contains(table)).copied().collect();
+            let mut once = Bits::default();
             for table in tables {
+                once.set(*table, true);
+            }
+            for table in once.iter().filter(|table| !made.contains(table)) {
                 touched.entry(table).or_default().extend(&identities);
             }
         }
