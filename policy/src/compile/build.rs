@@ -1,6 +1,6 @@
 //! One table: all of it, or the rows of some identities.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::bits::Bits;
@@ -87,18 +87,17 @@ impl BuiltTable {
         &mut self,
         table: &Table,
         identities: &BTreeSet<u32>,
+        memberships: &BTreeMap<u32, Bits>,
         sources: Sources<'_>,
     ) -> Option<Rows> {
         let mut changed = Rows::default();
-        let mut members: Vec<(u32, &Bits)> = Vec::new();
-        for (rank, ranked) in (0..).zip(&self.ranked) {
-            let groups = ranked.groups().iter().filter_map(|group| sources.groups.get(*group));
-            members.extend(groups.map(|group| (rank, &group.members)));
-        }
         for identity in identities {
-            let matching = members.iter().filter(|(_, members)| members.contains(*identity));
-            let mut ranks: Vec<u32> = matching.map(|(rank, _)| *rank).collect();
-            ranks.dedup();
+            let groups = memberships.get(identity);
+            let is_member = |ranked: &Ranked| {
+                groups.is_some_and(|groups| ranked.groups().iter().any(|group| groups.contains(*group)))
+            };
+            let ranks = (0..).zip(&self.ranked).filter(|(_, ranked)| is_member(ranked));
+            let ranks = ranks.map(|(rank, _)| rank).collect();
             let map = self.map(ranks, sources.identities.key(*identity));
             let old = table.map_of(Some(*identity));
             self.release(if map == old { map } else { old });

@@ -128,12 +128,25 @@ impl Compiler {
         }
         let sources =
             Sources { policies: &self.policies, groups: &self.groups, identities: &self.identities };
+        let changed: BTreeSet<u32> = dirty.members.iter().map(|(_, identity)| *identity).collect();
+        let memberships = changed.into_iter().map(|identity| (identity, self.groups_of(identity))).collect();
         for (id, identities) in touched {
             let Some(Some(built)) = self.built.get_mut(id) else { continue };
             let Some(table) = self.tables.table(id) else { continue };
-            let rows = built.rows(table, &identities, sources);
+            let rows = built.rows(table, &identities, &memberships, sources);
             change.tables.extend(rows.map(|rows| (id, TableChange::Rows(rows))));
         }
+    }
+
+    /// Once for all tables: a few words that stay in the cache, where the groups' own sets do not.
+    fn groups_of(&self, identity: u32) -> Bits {
+        let mut groups = Bits::default();
+        let Some(key) = self.identities.key(identity) else { return groups };
+        for group in self.groups.in_reach(&key.namespace, &self.namespace_labels(&key.namespace)) {
+            let is_member = self.groups.get(group).is_some_and(|group| group.members.contains(identity));
+            groups.set(group, is_member);
+        }
+        groups
     }
 
     fn name_policies(&mut self, dirty: &Dirty, change: &mut Change) {
