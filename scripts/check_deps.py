@@ -22,6 +22,7 @@ DIRECT = {
         "tokio",
     },
     "routing": {"protocol", "ipnet", "k8s-openapi", "rustls", "rustls-pki-types", "serde", "serde_json", "thiserror"},
+    "policy": {"protocol", "ipnet", "serde", "serde_json"},
     "vpod-cni": {"protocol", "ipnet", "serde_json", "thiserror"},
     "vpodctl": {
         "protocol", "netdev", "anyhow", "clap", "clap_complete", "clap_mangen", "comfy-table", "hickory-proto",
@@ -35,6 +36,7 @@ UNREACHABLE = {
     "netdev": {"tokio", "store", "vswitchd"},
     "store": {"netdev", "datapath"},
     "routing": {"mio", "socket2", "tokio", "tracing", "netdev", "store"},
+    "policy": {"libc", "nix", "mio", "socket2", "tokio", "tracing", "netdev", "datapath", "store"},
     "vpod-cni": {"tokio", "store", "datapath", "vswitchd"},
     "vpod-dns": {"store", "datapath", "vswitchd"},
     "vpodctl": {"tokio", "store", "datapath"},

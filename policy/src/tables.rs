@@ -1,0 +1,191 @@
+//! All decision tables, and whose they are: what a datapath holds, and the changes that it is told.
+//!
+//! A pod without its identity's tables is not there for a datapath, and its port is closed; that nobody passes while tables
+//! are missing is for who opens ports. Here an address that is nobody's is outside, and no policy of its own is asked.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::Flow;
+use crate::model::{Direction, PolicyName};
+use crate::table::{PortMap, Table, TableRule};
+
+/// Who has an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Owner {
+    /// A pod.
+    Pod {
+        /// Its number.
+        pod: u32,
+        /// What policies can see of it, as a number.
+        identity: u32,
+        /// The number of the node where it runs.
+        node: Option<u32>,
+    },
+    /// A node, by its number.
+    Node(u32),
+}
+
+/// The tables of an identity's pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assigned {
+    /// For what comes to them.
+    pub ingress: u32,
+    /// For what leaves them.
+    pub egress: u32,
+}
+
+/// What became of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TableChange {
+    /// It is new, or all of it is.
+    Whole(Table),
+    /// Some identities are decided otherwise.
+    Rows(Rows),
+    /// No pod has it any more.
+    Gone,
+}
+
+/// A part of a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rows {
+    /// These of its maps, which no other row has.
+    pub maps: Vec<(u32, PortMap)>,
+    /// Identities and their maps; 0 for none.
+    pub rows: Vec<(u32, u32)>,
+}
+
+/// What has changed; takes effect as a whole. None: it is gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// By number.
+    pub tables: Vec<(u32, TableChange)>,
+    /// By number.
+    pub identities: Vec<(u32, Option<Assigned>)>,
+    /// By address.
+    pub addresses: Vec<(IpAddr, Option<Owner>)>,
+    /// By number; for counters and logs.
+    pub policies: Vec<(u32, Option<PolicyName>)>,
+}
+
+impl Change {
+    /// Whether there is nothing to tell.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+            && self.identities.is_empty()
+            && self.addresses.is_empty()
+            && self.policies.is_empty()
+    }
+}
+
+/// See the module's text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tables {
+    tables: HashMap<u32, Table>,
+    identities: HashMap<u32, Assigned>,
+    addresses: HashMap<IpAddr, Owner>,
+    policies: HashMap<u32, PolicyName>,
+}
+
+/// What decided at one end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// No pod is there.
+    NoPod,
+    /// Both ends are the same pod.
+    Itself,
+    /// The other end is the pod's own node.
+    OwnNode,
+    /// A rule of the pod's table.
+    Rule(TableRule),
+    /// No rule of it.
+    Unrestricted,
+    /// The pod has no table. Never so between two changes; whoever forwards drops.
+    NoTable,
+}
+
+impl Tables {
+    /// Takes a change over.
+    pub fn apply(&mut self, change: &Change) {
+        for (id, change) in &change.tables {
+            match change {
+                TableChange::Whole(table) => {
+                    self.tables.insert(*id, table.clone());
+                }
+                TableChange::Rows(rows) => {
+                    let Some(table) = self.tables.get_mut(id) else { continue };
+                    rows.maps.iter().for_each(|(at, map)| table.set_map(*at, map.clone()));
+                    rows.rows.iter().for_each(|(identity, map)| table.set_row(*identity, *map));
+                }
+                TableChange::Gone => {
+                    self.tables.remove(id);
+                }
+            }
+        }
+        assign(&mut self.identities, &change.identities);
+        assign(&mut self.addresses, &change.addresses);
+        assign(&mut self.policies, &change.policies);
+    }
+
+    /// What the datapath does with a flow at one end.
+    #[must_use]
+    pub fn decide(&self, flow: &Flow, direction: Direction) -> Outcome {
+        let subject = self.addresses.get(&flow.subject(direction));
+        let Some(Owner::Pod { pod, identity, node }) = subject else { return Outcome::NoPod };
+        let address = flow.peer(direction);
+        let peer = match self.addresses.get(&address) {
+            Some(Owner::Pod { pod: peer, .. }) if peer == pod => return Outcome::Itself,
+            Some(Owner::Pod { identity, .. }) => Some(*identity),
+            Some(Owner::Node(peer)) if Some(*peer) == *node => return Outcome::OwnNode,
+            Some(Owner::Node(_)) | None => None,
+        };
+        let Some(table) = self.table_of(*identity, direction).and_then(|id| self.tables.get(&id)) else {
+            return Outcome::NoTable;
+        };
+        table
+            .lookup(address, peer, flow.protocol, flow.port)
+            .map_or(Outcome::Unrestricted, |rule| Outcome::Rule(*rule))
+    }
+
+    /// Who has an address.
+    #[must_use]
+    pub fn owner(&self, address: IpAddr) -> Option<Owner> {
+        self.addresses.get(&address).copied()
+    }
+
+    /// The name of a policy.
+    #[must_use]
+    pub fn policy(&self, id: u32) -> Option<&PolicyName> {
+        self.policies.get(&id)
+    }
+
+    /// How many there are: tables, identities, addresses, policies.
+    #[must_use]
+    pub fn counts(&self) -> [usize; 4] {
+        [self.tables.len(), self.identities.len(), self.addresses.len(), self.policies.len()]
+    }
+
+    pub(crate) fn table_of(&self, identity: u32, direction: Direction) -> Option<u32> {
+        let assigned = self.identities.get(&identity)?;
+        Some(match direction {
+            Direction::Ingress => assigned.ingress,
+            Direction::Egress => assigned.egress,
+        })
+    }
+
+    pub(crate) fn table(&self, id: u32) -> Option<&Table> {
+        self.tables.get(&id)
+    }
+}
+
+fn assign<K: Copy + Eq + std::hash::Hash, V: Clone>(map: &mut HashMap<K, V>, changes: &[(K, Option<V>)]) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => map.insert(*key, value.clone()),
+            None => map.remove(key),
+        };
+    }
+}
