@@ -1,7 +1,7 @@
 //! What NetworkPolicy objects mean: objects in, the decision for a flow and its reason out. Pure.
 //!
 //! How it works: [`read()`] makes a [`Policy`] of an object, or says field by field what is wrong with it. What the policies of a
-//! [`Cluster`] mean for a [`Flow`] is written down in [`reference`], as plainly as the specification puts it. A [`Compiler`] makes [`Tables`] of the same objects,
+//! [`Cluster`] mean for a [`Flow`] is written down in [`reference`](mod@reference), as plainly as the specification puts it. A [`Compiler`] makes [`Tables`] of the same objects,
 //! which decide at a cost that does not depend on how many policies there are, and tells a datapath what changed in them; [`Compiler::explain`] names the policy and the rule behind a decision, and [`status()`] what
 //! of a policy matches nothing.
 //!
