@@ -20,6 +20,8 @@ use crate::host::{
 };
 use crate::metric::VPOD;
 
+/// What most of these have in their configuration: only the switch is measured.
+pub(super) const NO_SYSTEM_PODS: &str = "[dns]\nenabled = false\n[ingress]\nenabled = false\n";
 /// With tens of thousands of objects to read.
 const UP_LIMIT: Duration = Duration::from_secs(30);
 
@@ -51,17 +53,17 @@ impl Vpod {
 
     /// The same on TAPs without offload.
     pub(crate) fn plain() -> Result<Self> {
-        Self::launch("plain", own_directory()?, "tap = \"plain\"\n")
+        Self::launch("plain", own_directory()?, &format!("tap = \"plain\"\n{NO_SYSTEM_PODS}"))
     }
 
     /// The daemon of this build with a DNS server in a system pod.
     pub(crate) fn with_names() -> Result<Self> {
-        Self::launch(VPOD, own_directory()?, "[dns]\nenabled = true\n")
+        Self::launch(VPOD, own_directory()?, "[dns]\nenabled = true\n[ingress]\nenabled = false\n")
     }
 
     /// The daemon of another build.
     pub(crate) fn of_build(name: &'static str, programs: PathBuf) -> Result<Self> {
-        Self::launch(name, programs, "")
+        Self::launch(name, programs, NO_SYSTEM_PODS)
     }
 
     fn launch(name: &'static str, programs: PathBuf, settings: &str) -> Result<Self> {
@@ -127,10 +129,9 @@ impl Vpod {
 
     fn config_text(&self) -> String {
         let directory = self.directory.path().display();
-        let no_names = if self.settings.contains("[dns]") { "" } else { "[dns]\nenabled = false\n" };
         format!(
             "node = \"bench\"\nstate_dir = \"{directory}/state\"\nrun_dir = \"{directory}/run\"\n\
-             netns_prefix = \"{}\"\npod_mtu = {IP_MTU}\n{}\n{no_names}[ingress]\nenabled = false\n",
+             netns_prefix = \"{}\"\npod_mtu = {IP_MTU}\n{}",
             self.prefix, self.settings
         )
     }

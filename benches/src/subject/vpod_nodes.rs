@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::nodes::{Offloads, joined, other, underlay_address};
+use super::vpod::NO_SYSTEM_PODS;
 use super::{Pod, Subject, Vpod};
 
 /// Two daemons; pods are made on them in turn.
@@ -31,7 +32,7 @@ fn settings(index: usize) -> String {
     let far = other(index);
     let address = underlay_address(far);
     format!(
-        "pod_cidr = {:?}\n[tunnel]\ndevice = \"nic0\"\n[[peer]]\nname = \"node{far}\"\naddress = {address:?}\npod_cidrs = [{:?}]\n",
+        "pod_cidr = {:?}\n[tunnel]\ndevice = \"nic0\"\n[[peer]]\nname = \"node{far}\"\naddress = {address:?}\npod_cidrs = [{:?}]\n{NO_SYSTEM_PODS}",
         pod_cidr(index),
         pod_cidr(far)
     )

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::masquerade::outside;
 use super::nodes::{Offloads, join};
+use super::vpod::NO_SYSTEM_PODS;
 use super::{Pod, Subject, Vpod};
 use crate::host::Netns;
 
@@ -23,7 +24,7 @@ impl VpodOutside {
         let node = Netns::create("vb-node-")?;
         let outside = outside()?;
         join(&node.0, &outside.netns, Offloads::On)?;
-        let vpod = Vpod::on_node(name, programs.to_owned(), node, UPLINK.to_owned())?;
+        let vpod = Vpod::on_node(name, programs.to_owned(), node, format!("{UPLINK}{NO_SYSTEM_PODS}"))?;
         Ok(Self { vpod, outside })
     }
 }
