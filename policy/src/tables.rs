@@ -130,6 +130,17 @@ impl Tables {
         assign(&mut self.policies, &change.policies);
     }
 
+    /// What leads from no tables to these, for who has none.
+    #[must_use]
+    pub fn whole(&self) -> Change {
+        Change {
+            tables: self.tables.iter().map(|(id, table)| (*id, TableChange::Whole(table.clone()))).collect(),
+            identities: self.identities.iter().map(|(id, assigned)| (*id, Some(*assigned))).collect(),
+            addresses: self.addresses.iter().map(|(address, owner)| (*address, Some(*owner))).collect(),
+            policies: self.policies.iter().map(|(id, name)| (*id, Some(name.clone()))).collect(),
+        }
+    }
+
     /// What the datapath does with a flow at one end.
     #[must_use]
     pub fn decide(&self, flow: &Flow, direction: Direction) -> Outcome {

@@ -14,8 +14,9 @@ use crate::feed::{Changes, FeedPosition, FollowRequest};
 use crate::link::TraceProtocol;
 use crate::name::{Namespace, ObjectName};
 use crate::object::{
-    Connection, Document, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, PodDns, Port,
-    Programming, Resources, RestartPolicy, Route, Serving, Timestamp, Trace, Traffic,
+    Connection, Denial, Document, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, PodDns,
+    PolicyAudit, PolicyVerdict, Port, Programming, Resources, RestartPolicy, Route, Serving, Timestamp,
+    Trace, Traffic,
 };
 
 /// Longest command line of a container, in words.
@@ -87,6 +88,21 @@ pub enum AdminRequest {
         /// Only say whether it could be.
         dry_run: bool,
     },
+    /// Changes the labels of an object that is there; answered by [`Response::Done`] once the datapath goes by them.
+    Label {
+        /// [`Kind::Pods`] of this node, or [`Kind::Namespaces`].
+        kind: Kind,
+        /// Where it lives; ignored for kinds that have none.
+        namespace: Namespace,
+        /// Its name.
+        name: ObjectName,
+        /// New and changed labels.
+        set: BTreeMap<String, String>,
+        /// Labels that go; one that it does not have is fine.
+        remove: Vec<String>,
+        /// A label that has another value may be changed.
+        overwrite: bool,
+    },
 }
 
 /// What the read-only socket takes.
@@ -126,6 +142,44 @@ pub enum ReadRequest {
     Trace(TraceRequest),
     /// What DNS or the ingress need to know; answered by [`Response::Changes`]… and [`Response::Followed`].
     Follow(FollowRequest),
+    /// What policies say of a flow; answered by [`Response::PolicyVerdicts`].
+    TestPolicy(PolicyTest),
+    /// What policies would change for this node's traffic; answered by [`Response::PolicyAudit`].
+    AuditPolicies {
+        /// One JSON object each, of kinds of policies; one that is there already would be replaced.
+        manifests: Vec<String>,
+    },
+}
+
+/// A flow to ask policies about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyTest {
+    /// Who asks.
+    pub from: PolicyEnd,
+    /// Who is asked. Of a service all backends are.
+    pub to: PolicyEnd,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// The destination's port; 0 where the protocol has none, and for services, which say it themselves.
+    pub port: u16,
+}
+
+/// One end of such a flow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PolicyEnd {
+    /// A pod of the cluster.
+    Pod(PodRef),
+    /// Whoever has an address.
+    Address(IpAddr),
+    /// Only where a flow goes.
+    Service {
+        /// Where it lives.
+        namespace: Namespace,
+        /// Its name.
+        name: ObjectName,
+        /// One of its ports, by name or number; the first of the protocol without.
+        port: Option<String>,
+    },
 }
 
 /// A packet to trace.
@@ -284,6 +338,12 @@ pub enum Kind {
     Gateways,
     /// [`Document`]: `gateway.networking.k8s.io/v1` HTTPRoute.
     HttpRoutes,
+    /// [`Document`]: `networking.k8s.io/v1` NetworkPolicy.
+    NetworkPolicies,
+    /// [`Document`]: `policy.vpod.io/v1alpha1` ClusterNetworkPolicy.
+    ClusterNetworkPolicies,
+    /// [`Denial`].
+    Denials,
 }
 
 /// Rows of one kind.
@@ -319,8 +379,10 @@ pub enum Items {
     Namespaces(Vec<Document>),
     /// What services and their backends have to do.
     Traffic(Vec<Traffic>),
-    /// Objects of one of the kinds that the ingress reads.
-    Routing(Kind, Vec<Document>),
+    /// Objects of one of the kinds that the ingress or policies are about.
+    Documents(Kind, Vec<Document>),
+    /// Flows that policies have refused.
+    Denials(Vec<Denial>),
 }
 
 /// What the daemon answers.
@@ -350,6 +412,10 @@ pub enum Response {
     Changes(Changes),
     /// The position after the changes before. Final.
     Followed(FeedPosition),
+    /// What policies say of a flow, of each backend where it is for a service. Final.
+    PolicyVerdicts(Vec<PolicyVerdict>),
+    /// What policies would change. Final.
+    PolicyAudit(Box<PolicyAudit>),
 }
 
 impl Response {
@@ -365,7 +431,9 @@ impl Response {
             | Self::Applied(_)
             | Self::Programming(_)
             | Self::Trace(_)
-            | Self::Followed(_) => true,
+            | Self::Followed(_)
+            | Self::PolicyVerdicts(_)
+            | Self::PolicyAudit(_) => true,
             Self::Items(_) | Self::Bytes(_) | Self::Changes(_) => false,
         }
     }

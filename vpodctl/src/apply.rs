@@ -32,7 +32,7 @@ pub(crate) fn run(target: &Target, args: &ApplyArgs) -> Result<(), CliError> {
             Manifest::Service(value)
             | Manifest::EndpointSlice(value)
             | Manifest::Namespace(value)
-            | Manifest::Routed(_, value) => {
+            | Manifest::Object(_, value) => {
                 let text = value.to_string();
                 if !batch.has_room(&text) {
                     report.all(batch.send(&mut daemon, args.dry_run)?)?;
@@ -177,12 +177,14 @@ pub(crate) const fn word(manifest: &Manifest) -> &'static str {
         Manifest::Service(_) => "service",
         Manifest::EndpointSlice(_) => "endpointslice.discovery.k8s.io",
         Manifest::Namespace(_) => "namespace",
-        Manifest::Routed(kind, _) => match kind {
+        Manifest::Object(kind, _) => match kind {
             Kind::Ingresses => "ingress.networking.k8s.io",
             Kind::IngressClasses => "ingressclass.networking.k8s.io",
             Kind::GatewayClasses => "gatewayclass.gateway.networking.k8s.io",
             Kind::Gateways => "gateway.gateway.networking.k8s.io",
             Kind::HttpRoutes => "httproute.gateway.networking.k8s.io",
+            Kind::NetworkPolicies => "networkpolicy.networking.k8s.io",
+            Kind::ClusterNetworkPolicies => "clusternetworkpolicy.policy.vpod.io",
             _ => "secret",
         },
     }
@@ -259,7 +261,7 @@ pub(crate) fn delete(target: &Target, files: &FileArgs, ignore_not_found: bool) 
             Manifest::Service(_) => of_kind(Kind::Services),
             Manifest::EndpointSlice(_) => of_kind(Kind::EndpointSlices),
             Manifest::Namespace(_) => of_kind(Kind::Namespaces),
-            Manifest::Routed(kind, _) => of_kind(*kind),
+            Manifest::Object(kind, _) => of_kind(*kind),
         };
         let one = std::iter::once((&object.name, request));
         match crate::delete::each(&mut daemon, word(&object.manifest), one, ignore_not_found) {

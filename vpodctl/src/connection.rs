@@ -168,6 +168,8 @@ pub(crate) fn unexpected(response: &Response) -> CliError {
         Response::Trace(_) => "the way of a packet",
         Response::Changes(_) => "changes of a feed",
         Response::Followed(_) => "a position in a feed",
+        Response::PolicyVerdicts(_) => "what policies say",
+        Response::PolicyAudit(_) => "what policies would change",
     };
     ClientError::Unexpected(kind.to_owned()).into()
 }

@@ -37,7 +37,9 @@ pub(crate) fn run(target: &Target, args: DeleteArgs) -> Result<(), CliError> {
         | Kind::Secrets
         | Kind::GatewayClasses
         | Kind::Gateways
-        | Kind::HttpRoutes => Ok(AdminRequest::DeleteObject {
+        | Kind::HttpRoutes
+        | Kind::NetworkPolicies
+        | Kind::ClusterNetworkPolicies => Ok(AdminRequest::DeleteObject {
             kind,
             namespace: namespace.clone(),
             name: name.clone(),
@@ -52,6 +54,7 @@ pub(crate) fn run(target: &Target, args: DeleteArgs) -> Result<(), CliError> {
         | Kind::Connections
         | Kind::Drops
         | Kind::Traffic
+        | Kind::Denials
         | Kind::Endpoints => Err(CliError::Usage(format!(
             "a {singular} cannot be deleted; nodes, pods, and what is applied can"
         ))),

@@ -1,7 +1,7 @@
 //! `describe`: everything about one object, for people.
 
 use protocol::NameError;
-use protocol::message::{Kind, PodRef};
+use protocol::message::{Items, Kind, PodRef};
 use protocol::object::{Node, Peer, Port, Timestamp, Traffic};
 
 use crate::cli::args::DescribeArgs;
@@ -16,7 +16,7 @@ use crate::kept::{
 };
 use crate::output::table::{self, View};
 use crate::output::{self, Resource};
-use crate::{node, peer, pod, port};
+use crate::{node, peer, pod, policy, port};
 
 pub(crate) fn run(target: &Target, args: &DescribeArgs) -> Result<(), CliError> {
     let name = match (&args.kind.name, &args.name) {
@@ -50,6 +50,7 @@ pub(crate) fn run(target: &Target, args: &DescribeArgs) -> Result<(), CliError> 
         Kind::GatewayClasses => describe_routed::<GatewayClasses>(target, args, required()?),
         Kind::Gateways => describe_routed::<Gateways>(target, args, required()?),
         Kind::HttpRoutes => describe_routed::<HttpRoutes>(target, args, required()?),
+        Kind::NetworkPolicies | Kind::ClusterNetworkPolicies => describe_policy(target, args, required()?),
         Kind::Endpoints
         | Kind::EndpointSlices
         | Kind::Namespaces
@@ -59,6 +60,7 @@ pub(crate) fn run(target: &Target, args: &DescribeArgs) -> Result<(), CliError> 
         | Kind::Flows
         | Kind::Connections
         | Kind::Drops
+        | Kind::Denials
         | Kind::Traffic => {
             let plural = names.plural;
             Err(CliError::Usage(format!("{plural} have nothing to describe: vpodctl get {plural} -o wide")))
@@ -90,6 +92,19 @@ fn describe_service(target: &Target, args: &DescribeArgs, name: &str) -> Result<
         text += &table::lines::<Traffic>(rows.iter().map(|row| row.cells(now)), view).concat();
     }
     output::print(&text)
+}
+
+/// A policy, with what it does at the moment.
+fn describe_policy(target: &Target, args: &DescribeArgs, name: &str) -> Result<(), CliError> {
+    let name = name.parse().map_err(|error: NameError| CliError::Usage(error.to_string()))?;
+    let namespace = args.namespace.namespace.clone();
+    let items = Connection::read(target)?.object(args.kind.kind, namespace, name)?;
+    let found = items.into_iter().filter_map(|page| match page {
+        Items::Documents(_, found) => Some(found),
+        _ => None,
+    });
+    let described = found.flatten().map(|one| policy::describe(&Row::new(one), Timestamp::now()));
+    output::print(&described.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 /// One of the objects that the ingress reads, with what it leads to.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use protocol::client::ClientError;
 use protocol::message::{Items, Kind, PodRef, ReadRequest, Response};
 use protocol::object::{
-    self, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, Port, Route, ServiceCounters, Timestamp,
-    Traffic,
+    self, Denial, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, Port, Route, ServiceCounters,
+    Timestamp, Traffic,
 };
 use protocol::{NameError, Namespace};
 
@@ -24,6 +24,7 @@ use crate::kept::{
 };
 use crate::output::table::{View, Widths};
 use crate::output::{self, Format, Resource, document};
+use crate::policy::{ClusterNetworkPolicies, NetworkPolicies};
 
 /// Between two looks of `-w`.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
@@ -55,6 +56,9 @@ pub(crate) fn run(target: &Target, args: &GetArgs) -> Result<(), CliError> {
         Kind::GatewayClasses => get::<GatewayClasses>(target, args, &query),
         Kind::Gateways => get::<Gateways>(target, args, &query),
         Kind::HttpRoutes => get::<HttpRoutes>(target, args, &query),
+        Kind::NetworkPolicies => get::<NetworkPolicies>(target, args, &query),
+        Kind::ClusterNetworkPolicies => get::<ClusterNetworkPolicies>(target, args, &query),
+        Kind::Denials => get::<Denial>(target, args, &query),
     }
 }
 
@@ -77,7 +81,11 @@ impl Query {
         }
         let kind = args.kind.kind;
         let routed = matches!(kind, Kind::Ingresses | Kind::Secrets | Kind::Gateways | Kind::HttpRoutes);
-        let kept = routed || matches!(kind, Kind::Services | Kind::Endpoints | Kind::EndpointSlices);
+        let kept = routed
+            || matches!(
+                kind,
+                Kind::Services | Kind::Endpoints | Kind::EndpointSlices | Kind::NetworkPolicies
+            );
         Filter::check(args)?;
         let has_namespaces = kept || matches!(kind, Kind::Pods | Kind::Traffic);
         if args.selector.is_some() && (!has_namespaces || kind == Kind::Traffic) && !is_cluster_wide(kind) {
@@ -102,7 +110,10 @@ impl Query {
 
 /// Kinds of objects with labels that live in no namespace.
 const fn is_cluster_wide(kind: Kind) -> bool {
-    matches!(kind, Kind::Namespaces | Kind::IngressClasses | Kind::GatewayClasses)
+    matches!(
+        kind,
+        Kind::Namespaces | Kind::IngressClasses | Kind::GatewayClasses | Kind::ClusterNetworkPolicies
+    )
 }
 
 fn get<R: Resource + Selectable>(target: &Target, args: &GetArgs, query: &Query) -> Result<(), CliError> {
@@ -248,6 +259,7 @@ impl Selectable for object::Connection {
 
 impl Selectable for Port {}
 impl Selectable for DropEntry {}
+impl Selectable for Denial {}
 impl Selectable for Peer {}
 impl Selectable for Route {}
 

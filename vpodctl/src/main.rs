@@ -26,12 +26,14 @@ mod flow;
 mod generate;
 mod get;
 mod kept;
+mod label;
 mod manifest;
 mod neighbor;
 mod node;
 mod output;
 mod peer;
 mod pod;
+mod policy;
 mod port;
 mod route;
 mod service;
@@ -76,6 +78,8 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Status(args) => daemon::status(&target, &args),
         Command::Wait(args) => wait::run(&target, &args),
         Command::Trace(args) => trace::run(&target, &args),
+        Command::Label(args) => label::run(&target, args),
+        Command::Policy(args) => policy::run(&target, &args),
         Command::Dns(args) => match &args.command {
             cli::dns::DnsCommand::Query(args) => dns::run(&target, args),
         },

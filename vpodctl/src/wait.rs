@@ -41,7 +41,10 @@ pub(crate) fn run(target: &Target, args: &WaitArgs) -> Result<(), CliError> {
             let pod = PodRef { namespace: args.namespace.namespace.clone(), name };
             pod::wait::run(target, args, condition, &pod)
         }
-        (Kind::Services, Condition::Active) => active(target, args, &name),
+        (
+            kind @ (Kind::Services | Kind::NetworkPolicies | Kind::ClusterNetworkPolicies),
+            Condition::Active,
+        ) => active(target, args, kind, &name),
         (
             Kind::Services
             | Kind::EndpointSlices
@@ -51,29 +54,35 @@ pub(crate) fn run(target: &Target, args: &WaitArgs) -> Result<(), CliError> {
             | Kind::Secrets
             | Kind::GatewayClasses
             | Kind::Gateways
-            | Kind::HttpRoutes,
+            | Kind::HttpRoutes
+            | Kind::NetworkPolicies
+            | Kind::ClusterNetworkPolicies,
             Condition::Delete,
         ) => deleted(target, args, kind.kind, name),
         _ => Err(CliError::Usage(
-            "only pods can be waited for to be ready, only services to be active".to_owned(),
+            "only pods can be waited for to be ready, only services and policies to be active".to_owned(),
         )),
     }
 }
 
-/// Until all nodes run what there is now of the service.
-fn active(target: &Target, args: &WaitArgs, name: &ObjectName) -> Result<(), CliError> {
+/// Until all nodes run what there is now of the object.
+fn active(target: &Target, args: &WaitArgs, kind: Kind, name: &ObjectName) -> Result<(), CliError> {
     let mut daemon = Connection::read(target)?;
-    if !exists(&mut daemon, args, Kind::Services, name)? {
-        let names = kind::names(Kind::Services);
+    let names = kind::names(kind);
+    if !exists(&mut daemon, args, kind, name)? {
         return Err(CliError::NotFound {
             kind: names.singular,
             plural: names.plural,
             name: name.to_string(),
         });
     }
-    let what = format!("service \"{}/{name}\"", args.namespace.namespace);
+    let singular = names.singular;
+    let what = match kind {
+        Kind::ClusterNetworkPolicies => format!("{singular} \"{name}\""),
+        _ => format!("{singular} \"{}/{name}\"", args.namespace.namespace),
+    };
     until_active(&mut daemon, None, args.timeout, &what)?;
-    output::print(&format!("service/{name} condition met\n"))
+    output::print(&format!("{singular}/{name} condition met\n"))
 }
 
 fn deleted(target: &Target, args: &WaitArgs, kind: Kind, name: ObjectName) -> Result<(), CliError> {

@@ -5,6 +5,7 @@
 
 mod dns;
 mod pod;
+mod policy;
 mod programming;
 mod service;
 mod tables;
@@ -24,6 +25,7 @@ pub use pod::{
     Container, ContainerState, ContainerStatus, Exit, Pod, PodPhase, PodSpec, PodStatus, Resources,
     RestartPolicy,
 };
+pub use policy::{Denial, PolicyAudit, PolicyDecision, PolicyDirection, PolicyFlow, PolicyVerdict};
 pub use programming::{NodeProgramming, Programming};
 pub use service::{Check, ContainerPort, Document, Probe, Serving};
 pub use tables::{

@@ -3,5 +3,6 @@
 
 mod golden;
 mod hostile;
+mod policies;
 mod round_trip;
 mod samples;

@@ -25,6 +25,8 @@ use protocol::object::{
 };
 use protocol::{Mac, Offloads, PeerId, PortId, ServiceId};
 
+use crate::policies;
+
 const MAC: Mac = Mac([0x0a, 0x58, 10, 244, 0, 2]);
 
 fn pod_ref() -> PodRef {
@@ -774,6 +776,9 @@ pub(crate) fn each(visitor: &mut impl Visit) {
     read_requests().iter().for_each(|(name, message)| visitor.visit(name, message));
     admin_requests().iter().for_each(|(name, message)| visitor.visit(name, message));
     responses().iter().for_each(|(name, message)| visitor.visit(name, message));
+    policies::read_requests().iter().for_each(|(name, message)| visitor.visit(name, message));
+    policies::admin_requests().iter().for_each(|(name, message)| visitor.visit(name, message));
+    policies::responses(document()).iter().for_each(|(name, message)| visitor.visit(name, message));
     to_datapath().iter().for_each(|(name, message)| visitor.visit(name, message));
     from_datapath().iter().for_each(|(name, message)| visitor.visit(name, message));
 }

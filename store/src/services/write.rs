@@ -9,6 +9,8 @@
 //! | `/vpod/v1/services/<namespace>/<name>` | the Service as JSON |
 //! | `/vpod/v1/endpointslices/<namespace>/<name>` | an EndpointSlice given by hand, as JSON |
 //! | `/vpod/v1/namespaces/<name>` | the Namespace as JSON |
+//! | `/vpod/v1/policies/networkpolicies/<namespace>/<name>` | the NetworkPolicy as JSON |
+//! | `/vpod/v1/policies/clusternetworkpolicies/<name>` | the ClusterNetworkPolicy as JSON |
 //! | `/vpod/v1/pods/<namespace>/<name>` | [`super::PodFacts`], under the lease of its node |
 //! | `/vpod/v1/allocations/clusterip/<address>` | `"<namespace>/<name>"` of its service |
 //! | `/vpod/v1/allocations/nodeport/<protocol>-<port>` | the same |
@@ -38,6 +40,8 @@ pub const SERVICES: &str = "/vpod/v1/services/";
 pub const SLICES: &str = "/vpod/v1/endpointslices/";
 /// Where namespaces are.
 pub const NAMESPACES: &str = "/vpod/v1/namespaces/";
+/// Where policies are: `<plural>/<namespace>/<name>` or `<plural>/<name>` follows.
+pub const POLICIES: &str = "/vpod/v1/policies/";
 /// Where nodes publish their pods.
 pub const PODS: &str = "/vpod/v1/pods/";
 

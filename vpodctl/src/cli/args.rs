@@ -35,6 +35,9 @@ pub(crate) const KINDS_HELP: &str = "Kinds (and what else they are called):
   conntrack (ct)           translated connections: client, service, chosen backend, state
   drops (drop)             frames that were not forwarded, by port and reason
   traffic                  what services and their backends have to do on this node
+  networkpolicies (netpol) who may talk to pods, and to whom they may
+  clusternetworkpolicies   the same across namespaces, in tiers (cnp)
+  denials                  flows that policies have refused on this node lately
 
 Examples:
   vpodctl get pods -A -o wide

@@ -12,7 +12,7 @@ pub(crate) struct KindNames {
 }
 
 /// Every kind that can be listed, in the order help shows them.
-pub(crate) const KINDS: [KindNames; 21] = [
+pub(crate) const KINDS: [KindNames; 24] = [
     KindNames { kind: Kind::Pods, plural: "pods", singular: "pod", short: &["po"] },
     KindNames { kind: Kind::Nodes, plural: "nodes", singular: "node", short: &["no"] },
     KindNames { kind: Kind::Peers, plural: "peers", singular: "peer", short: &["pe"] },
@@ -39,10 +39,20 @@ pub(crate) const KINDS: [KindNames; 21] = [
     },
     KindNames { kind: Kind::Gateways, plural: "gateways", singular: "gateway", short: &["gtw"] },
     KindNames { kind: Kind::HttpRoutes, plural: "httproutes", singular: "httproute", short: &[] },
+    KindNames {
+        kind: Kind::NetworkPolicies,
+        plural: "networkpolicies",
+        singular: "networkpolicy",
+        short: &["netpol"],
+    },
+    KindNames {
+        kind: Kind::ClusterNetworkPolicies,
+        plural: "clusternetworkpolicies",
+        singular: "clusternetworkpolicy",
+        short: &["cnp"],
+    },
+    KindNames { kind: Kind::Denials, plural: "denials", singular: "denial", short: &[] },
 ];
-
-/// Kinds of a Kubernetes cluster, or of later releases, that people will try.
-const NOT_YET: [(&str, &[&str]); 1] = [("networkpolicies", &["networkpolicy", "netpol"])];
 
 /// What `kind` is called.
 pub(crate) fn names(kind: Kind) -> &'static KindNames {
@@ -68,6 +78,9 @@ pub(crate) fn names(kind: Kind) -> &'static KindNames {
         Kind::GatewayClasses => 18,
         Kind::Gateways => 19,
         Kind::HttpRoutes => 20,
+        Kind::NetworkPolicies => 21,
+        Kind::ClusterNetworkPolicies => 22,
+        Kind::Denials => 23,
     };
     &KINDS[index]
 }
@@ -92,11 +105,7 @@ pub(crate) fn parse_kind(text: &str) -> Result<KindArg, String> {
             other => Ok(KindArg { kind: names.kind, name: other.map(str::to_owned) }),
         };
     }
-    let later = NOT_YET.iter().find(|(plural, others)| *plural == lower || others.contains(&&*lower));
-    Err(match later {
-        Some((plural, _)) => format!("this version of vpod has no {plural}; it has {}", known_kinds()),
-        None => format!("there is no kind \"{word}\"; known kinds are {}", known_kinds()),
-    })
+    Err(format!("there is no kind \"{word}\"; known kinds are {}", known_kinds()))
 }
 
 fn known_kinds() -> String {
@@ -135,6 +144,10 @@ mod tests {
             ("ns", Kind::Namespaces),
             ("ct", Kind::Connections),
             ("conntrack", Kind::Connections),
+            ("netpol", Kind::NetworkPolicies),
+            ("networkpolicy", Kind::NetworkPolicies),
+            ("cnp", Kind::ClusterNetworkPolicies),
+            ("denials", Kind::Denials),
         ] {
             assert_eq!(parse_kind(text), Ok(KindArg { kind, name: None }), "{text}");
         }
@@ -151,9 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_of_later_releases_are_told_apart_from_mistakes() {
-        let later = parse_kind("netpol").unwrap_err();
-        assert!(later.contains("has no networkpolicies") && later.contains("pods (po)"), "{later}");
+    fn a_mistake_is_answered_with_the_kinds_that_there_are() {
         let mistake = parse_kind("podz").unwrap_err();
         assert!(mistake.contains("no kind \"podz\"") && mistake.contains("neighbors (neigh)"), "{mistake}");
     }

@@ -3,6 +3,7 @@
 pub(crate) mod args;
 pub(crate) mod dns;
 pub(crate) mod kind;
+pub(crate) mod policy;
 pub(crate) mod quantity;
 pub(crate) mod selector;
 pub(crate) mod service;
@@ -80,7 +81,8 @@ pub(crate) enum Command {
     DeleteService(DeleteServiceArgs),
     /// Create or change objects as manifests say
     ///
-    /// Takes Kubernetes' Services, EndpointSlices, Namespaces and Pods, in YAML or JSON, several in a file. Goes on after an
+    /// Takes Kubernetes' Services, EndpointSlices, Namespaces, Pods, NetworkPolicies and what the ingress reads, in YAML or JSON,
+    /// several in a file. Goes on after an
     /// object that is refused, and exits with 1 if there was one.
     Apply(ApplyArgs),
     /// Delete objects of a kind, or those of manifests
@@ -117,6 +119,12 @@ pub(crate) enum Command {
     ///
     /// The datapath decides about a packet that nobody sends, as it would about a real one, and changes nothing.
     Trace(TraceArgs),
+    /// Change labels of pods and namespaces
+    ///
+    /// Services and policies go by them at once. KEY=VALUE sets a label, KEY- removes it.
+    Label(policy::LabelArgs),
+    /// Ask what network policies say of traffic, and what others would
+    Policy(policy::PolicyCommandArgs),
     /// Ask the cluster's DNS
     Dns(dns::DnsCommandArgs),
     /// Record the frames of a pod as pcapng

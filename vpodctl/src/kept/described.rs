@@ -1,16 +1,43 @@
 //! What `describe service` says beyond the object's own fields: who could serve it, in which state, and where; what is true of it
 //! now, and since when.
 
+use std::fmt::Write as _;
+
 use protocol::object::Timestamp;
 use serde_json::Value;
 
-use super::Row;
+use super::{Row, joined, pairs};
 use crate::output::{age, or_none, table};
 
 /// The label that says whose slice it is.
 const SERVICE: &str = "/metadata/labels/kubernetes.io~1service-name";
 /// So many endpoints are listed; then how many more there are.
 const SHOWN: usize = 100;
+
+/// `Label:            value`.
+pub(super) fn line(text: &mut String, label: &str, value: &str) {
+    // Into a string nothing fails.
+    let _ = writeln!(text, "{label:<17} {value}");
+}
+
+/// What every object has.
+pub(crate) fn head(row: &Row, now: Timestamp) -> String {
+    let mut text = String::new();
+    let created = row.document.created;
+    line(&mut text, "Name:", row.document.name.as_str());
+    if row.document.namespace.is_some() {
+        line(&mut text, "Namespace:", &row.namespace());
+    }
+    line(&mut text, "Labels:", &or_none(joined(&row.labels())));
+    line(&mut text, "Annotations:", &or_none(joined(&pairs(row.value.pointer("/metadata/annotations")))));
+    line(&mut text, "Created:", &format!("{created} ({} ago)", age::human(created.until(now))));
+    text
+}
+
+/// As a part of something longer.
+pub(crate) fn indented(text: &str) -> String {
+    text.lines().fold(String::new(), |all, line| all + "  " + line + "\n")
+}
 
 /// A table of the endpoints in the slices of service `name`, with its title; empty if there are none.
 pub(crate) fn endpoints<'a>(name: &str, slices: impl IntoIterator<Item = &'a Row>) -> String {

@@ -15,7 +15,7 @@ const SHOWN: usize = 3;
 
 fn routed(items: Items, wanted: Kind) -> Option<Vec<Document>> {
     match items {
-        Items::Routing(kind, rows) if kind == wanted => Some(rows),
+        Items::Documents(kind, rows) if kind == wanted => Some(rows),
         _ => None,
     }
 }

@@ -7,11 +7,12 @@ use protocol::message::Kind;
 use protocol::object::Timestamp;
 use serde_json::Value;
 
+use super::Row;
+use super::described::{head, indented, line};
 use super::endpoints::addresses as endpoints_of;
 use super::routing::{addresses, class};
-use super::{Row, joined, pairs};
 use crate::error::CliError;
-use crate::output::{age, document, or_none};
+use crate::output::{document, or_none};
 
 /// The condition that says what of an Ingress is not in force.
 const REFUSED: &str = "vpod.io/Refused";
@@ -42,28 +43,6 @@ pub(crate) fn describe(
     }
     conditions(&mut text, row);
     Ok(text)
-}
-
-fn line(text: &mut String, label: &str, value: &str) {
-    // Into a string nothing fails.
-    let _ = writeln!(text, "{label:<17} {value}");
-}
-
-fn head(row: &Row, now: Timestamp) -> String {
-    let mut text = String::new();
-    let created = row.document.created;
-    line(&mut text, "Name:", row.document.name.as_str());
-    if row.document.namespace.is_some() {
-        line(&mut text, "Namespace:", &row.namespace());
-    }
-    line(&mut text, "Labels:", &or_none(joined(&row.labels())));
-    line(&mut text, "Annotations:", &or_none(joined(&pairs(row.value.pointer("/metadata/annotations")))));
-    line(&mut text, "Created:", &format!("{created} ({} ago)", age::human(created.until(now))));
-    text
-}
-
-fn indented(text: &str) -> String {
-    text.lines().fold(String::new(), |all, line| all + "  " + line + "\n")
 }
 
 fn secret(text: &mut String, row: &Row) {

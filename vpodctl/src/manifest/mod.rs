@@ -27,8 +27,11 @@ const MIN_BUDGET: usize = 1 << 16;
 
 /// The Gateway API.
 const GATEWAY: &str = "gateway.networking.k8s.io/v1";
-const KNOWN: &str = "Namespace, Pod, Secret and Service in v1, EndpointSlice in discovery.k8s.io/v1, Ingress and IngressClass in \
-                     networking.k8s.io/v1, and Gateway, GatewayClass and HTTPRoute in gateway.networking.k8s.io/v1";
+/// Policies of vpod's own.
+const POLICY: &str = "policy.vpod.io/v1alpha1";
+const KNOWN: &str = "Namespace, Pod, Secret and Service in v1, EndpointSlice in discovery.k8s.io/v1, Ingress, IngressClass and \
+                     NetworkPolicy in networking.k8s.io/v1, Gateway, GatewayClass and HTTPRoute in \
+                     gateway.networking.k8s.io/v1, and ClusterNetworkPolicy in policy.vpod.io/v1alpha1";
 
 /// An object that vpod knows.
 #[derive(Debug)]
@@ -37,8 +40,8 @@ pub(crate) enum Manifest {
     Service(Value),
     EndpointSlice(Value),
     Namespace(Value),
-    /// One of the kinds that the ingress reads.
-    Routed(Kind, Value),
+    /// One of the kinds that the ingress reads, or a policy.
+    Object(Kind, Value),
 }
 
 /// A manifest and what it calls its object.
@@ -150,7 +153,7 @@ fn decode(
         }
         ("v1", "Secret") => {
             typed::<Secret>(file, &object, &value, validation)?;
-            Manifest::Routed(Kind::Secrets, placed(&mut value, &namespace))
+            Manifest::Object(Kind::Secrets, placed(&mut value, &namespace))
         }
         ("networking.k8s.io/v1", "Ingress") => {
             // Made by the daemon and not applied; what `get` shows has more in it than Kubernetes' type.
@@ -158,16 +161,20 @@ fn decode(
                 fields.remove("status");
             }
             typed::<Ingress>(file, &object, &value, validation)?;
-            Manifest::Routed(Kind::Ingresses, placed(&mut value, &namespace))
+            Manifest::Object(Kind::Ingresses, placed(&mut value, &namespace))
         }
         ("networking.k8s.io/v1", "IngressClass") => {
             typed::<IngressClass>(file, &object, &value, validation)?;
-            Manifest::Routed(Kind::IngressClasses, value)
+            Manifest::Object(Kind::IngressClasses, value)
         }
         // The daemon knows their fields, and refuses any other.
-        (GATEWAY, "GatewayClass") => Manifest::Routed(Kind::GatewayClasses, value),
-        (GATEWAY, "Gateway") => Manifest::Routed(Kind::Gateways, placed(&mut value, &namespace)),
-        (GATEWAY, "HTTPRoute") => Manifest::Routed(Kind::HttpRoutes, placed(&mut value, &namespace)),
+        (GATEWAY, "GatewayClass") => Manifest::Object(Kind::GatewayClasses, value),
+        (GATEWAY, "Gateway") => Manifest::Object(Kind::Gateways, placed(&mut value, &namespace)),
+        (GATEWAY, "HTTPRoute") => Manifest::Object(Kind::HttpRoutes, placed(&mut value, &namespace)),
+        ("networking.k8s.io/v1", "NetworkPolicy") => {
+            Manifest::Object(Kind::NetworkPolicies, placed(&mut value, &namespace))
+        }
+        (POLICY, "ClusterNetworkPolicy") => Manifest::Object(Kind::ClusterNetworkPolicies, value),
         _ => {
             let problem =
                 format!("no matches for kind \"{kind}\" in version \"{version}\"; vpod knows {KNOWN}");

@@ -24,6 +24,7 @@ use store::services::Services;
 use super::datapath_link::{DatapathLink, LinkError};
 use super::device::Held;
 use super::inventory::{Inventory, Life};
+use super::policy::PolicyState;
 use super::quarantine::Quarantine;
 use super::uplink::Edge;
 
@@ -48,6 +49,8 @@ pub(crate) enum SwitchError {
 pub(crate) struct Switch {
     link: DatapathLink,
     edge: Edge,
+    /// Taken after `active`, and held for moments.
+    policies: Mutex<PolicyState>,
     active: Mutex<Active>,
     reconnected: Condvar,
 }
@@ -82,7 +85,13 @@ impl Active {
 
 impl Switch {
     pub(crate) fn new(link: DatapathLink) -> Self {
-        Self { link, edge: Edge::new(), active: Mutex::default(), reconnected: Condvar::new() }
+        Self {
+            link,
+            edge: Edge::new(),
+            policies: Mutex::default(),
+            active: Mutex::default(),
+            reconnected: Condvar::new(),
+        }
     }
 
     pub(crate) const fn link(&self) -> &DatapathLink {
@@ -92,6 +101,11 @@ impl Switch {
     /// What the node's kernel has to know of the uplink.
     pub(crate) const fn edge(&self) -> &Edge {
         &self.edge
+    }
+
+    /// What policies are about. Whoever holds it asks for nothing else of the switch.
+    pub(crate) fn policies(&self) -> MutexGuard<'_, PolicyState> {
+        self.policies.lock()
     }
 
     /// What is known about the node; nothing is sent before that.

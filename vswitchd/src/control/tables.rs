@@ -12,7 +12,7 @@ use store::desired::{FIRST_TUNNEL_PORT, GATEWAY_PORT, UPLINK_PORT};
 use super::cluster::Cluster;
 use super::node::Control;
 use super::switch::{SwitchError, unexpected};
-use super::{ingress, peers, pods, routes, services};
+use super::{ingress, peers, pods, policy, routes, services};
 
 /// Rows of a kind, in pages of at most [`ITEMS_PER_RESPONSE`].
 pub(crate) fn list(
@@ -43,8 +43,14 @@ pub(crate) fn list(
         | Kind::Gateways
         | Kind::HttpRoutes => {
             let rows = ingress::list(control, kind, namespace);
-            paged(rows, |rows| rows).into_iter().map(|rows| Items::Routing(kind, rows)).collect()
+            paged(rows, |rows| rows).into_iter().map(|rows| Items::Documents(kind, rows)).collect()
         }
+        Kind::NetworkPolicies | Kind::ClusterNetworkPolicies => {
+            let of = policy::kind_of(kind).map(|of| policy::list(control, of, namespace));
+            let pages = paged(of.unwrap_or_default(), |rows| rows).into_iter();
+            pages.map(|rows| Items::Documents(kind, rows)).collect()
+        }
+        Kind::Denials => paged(policy::denials(control)?, Items::Denials),
     })
 }
 
@@ -56,7 +62,10 @@ pub(crate) fn object(
     name: &protocol::ObjectName,
 ) -> Option<Items> {
     if check::names(kind).is_some() {
-        return Some(Items::Routing(kind, vec![ingress::document(control, kind, namespace, name)?]));
+        return Some(Items::Documents(kind, vec![ingress::document(control, kind, namespace, name)?]));
+    }
+    if let Some(of) = policy::kind_of(kind) {
+        return Some(Items::Documents(kind, vec![policy::document(control, of, namespace, name)?]));
     }
     let found = vec![services::document(control, kind, namespace, name)?];
     match kind {
@@ -132,7 +141,7 @@ fn neighbors(control: &Control) -> Result<Vec<NeighborEntry>, SwitchError> {
     )
 }
 
-fn connections(control: &Control) -> Result<Vec<Connection>, SwitchError> {
+pub(crate) fn connections(control: &Control) -> Result<Vec<Connection>, SwitchError> {
     pages(
         control,
         |cursor| ToDatapath::Connections { cursor },
@@ -143,7 +152,7 @@ fn connections(control: &Control) -> Result<Vec<Connection>, SwitchError> {
     )
 }
 
-fn flows(control: &Control) -> Result<Vec<Flow>, SwitchError> {
+pub(crate) fn flows(control: &Control) -> Result<Vec<Flow>, SwitchError> {
     pages(
         control,
         |cursor| ToDatapath::Flows { cursor },

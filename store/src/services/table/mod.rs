@@ -82,6 +82,8 @@ pub struct Table {
     /// Not yet told to anybody.
     new_problems: Vec<String>,
     names: Names,
+    /// Pods that came, changed or went since somebody asked.
+    changed_pods: BTreeSet<ObjectRef>,
 }
 
 /// What came of a service.
@@ -114,6 +116,7 @@ impl Table {
             balanced_changed: false,
             new_problems: Vec::new(),
             names: Names::default(),
+            changed_pods: BTreeSet::new(),
         }
     }
 
@@ -171,6 +174,7 @@ impl Table {
         self.mark_of_pod(&pod);
         self.names.enter(&pod.object.namespace);
         self.names.renamed.pods.insert(pod.object.clone());
+        self.changed_pods.insert(pod.object.clone());
         self.pods.insert(pod.object.clone(), pod);
     }
 
@@ -180,6 +184,7 @@ impl Table {
             self.index.remove_pod(&old);
             self.names.leave(&object.namespace);
             self.names.renamed.pods.insert(object.clone());
+            self.changed_pods.insert(object.clone());
             self.host_ports.on_pod_gone(object);
             self.mark_of_pod(&old);
         }
@@ -470,6 +475,12 @@ impl Table {
     #[must_use]
     pub fn address_of(&self, pod: &ObjectRef) -> Option<IpAddr> {
         self.pods.get(pod)?.addresses.first().copied()
+    }
+
+    /// What became of pods since the last call; none: it is gone.
+    pub fn take_changed_pods(&mut self) -> Vec<(ObjectRef, Option<&PodFacts>)> {
+        let changed = std::mem::take(&mut self.changed_pods).into_iter();
+        changed.map(|pod| (pod.clone(), self.pods.get(&pod))).collect()
     }
 
     /// Pods of a node.

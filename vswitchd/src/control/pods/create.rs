@@ -5,6 +5,7 @@
 //! complete, answer. A failure at any step removes what the steps before it made, releases the
 //! address and leaves no record; a crash leaves the intent, which the next start acts on.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -52,17 +53,20 @@ pub(crate) fn create(control: &Control, request: CreatePod) -> Result<Pod, ApiEr
     }
 }
 
+/// What is wrong with labels of one pod.
+pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
+    if labels.len() > MAX_LABELS {
+        return Err(format!("{} labels, the limit is {MAX_LABELS}", labels.len()));
+    }
+    labels.iter().try_for_each(|(key, value)| check_label(key, value).map_err(|error| error.to_string()))
+}
+
 fn validate(request: &CreatePod) -> Result<(), ApiError> {
     let invalid = |what: &dyn std::fmt::Display| {
         Err(ApiError::new(ErrorCode::Invalid, format!("pod {}: {what}", request.pod)))
     };
-    if request.labels.len() > MAX_LABELS {
-        return invalid(&format!("{} labels, the limit is {MAX_LABELS}", request.labels.len()));
-    }
-    for (key, value) in &request.labels {
-        if let Err(error) = check_label(key, value) {
-            return invalid(&error);
-        }
+    if let Err(problem) = check_labels(&request.labels) {
+        return invalid(&problem);
     }
     if request.mac.is_some_and(|mac| !mac.is_valid_source()) {
         return invalid(&"the MAC address is a group address or zero, which no station may have");
@@ -280,7 +284,7 @@ fn address(record: &PodRecord) -> Result<IpAddr, ApiError> {
     })
 }
 
-pub(super) fn store_error(object: &str, error: &StoreError) -> ApiError {
+pub(crate) fn store_error(object: &str, error: &StoreError) -> ApiError {
     let code = match error {
         StoreError::DiskFull { .. } => ErrorCode::Exhausted,
         StoreError::Exists { .. } => ErrorCode::AlreadyExists,

@@ -80,9 +80,10 @@ fn halves(items: Items) -> Option<(Items, Items)> {
         Items::EndpointSlices(rows) => split(rows, Items::EndpointSlices),
         Items::Namespaces(rows) => split(rows, Items::Namespaces),
         Items::Traffic(rows) => split(rows, Items::Traffic),
-        Items::Routing(kind, mut rows) => {
+        Items::Denials(rows) => split(rows, Items::Denials),
+        Items::Documents(kind, mut rows) => {
             let second = rows.split_off(rows.len() / 2);
-            (!rows.is_empty()).then_some((Items::Routing(kind, rows), Items::Routing(kind, second)))
+            (!rows.is_empty()).then_some((Items::Documents(kind, rows), Items::Documents(kind, second)))
         }
     }
 }

@@ -11,7 +11,9 @@ use protocol::message::{AdminRequest, ApiError, ErrorCode, ReadRequest, Response
 use super::super::error::chain;
 use super::super::node::Control;
 use super::super::pods::{self, containers, create, delete};
-use super::super::{capture, cluster, container_logs, feed, ingress, metrics, services, tables, trace};
+use super::super::{
+    capture, cluster, container_logs, feed, ingress, label, metrics, policy, services, tables, trace,
+};
 use super::connection::Client;
 
 /// Bytes of metrics in one response.
@@ -58,6 +60,13 @@ pub(super) fn answer(
             let run = if dry_run { Run::Dry } else { Run::Real };
             change(control, client, "delete", &what, || {
                 services::delete(control, kind, &namespace, &name, run).map(|()| Response::Done)
+            })
+        }
+        AdminRequest::Label { kind, namespace, name, set, remove, overwrite } => {
+            let what = format!("{kind:?} {namespace}/{name}");
+            let labels = label::Labels { set, remove, overwrite };
+            change(control, client, "label", &what, || {
+                label::label(control, kind, &namespace, &name, &labels).map(|()| Response::Done)
             })
         }
         AdminRequest::SetLogFilter(filter) => change(control, client, "set-log-filter", &filter, || {
@@ -137,6 +146,14 @@ fn read(control: &Control, client: &mut Client, request: ReadRequest) -> Result<
             }
         }
         ReadRequest::Follow(request) => return feed::follow(control, client, &request),
+        ReadRequest::TestPolicy(request) => match policy::test(control, &request) {
+            Ok(verdicts) => Response::PolicyVerdicts(verdicts),
+            Err(error) => Response::Error(error),
+        },
+        ReadRequest::AuditPolicies { manifests } => match policy::audit(control, &manifests) {
+            Ok(audit) => Response::PolicyAudit(Box::new(audit)),
+            Err(error) => Response::Error(error),
+        },
         ReadRequest::Trace(request) => match trace::trace(control, &request) {
             Ok(trace) => Response::Trace(Box::new(trace)),
             Err(error) => Response::Error(error),

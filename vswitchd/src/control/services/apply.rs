@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ::policy::PolicyKind;
 use protocol::message::{ApiError, Applied, ErrorCode, Outcome};
 use routing::check::{self, KindName};
 use serde_json::Value;
@@ -15,6 +16,7 @@ use store::services::write::{NAMESPACES, Run, SERVICES, SLICES, WriteError, Writ
 
 use super::super::ingress;
 use super::super::node::Control;
+use super::super::policy;
 use super::objects;
 
 /// Objects that are on their way to a cluster's store at a time.
@@ -30,6 +32,8 @@ struct Manifest {
     key: String,
     /// The kind, if it is one that the ingress reads.
     routed: Option<&'static KindName>,
+    /// The kind, if it is one of policies.
+    policy: Option<PolicyKind>,
 }
 
 /// Makes objects be as manifests say.
@@ -118,20 +122,25 @@ impl Manifest {
             named => named,
         };
         let routed = check::kind_of(&version, &kind);
+        let policy = PolicyKind::of(&version, &kind);
         let key = match kind.as_str() {
             "Service" => format!("{SERVICES}{namespace}/{name}"),
             "EndpointSlice" => format!("{SLICES}{namespace}/{name}"),
-            _ => match routed {
-                Some(routed) => ingress::key_of(routed, &namespace, &name),
-                None => format!("{NAMESPACES}{name}"),
+            _ => match (routed, policy) {
+                (Some(routed), _) => ingress::key_of(routed, &namespace, &name),
+                (None, Some(policy)) => policy::key_of(policy, &namespace, &name),
+                (None, None) => format!("{NAMESPACES}{name}"),
             },
         };
-        Ok(Self { value, version, kind, name, key, routed })
+        Ok(Self { value, version, kind, name, key, routed, policy })
     }
 
     fn write(&self, control: &Control, store: &dyn ClusterStore, run: Run) -> Result<Written, ApiError> {
         if let Some(routed) = self.routed {
             return ingress::write(control, store, (routed, &self.key, &self.value), &objects::stamp()?, run);
+        }
+        if let Some(kind) = self.policy {
+            return policy::write(store, (kind, &self.key, &self.value), &objects::stamp()?, run);
         }
         match (self.version.as_str(), self.kind.as_str()) {
             ("v1", "Service") => objects::service(control, store, &self.value, run),

@@ -7,7 +7,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use protocol::link::TrafficPolicy;
 use protocol::object::Timestamp;
 use store::cluster::mirror::Change;
-use store::services::write::SERVICES;
+use store::services::write::{POLICIES, SERVICES};
 
 use super::super::node::Control;
 
@@ -61,6 +61,9 @@ impl Meters {
             Change::Put(entry) => &entry.key,
             Change::Delete { key } => key,
         };
+        if key.starts_with(POLICIES) {
+            return;
+        }
         let count = if key.starts_with(SERVICES) { &self.service_changes } else { &self.endpoint_changes };
         count.fetch_add(1, Ordering::Relaxed);
         self.last_queued.store(Timestamp::now().0, Ordering::Relaxed);
@@ -78,7 +81,7 @@ impl Meters {
 pub(crate) fn readings(control: &Control) -> Readings {
     let services = &control.services;
     let meters = &services.meters;
-    let [of_services, slices, pods, _] = services.mirrors.all().map(|mirror| mirror.changes().len() as u64);
+    let [of_services, slices, pods, ..] = services.mirrors.all().map(|mirror| mirror.changes().len() as u64);
     let mut no_local_endpoints = [0, 0];
     for state in services.table.lock().states().values() {
         let is_lacking = !state.backends.values().any(|backend| backend.is_local);

@@ -1,7 +1,8 @@
 //! Services: what the cluster's store and this node's pods say of them, for the datapath.
 //!
-//! Three mirrors of the store (services, slices given by hand, pods of other nodes) and the pods of this node feed one
-//! table ([`store::services::Table`]), on a thread of its own ([`follow`]). What it derives goes to the switch with the
+//! Mirrors of the store (services, slices given by hand, pods of other nodes) and the pods of this node feed one
+//! table ([`store::services::Table`]), on a thread of its own ([`follow`]). Policies go the same way into their own state
+//! ([`super::policy`]). What it derives goes to the switch with the
 //! next sync. On one machine the store is the node's own file; in a cluster it is etcd, and this node's pods are told there
 //! ([`publish`]). Nothing here is on a packet's way: a store that is away leaves the datapath as it is.
 
@@ -32,10 +33,11 @@ use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use ipnet::IpNet;
 use parking_lot::Mutex;
+use protocol::ObjectName;
 use store::cluster::mirror::Change;
 use store::cluster::{ClusterStore, Embedded, Entry, Mirror, MirrorOptions, MirrorState, Revision};
 use store::services::allocate::ClusterIps;
-use store::services::write::{NAMESPACES, PODS, Pools, SERVICES, SLICES};
+use store::services::write::{NAMESPACES, PODS, POLICIES, Pools, SERVICES, SLICES};
 use store::services::{Place, Settings, Table};
 use store::{Store, StoreError};
 
@@ -54,8 +56,8 @@ use crate::config::Config;
 
 pub(crate) use apply::apply;
 pub(crate) use meters::{Readings, readings};
-pub(crate) use named::{place_of, pod_address};
-pub(crate) use objects::{change, create_missing, delete, refused};
+pub(crate) use named::{backends_of, place_of, pod_address};
+pub(crate) use objects::{change, create_missing, delete, label_namespace, refused};
 pub(crate) use programming::report;
 pub(crate) use rows::{document, list};
 pub(crate) use traffic::{first_traffic, traffic};
@@ -100,11 +102,12 @@ struct Mirrors {
     slices: Mirror,
     pods: Mirror,
     namespaces: Mirror,
+    policies: Mirror,
 }
 
 impl Mirrors {
-    fn all(&self) -> [&Mirror; 4] {
-        [&self.services, &self.slices, &self.pods, &self.namespaces]
+    fn all(&self) -> [&Mirror; 5] {
+        [&self.services, &self.slices, &self.pods, &self.namespaces, &self.policies]
     }
 }
 
@@ -175,6 +178,7 @@ impl Services {
             slices: mirror(SLICES, None)?,
             pods: mirror(PODS, Some(PODS_GONE_AFTER))?,
             namespaces: mirror(NAMESPACES, None)?,
+            policies: mirror(POLICIES, None)?,
         };
         let progress = Progress::start(is_shared.then_some(&store), &wake)
             .context("following who waits for services")?;
@@ -218,6 +222,12 @@ impl Services {
         self.remembered.recall(prefix)
     }
 
+    /// What the store last said of policies below `prefix`.
+    pub(crate) fn known_policies(&self, prefix: &str) -> Vec<Entry> {
+        let known = self.mirrors.policies.known().0.into_values();
+        known.filter(|entry| entry.key.starts_with(prefix)).collect()
+    }
+
     /// A change of other objects of the store that was followed, for [`Self::recall`].
     pub(crate) fn remember(&self, change: &Change) {
         self.remembered.on_change(change);
@@ -257,8 +267,12 @@ impl Services {
     /// What is wrong, for `status`.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.table.lock().problems().map(str::to_owned).collect();
-        for (mirror, what) in [(&self.mirrors.services, "services"), (&self.mirrors.slices, "EndpointSlices")]
-        {
+        let held = [
+            (&self.mirrors.services, "services"),
+            (&self.mirrors.slices, "EndpointSlices"),
+            (&self.mirrors.policies, "policies"),
+        ];
+        for (mirror, what) in held {
             if let MirrorState::Held { missing, known, .. } = mirror.state() {
                 problems.push(format!(
                     "{missing} of {known} {what} disappeared from the store at once; they stay in force until they come back, or until one of them is deleted, which confirms it for all"
@@ -329,7 +343,7 @@ pub(crate) fn prime(control: &Control) -> Result<(), StoreError> {
         }
         return Ok(());
     }
-    for prefix in [SERVICES, SLICES, NAMESPACES] {
+    for prefix in [SERVICES, SLICES, NAMESPACES, POLICIES] {
         match services.store.list(prefix) {
             Ok(listing) => take_all(&mut services.table.lock(), listing.entries, control),
             Err(error) => {
@@ -339,6 +353,7 @@ pub(crate) fn prime(control: &Control) -> Result<(), StoreError> {
         }
     }
     services.is_known.store(true, Ordering::Release);
+    control.switch.policies().set_known();
     refresh(control);
     Ok(())
 }
@@ -379,8 +394,14 @@ pub(crate) fn follow(control: &Arc<Control>) -> std::io::Result<()> {
             let heard = control.services.wake.take_heard();
             let told = programming::told(&control.services);
             let began = Instant::now();
-            if refresh(&control) {
-                control.sync_services();
+            let has_services = refresh(&control);
+            let has_policies = control.switch.policies().is_changed();
+            if has_services || has_policies {
+                if has_policies {
+                    control.sync();
+                } else {
+                    control.sync_services();
+                }
                 let since = heard.unwrap_or(began).elapsed();
                 control.services.meters.on_sync(began.elapsed(), since);
                 last = Some(Instant::now());
@@ -417,8 +438,10 @@ fn refresh(control: &Control) -> bool {
     // With the store away, what is remembered is better than nothing, which is all that this process knows of a datapath it found.
     let is_away = || services.remembered.has_any() && mirrors.iter().any(|mirror| mirror.problem().is_some());
     let first = !services.is_known.load(Ordering::Acquire) && (is_read || is_away());
+    // Before that, policies of another day might let through what none lets through now.
+    let first_policies = !control.switch.policies().is_known() && (is_read || is_away());
     let facts = services.wake.pods.swap(false, Ordering::AcqRel).then(|| local::facts(control));
-    if first {
+    if first || first_policies {
         // A state is known a moment before its changes are on their way.
         know_all(control);
     }
@@ -438,10 +461,15 @@ fn refresh(control: &Control) -> bool {
     if let Some(facts) = &facts {
         local::put(&mut table, &control.config.node, facts);
     }
-    if services.wake.nodes.swap(false, Ordering::AcqRel) {
+    let has_nodes = services.wake.nodes.swap(false, Ordering::AcqRel);
+    if has_nodes {
         table.set_node_addresses(node_addresses(control));
         table.set_own_addresses(own_addresses(control));
         table.set_link_addresses(control.switch.link_addresses());
+    }
+    tell_policies(control, &mut table, has_nodes);
+    if first_policies {
+        control.switch.policies().set_known();
     }
     let changed = table.settle();
     for problem in table.take_new_problems() {
@@ -466,6 +494,35 @@ fn refresh(control: &Control) -> bool {
         services.announcing.wake();
     }
     known && (changed || first)
+}
+
+/// Where pods of other nodes are, and which addresses are nodes'.
+fn tell_policies(control: &Control, table: &mut Table, has_nodes: bool) {
+    let nodes = has_nodes.then(|| nodes(control));
+    let mut policies = control.switch.policies();
+    for (name, pod) in table.take_changed_pods() {
+        // Those of this node are told with their ports.
+        policies.set_remote(&name, pod.filter(|pod| pod.node != control.config.node));
+    }
+    if let Some(nodes) = nodes {
+        policies.set_nodes(nodes);
+    }
+}
+
+/// All addresses that a node's own programs may have, by node.
+fn nodes(control: &Control) -> BTreeMap<ObjectName, BTreeSet<IpAddr>> {
+    let mut nodes: BTreeMap<ObjectName, BTreeSet<IpAddr>> = BTreeMap::new();
+    if let Ok(own) = control.config.node.parse() {
+        let addresses = control.switch.node_addresses().into_iter();
+        nodes.insert(own, addresses.chain([control.config.gateway()]).collect());
+    }
+    for peer in control.peers.lock().known() {
+        let Ok(name) = peer.spec.name.parse() else { continue };
+        let gateways = peer.spec.pod_cidrs.iter().filter_map(|cidr| cidr.hosts().next());
+        let addresses = peer.spec.node_addresses.iter().copied().chain([peer.spec.address.into()]);
+        nodes.entry(name).or_default().extend(addresses.chain(gateways));
+    }
+    nodes
 }
 
 /// Of this node, where its pods may have ports.

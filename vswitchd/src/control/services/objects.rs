@@ -19,6 +19,7 @@ use super::super::error::chain;
 use super::super::ingress;
 use super::super::node::Control;
 use super::super::pods::create::new_uid;
+use super::super::policy;
 use super::Services;
 
 fn typed<'a, T: Deserialize<'a>>(value: &'a Value) -> Result<T, ApiError> {
@@ -162,6 +163,31 @@ pub(super) fn namespace(store: &dyn ClusterStore, value: &Value, run: Run) -> Re
         .map_err(|error| refused(&error))
 }
 
+/// Changes the labels of a namespace; one that nobody made is made.
+pub(crate) fn label_namespace(
+    control: &Control,
+    name: &ObjectName,
+    labels: &super::super::label::Labels,
+) -> Result<(), ApiError> {
+    let key = format!("{NAMESPACES}{name}");
+    let store = &control.services.store;
+    let entry = store.get(&key).map_err(|error| refused(&error.into()))?;
+    let mut namespace: Namespace = match &entry {
+        Some(entry) => serde_json::from_slice(&entry.value)
+            .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?,
+        None => Namespace::default(),
+    };
+    namespace.metadata.name = Some(name.to_string());
+    // Nobody else's change is lost.
+    namespace.metadata.resource_version = entry.map(|entry| entry.revision.to_string());
+    let mut known = namespace.metadata.labels.take().unwrap_or_default();
+    labels.apply(&format!("namespace {name}"), &mut known)?;
+    namespace.metadata.labels = Some(known);
+    let written = write::put(&**store, &key, &namespace, &stamp()?, Run::Real);
+    control.services.wake.objects();
+    written.map(drop).map_err(|error| refused(&error))
+}
+
 /// Deletes one object.
 pub(crate) fn delete(
     control: &Control,
@@ -176,6 +202,7 @@ pub(crate) fn delete(
     let services = &control.services;
     let object = ObjectRef { namespace: namespace.clone(), name: name.clone() };
     let result = match kind {
+        _ if let Some(kind) = policy::kind_of(kind) => policy::delete(control, kind, namespace, name, run),
         Kind::Services => write::delete_service(&*services.store, &object, run),
         Kind::EndpointSlices => {
             write::delete(&*services.store, "endpointslices", &format!("{SLICES}{object}"), run)
@@ -201,11 +228,14 @@ pub(crate) fn delete(
 
 fn confirm(control: &Control, kind: Kind, object: &ObjectRef) -> bool {
     let mirrors = &control.services.mirrors;
-    let (mirror, prefix) = match kind {
-        Kind::Services => (&mirrors.services, SERVICES),
-        _ => (&mirrors.slices, SLICES),
+    let (mirror, key) = match (kind, policy::kind_of(kind)) {
+        (Kind::Services, _) => (&mirrors.services, format!("{SERVICES}{object}")),
+        (_, Some(kind)) => {
+            (&mirrors.policies, policy::key_of(kind, object.namespace.as_str(), object.name.as_str()))
+        }
+        (_, None) => (&mirrors.slices, format!("{SLICES}{object}")),
     };
-    mirror.known().0.contains_key(&format!("{prefix}{object}")) && !mirror.confirm().is_empty()
+    mirror.known().0.contains_key(&key) && !mirror.confirm().is_empty()
 }
 
 /// What lives in a namespace would be lost sight of.
@@ -216,10 +246,14 @@ fn refuse_inhabited(control: &Control, name: &ObjectName) -> Result<(), ApiError
     let is_inside = |pod: &protocol::message::PodRef| pod.namespace.as_str() == name.as_str();
     let pods = control.inventory.lock().iter().filter(|(pod, _)| is_inside(pod)).count();
     let routed = ingress::count(control, name).map_err(|error| refused(&error.into()))?;
-    if services + pods + routed == 0 {
+    let policies = policy::count(control, name).map_err(|error| refused(&error.into()))?;
+    if services + pods + routed + policies == 0 {
         return Ok(());
     }
-    let others = if routed > 0 { format!(", {routed} objects of the ingress") } else { String::new() };
+    let mut others = if routed > 0 { format!(", {routed} objects of the ingress") } else { String::new() };
+    if policies > 0 {
+        others += &format!(", {policies} policies");
+    }
     let text = format!(
         "namespace {name} has {services} services{others} and {pods} pods of this node; delete them first"
     );

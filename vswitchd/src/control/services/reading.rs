@@ -3,16 +3,18 @@
 //! One object is read in some ten microseconds, which is nothing for one change and most of a start with twenty thousand. So what is
 //! known at once is read by all processors; the table takes it in order.
 
+use std::collections::BTreeMap;
 use std::thread;
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use store::cluster::Entry;
 use store::cluster::mirror::Change;
-use store::services::write::{NAMESPACES, PODS, SERVICES, SLICES};
+use store::services::write::{NAMESPACES, PODS, POLICIES, SERVICES, SLICES};
 use store::services::{ObjectRef, PodFacts, SliceSpec, Spec, Table};
 
 use super::super::node::Control;
+use super::super::policy;
 
 /// Fewer objects are read sooner than a thread is started.
 const WORTH_A_THREAD: usize = 256;
@@ -22,7 +24,8 @@ enum Object {
     Service(Box<Spec>),
     Slice(SliceSpec),
     Pod(PodFacts),
-    Namespace(protocol::Namespace),
+    Namespace(protocol::Namespace, BTreeMap<String, String>),
+    Policy(::policy::Policy),
 }
 
 /// Everything a mirror knows, or will know in a moment.
@@ -64,7 +67,11 @@ fn read(entry: &Entry) -> Result<Object, String> {
         let slice: EndpointSlice = serde_json::from_slice(&entry.value).map_err(|error| error.to_string())?;
         SliceSpec::check(&slice).map(Object::Slice).map_err(|error| error.to_string())
     } else if let Some(name) = entry.key.strip_prefix(NAMESPACES) {
-        name.parse().map(Object::Namespace).map_err(|error: protocol::NameError| error.to_string())
+        let namespace: Namespace = serde_json::from_slice(&entry.value).map_err(|error| error.to_string())?;
+        let name = name.parse().map_err(|error: protocol::NameError| error.to_string())?;
+        Ok(Object::Namespace(name, namespace.metadata.labels.unwrap_or_default()))
+    } else if entry.key.starts_with(POLICIES) {
+        policy::read_entry(entry).map(Object::Policy)
     } else {
         serde_json::from_slice(&entry.value).map(Object::Pod).map_err(|error| error.to_string())
     }
@@ -77,7 +84,11 @@ fn put(table: &mut Table, key: &str, object: Result<Object, String>, control: &C
         // Of our own we know better.
         Ok(Object::Pod(pod)) if pod.node == control.config.node => {}
         Ok(Object::Pod(pod)) => table.put_pod(pod),
-        Ok(Object::Namespace(namespace)) => table.put_namespace(namespace),
+        Ok(Object::Namespace(namespace, labels)) => {
+            control.switch.policies().set_namespace(&namespace, Some(labels));
+            table.put_namespace(namespace);
+        }
+        Ok(Object::Policy(policy)) => control.switch.policies().put(policy),
         Err(problem) => tracing::warn!("{key}: it stays as it was known: {problem}"),
     }
 }
@@ -90,6 +101,9 @@ fn remove(table: &mut Table, key: &str, control: &Control) {
         table.remove_slice(&slice);
     } else if let Some(namespace) = key.strip_prefix(NAMESPACES).and_then(|name| name.parse().ok()) {
         table.remove_namespace(&namespace);
+        control.switch.policies().set_namespace(&namespace, None);
+    } else if let Some((_, policy)) = policy::name_in(key) {
+        control.switch.policies().remove(&policy);
     } else if let Some(pod) = object(PODS)
         && table.node_of(&pod).is_some_and(|node| node != control.config.node)
     {
