@@ -24,6 +24,8 @@ pub mod reference;
 mod status;
 mod table;
 mod tables;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod verdict;
 
 pub use cluster::{Cluster, Flow, NAMESPACE_NAME_LABEL, NamedPort, Pod};

@@ -1,0 +1,3 @@
+//! For tests, of this crate and of whoever enforces policies. Only with the feature `testing`.
+
+pub mod suite;
