@@ -15,6 +15,7 @@ pub mod etcd;
 pub mod frames;
 pub mod node;
 pub mod pod;
+pub mod prober;
 pub mod programs;
 pub mod raw;
 pub mod underlay;

@@ -20,6 +20,7 @@ mod node_to_pod;
 mod nodes;
 mod plain_tap;
 mod pod_to_pod;
+mod policy;
 mod purge;
 mod restart;
 mod sandbox;
