@@ -14,7 +14,7 @@ mod manifests;
 mod many;
 mod nodes;
 mod operations;
-mod outside;
+pub(crate) mod outside;
 mod own_node;
 mod races;
 mod reach;
@@ -62,6 +62,12 @@ impl Backend {
     fn serving(pod: TestPod, ports: &str) -> Self {
         let server = serve(&pod, ports);
         Self { pod, _server: server }
+    }
+}
+
+impl Backend {
+    pub(crate) fn pod(&self) -> &TestPod {
+        &self.pod
     }
 }
 
@@ -118,7 +124,7 @@ fn until_answered_by(from: Place<'_>, at: At, expected: &[&str]) {
 
 /// Waits until every question is answered so.
 #[track_caller]
-fn until_answer(from: Place<'_>, at: At, expected: &str) {
+pub(crate) fn until_answer(from: Place<'_>, at: At, expected: &str) {
     let what = format!("{at:?} is answered by {expected}");
     wait::until(&what, || ask(from, at, 3).iter().all(|line| line == expected).then_some(()));
 }
@@ -193,7 +199,7 @@ pub(crate) fn create_service(node: &TestNode, name: &str, arguments: &str) -> Ip
 
 /// The number that the first port of service `name` has on all nodes.
 #[track_caller]
-fn node_port(node: &TestNode, name: &str) -> u16 {
+pub(crate) fn node_port(node: &TestNode, name: &str) -> u16 {
     let service =
         document(node, Kind::Services, name).unwrap_or_else(|| panic!("there is no service {name}"));
     let number = service.pointer("/spec/ports/0/nodePort").and_then(Value::as_u64);

@@ -9,16 +9,16 @@ use super::{At, Backend, MANY, PEER, apply, names, node_port, tcp, udp, until_an
 use crate::nodes::address;
 use crate::stream::Place;
 
-pub(super) const BALANCER: &str = "192.0.2.200";
+pub(crate) const BALANCER: &str = "192.0.2.200";
 /// Where the network between the nodes asks from.
-pub(super) const OUTSIDER: &str = "192.0.2.254";
+pub(crate) const OUTSIDER: &str = "192.0.2.254";
 
-pub(super) fn ip(text: &str) -> IpAddr {
+pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
 /// Two nodes whose default route leads to the network between them, which has the address 203.0.113.10 besides.
-pub(super) fn cluster() -> Cluster {
+pub(crate) fn cluster() -> Cluster {
     let pool = format!("[[load_balancer.pool]]\nname = \"test\"\naddresses = [\"{BALANCER}-192.0.2.203\"]\n");
     let cluster = ClusterOptions::new(2).on_etcd().section(&pool).allow_log("etcd").start();
     cluster.underlay().sh("ip address add 203.0.113.10/32 dev lo && ip link set lo up").ok();
@@ -30,13 +30,13 @@ pub(super) fn cluster() -> Cluster {
     cluster
 }
 
-pub(super) fn serve_outside(cluster: &Cluster) -> Background {
+pub(crate) fn serve_outside(cluster: &Cluster) -> Background {
     let mut server = cluster.underlay().spawn(&format!("{PEER} serve internet tcp:80 udp:80"));
     server.wait_for_output("ready\n");
     server
 }
 
-pub(super) fn ask_from_outside(cluster: &Cluster, at: At, count: usize) -> Vec<String> {
+pub(crate) fn ask_from_outside(cluster: &Cluster, at: At, count: usize) -> Vec<String> {
     let At { protocol, address, port } = at;
     let ran = cluster.underlay().spawn(&format!("{PEER} ask {protocol} {address} {port} {count}")).wait();
     ran.ok().lines().map(str::to_owned).collect()
@@ -44,14 +44,14 @@ pub(super) fn ask_from_outside(cluster: &Cluster, at: At, count: usize) -> Vec<S
 
 /// Waits until exactly these answer.
 #[track_caller]
-pub(super) fn until_answered_outside(cluster: &Cluster, at: At, expected: &[&str]) {
+pub(crate) fn until_answered_outside(cluster: &Cluster, at: At, expected: &[&str]) {
     let expected: BTreeSet<&str> = expected.iter().copied().collect();
     wait::until(&format!("{at:?} is answered by {expected:?} only"), || {
         (names(&ask_from_outside(cluster, at, MANY)) == expected).then_some(())
     });
 }
 
-pub(super) fn balanced(policy: &str) -> String {
+pub(crate) fn balanced(policy: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec:\n  type: LoadBalancer\n  \
          loadBalancerIP: {BALANCER}\n  externalTrafficPolicy: {policy}\n  selector: {{app: web}}\n  \
