@@ -268,13 +268,14 @@ fn pod_port(pod: &PodRecord) -> (PortId, PortConfig) {
 /// All carry the number of the configuration they make together; only the last commits.
 ///
 /// A port whose kind or back-end differs, or that is in `replaced` (its descriptor is another one),
-/// is detached and attached anew.
+/// is detached and attached anew. `more`, which is about neither, takes effect with them.
 #[must_use]
 pub fn diff(
     epoch: Epoch,
     active: &Configuration,
     wanted: &Configuration,
     replaced: &BTreeSet<PortId>,
+    more: Vec<ConfigDelta>,
 ) -> Vec<ConfigDelta> {
     let mut detach = Vec::new();
     let mut attach = Vec::new();
@@ -299,6 +300,7 @@ pub fn diff(
     let mut deltas = in_messages(epoch + 1, rest);
     let changes = service_changes(active.services.as_ref(), wanted.services.as_ref());
     deltas.extend(changes.in_messages());
+    deltas.extend(more);
     numbered(epoch, deltas)
 }
 

@@ -410,7 +410,7 @@ impl Node {
         facts.announced = self.table.announceable(&live).into_keys().collect();
         let pods: Vec<PodRecord> = self.pods.values().cloned().collect();
         let wanted = desired(facts, &pods, &BTreeSet::new());
-        for delta in diff(self.epoch, &self.active, &wanted, &BTreeSet::new()) {
+        for delta in diff(self.epoch, &self.active, &wanted, &BTreeSet::new(), Vec::new()) {
             let result = self.switch.prepare(&delta);
             prop_assert!(result.is_ok(), "refused: {}\n{delta:#?}", result.unwrap_err());
             if delta.commit {

@@ -1,5 +1,7 @@
 //! Decisions with names: from the same tables that packets are decided by.
 
+use std::net::IpAddr;
+
 use protocol::ObjectRef;
 
 use super::Compiler;
@@ -13,15 +15,21 @@ impl Compiler {
     /// What becomes of a flow as of the last commit, and why.
     #[must_use]
     pub fn explain(&self, flow: &Flow) -> Explanation {
-        let name = |address| match self.tables.owner(address)? {
-            Owner::Pod { pod, .. } => self.pod_ids.key(pod).map(|name| name.as_ref().clone()),
-            Owner::Node(_) => None,
-        };
+        let name = |address| self.pod_at(address).cloned();
         Explanation {
             source: name(flow.source),
             destination: name(flow.destination),
             egress: self.decision(flow, Direction::Egress),
             ingress: self.decision(flow, Direction::Ingress),
+        }
+    }
+
+    /// Which pod has an address as of the last commit.
+    #[must_use]
+    pub fn pod_at(&self, address: IpAddr) -> Option<&ObjectRef> {
+        match self.tables.owner(address)? {
+            Owner::Pod { pod, .. } => self.pod_ids.key(pod).map(AsRef::as_ref),
+            Owner::Node(_) => None,
         }
     }
 

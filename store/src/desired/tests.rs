@@ -135,7 +135,7 @@ fn only_ready_pods_have_ports_and_the_gateway_always_has() {
 #[test]
 fn nothing_to_do_is_no_delta() {
     let same = configuration(&[pod(1)]);
-    assert_eq!(diff(4, &same, &same, &BTreeSet::new()), []);
+    assert_eq!(diff(4, &same, &same, &BTreeSet::new(), Vec::new()), []);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn deltas_lead_from_any_configuration_to_any_other() {
     ];
     for from in &states {
         for to in &states {
-            let deltas = diff(9, from, to, &BTreeSet::new());
+            let deltas = diff(9, from, to, &BTreeSet::new(), Vec::new());
             assert!(deltas.iter().all(|d| d.epoch == 10));
             let mut result = applied(from, &deltas);
             result.node = to.node.clone().and(result.node);
@@ -171,7 +171,7 @@ fn deltas_lead_from_any_configuration_to_any_other() {
 #[test]
 fn a_port_with_a_new_descriptor_is_attached_anew() {
     let same = configuration(&[pod(1), pod(2)]);
-    let deltas = diff(1, &same, &same, &BTreeSet::from([PortId(2)]));
+    let deltas = diff(1, &same, &same, &BTreeSet::from([PortId(2)]), Vec::new());
     assert_eq!(deltas[0].detach, [PortId(2)]);
     assert_eq!(deltas[1].attach.len(), 1);
     assert!(deltas[1].commit && !deltas[0].commit);
@@ -208,7 +208,7 @@ fn peers_that_nobody_knows_any_more_are_told_again_or_forgotten() {
     let wanted = with_peers([peer(0, "b"), peer(3, "c")]);
     let mut active = wanted.clone();
     active.peers = BTreeMap::from([(PeerId(0), None), (PeerId(1), None)]);
-    let deltas = diff(4, &active, &wanted, &BTreeSet::new());
+    let deltas = diff(4, &active, &wanted, &BTreeSet::new(), Vec::new());
     assert_eq!(deltas.len(), 2);
     assert_eq!(deltas[0].forget_peers, [PeerId(1)]);
     assert_eq!(deltas[1].peers, [peer(0, "b"), peer(3, "c")]);
@@ -226,7 +226,7 @@ fn every_delta_of_peers_fits_one_message() {
     }));
     let none = with_peers([]);
     for (from, to) in [(&none, &full), (&full, &none)] {
-        for delta in diff(u64::MAX - 1, from, to, &BTreeSet::new()) {
+        for delta in diff(u64::MAX - 1, from, to, &BTreeSet::new(), Vec::new()) {
             codec::encode(&Envelope { id: u64::MAX, body: ToDatapath::Apply(delta) }, MAX_MESSAGE_BYTES)
                 .unwrap();
         }
@@ -248,7 +248,7 @@ fn every_delta_fits_one_message_with_its_descriptors() {
     }
     let changed = configuration(&longest);
     for (from, to) in [(&empty, &full), (&full, &changed), (&full, &configuration(&[]))] {
-        for delta in diff(u64::MAX - 1, from, to, &BTreeSet::new()) {
+        for delta in diff(u64::MAX - 1, from, to, &BTreeSet::new(), Vec::new()) {
             assert!(delta.attach.iter().map(|port| port.device.descriptors()).sum::<usize>() <= MAX_FDS);
             codec::encode(&Envelope { id: u64::MAX, body: ToDatapath::Apply(delta) }, MAX_MESSAGE_BYTES)
                 .unwrap();
@@ -260,8 +260,8 @@ fn every_delta_fits_one_message_with_its_descriptors() {
 fn services_nobody_knows_stay_until_somebody_does_and_then_all_go() {
     let wanted = configuration(&[]);
     let unknown = Configuration { services: None, ..wanted.clone() };
-    assert_eq!(diff(4, &wanted, &unknown, &BTreeSet::new()), []);
-    let deltas = diff(4, &unknown, &wanted, &BTreeSet::new());
+    assert_eq!(diff(4, &wanted, &unknown, &BTreeSet::new(), Vec::new()), []);
+    let deltas = diff(4, &unknown, &wanted, &BTreeSet::new(), Vec::new());
     assert_eq!(deltas.iter().filter(|delta| delta.reset_services).count(), 1);
     let (last, before) = deltas.split_last().unwrap();
     assert!(last.commit && before.iter().all(|delta| !delta.commit));

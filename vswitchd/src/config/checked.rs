@@ -134,6 +134,8 @@ pub(crate) struct Config {
     pub(crate) log_filter: String,
     /// How log lines look.
     pub(crate) log_format: LogFormat,
+    /// Each flow that a policy refuses is a line of the log.
+    pub(crate) log_denied: bool,
     /// The node's end of the tunnel, where there may be other nodes.
     pub(crate) tunnel: Option<Tunnel>,
     /// Other nodes.
@@ -197,6 +199,7 @@ impl Config {
             },
             log_filter: log_filter(log.filter.unwrap_or_else(|| "info".to_owned()))?,
             log_format: log_format(log.format.as_deref())?,
+            log_denied: log.denied_flows.unwrap_or(false),
             peers: nodes::peers(raw.peers, own_port)?,
             etcd: nodes::etcd(raw.etcd, pod_cidr)?,
             zone: raw.zone.map(zone).transpose()?,
@@ -314,6 +317,7 @@ impl Config {
             log: Some(RawLog {
                 filter: Some(self.log_filter.clone()),
                 format: Some(self.log_format.word().to_owned()),
+                denied_flows: Some(self.log_denied),
             }),
             tunnel: self.tunnel.as_ref().map(nodes::raw_tunnel),
             peers: match self.peers.as_slice() {

@@ -179,4 +179,5 @@ pub(crate) enum RawWorkers {
 pub(crate) struct RawLog {
     pub(crate) filter: Option<String>,
     pub(crate) format: Option<String>,
+    pub(crate) denied_flows: Option<bool>,
 }

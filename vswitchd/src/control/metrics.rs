@@ -1,7 +1,9 @@
 //! Prometheus text: counters are read from the datapath at each scrape, nothing is kept here.
 
+mod policies;
 mod services;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -10,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
+use ::policy::PolicyName;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text::encode};
 use prometheus_client::metrics::MetricType;
@@ -21,7 +24,7 @@ use protocol::object::{Peer, PeerHealth, Port, PortCounters, Traffic};
 
 use super::node::Control;
 use super::services::{self as control_services, Readings};
-use super::{peers, tables};
+use super::{peers, policy, tables};
 
 /// Why something is not served over HTTP.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +70,8 @@ struct Snapshot {
     /// By service.
     traffic: Vec<Traffic>,
     readings: Readings,
+    /// Packets refused, by policy.
+    denied: BTreeMap<PolicyName, u64>,
 }
 
 /// A counter per port: its name, meaning and where it is found.
@@ -135,6 +140,7 @@ impl Snapshot {
             store_up: control.cluster.as_ref().is_none_or(|cluster| cluster.status().connected),
             traffic: control_services::first_traffic(control, services::MAX_SERIES).unwrap_or_default(),
             readings: control_services::readings(control),
+            denied: policy::counted(control),
         }
     }
 }
@@ -160,6 +166,7 @@ impl Collector for Snapshot {
         self.encode_peers(&mut encoder)?;
         services::encode_traffic(&self.traffic, &mut encoder)?;
         services::encode_readings(&self.readings, &mut encoder)?;
+        policies::encode(&self.denied, &mut encoder)?;
         let help = "Entries that left the flow table, by cause";
         let mut family =
             encoder.encode_descriptor("vswitch_flow_evictions", help, None, MetricType::Counter)?;

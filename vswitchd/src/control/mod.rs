@@ -147,6 +147,7 @@ fn start(
         services,
         ingress,
         feeds: feed::Feeds::new().context("a random number")?,
+        denials: Mutex::default(),
         logs,
         store,
         inventory: Mutex::new(inventory),
@@ -291,6 +292,7 @@ fn open_to_the_world(control: &Arc<Control>) -> anyhow::Result<()> {
     cluster::follow(control).context("following the cluster's store")?;
     services::follow(control).context("following services")?;
     ingress::follow(control).context("following routes")?;
+    policy::follow(control).context("following what policies refuse")?;
     metrics::serve(control)?;
     services::serve_health(control)?;
     server::serve(control, &control.config.read_socket(), Access::ReadOnly)?;

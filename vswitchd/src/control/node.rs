@@ -19,6 +19,7 @@ use super::feed::Feeds;
 use super::ingress::Ingress;
 use super::inventory::Inventory;
 use super::peers::Peers;
+use super::policy::DenialLog;
 use super::server::Gate;
 use super::services::Services;
 use super::switch::{Switch, SwitchError};
@@ -46,6 +47,8 @@ pub(crate) struct Control {
     pub(crate) ingress: Ingress,
     /// What DNS and the ingress are told.
     pub(crate) feeds: Feeds,
+    /// What policies have refused lately.
+    pub(crate) denials: Mutex<DenialLog>,
     pub(crate) logs: Logs,
     pub(crate) store: Arc<Store>,
     pub(crate) inventory: Mutex<Inventory>,

@@ -72,6 +72,8 @@ struct Active {
     taken_over: bool,
     /// It is unknown what became of the last delta, so the datapath has to be asked.
     interrupted: bool,
+    /// It has the tables of the last [`PolicyState::change`].
+    has_policies: bool,
 }
 
 impl Active {
@@ -295,6 +297,7 @@ impl Switch {
         active.replaced.clear();
         active.is_hold_told = false;
         active.interrupted = false;
+        active.has_policies = false;
         active.connected = true;
         self.reconnected.notify_all();
     }
@@ -319,6 +322,7 @@ impl Switch {
         let ports = self.exported()?;
         let peers = self.peer_ids()?;
         active.epoch = summary.epoch;
+        active.has_policies = false;
         // Its node settings, its services, and the settings of its peers are not told, so they are sent again.
         active.configuration = Configuration::default();
         active.configuration.peers = peers.into_iter().map(|id| (id, None)).collect();
@@ -473,11 +477,17 @@ impl Switch {
         if socket.is_none() || !self.edge.prepare(&wanted, services.as_ref(), socket) {
             wanted.close_uplink();
         }
-        for delta in diff(active.epoch, &active.configuration, &wanted, &active.replaced) {
+        let policies = self.policies.lock().change(&records, !active.has_policies);
+        let is_known = policies.is_some();
+        let changes = policies.map(|change| in_messages(change, !active.has_policies)).unwrap_or_default();
+        // Until all of it was taken it is not known what the datapath has.
+        let had_policies = std::mem::take(&mut active.has_policies);
+        for delta in diff(active.epoch, &active.configuration, &wanted, &active.replaced, changes) {
             active.interrupted = true;
-            self.send(active, delta)?;
+            self.send(active, delta).inspect_err(|_| self.policies.lock().set_untold())?;
             active.interrupted = false;
         }
+        active.has_policies = had_policies || is_known;
         let socket = active.devices.get(&UPLINK_PORT).and_then(Held::uplink);
         self.edge.finish(&wanted, services.as_ref(), socket);
         wanted.services = services;
@@ -501,6 +511,16 @@ impl Switch {
             other => Err(unexpected(other)),
         }
     }
+}
+
+/// What leads to other tables of policies. Whoever had none that is known is to forget them.
+fn in_messages(change: policy::Change, is_new: bool) -> Vec<ConfigDelta> {
+    let delta = |policies| ConfigDelta { policies, ..ConfigDelta::default() };
+    let mut deltas: Vec<ConfigDelta> = change.pieces().into_iter().map(delta).collect();
+    if is_new {
+        deltas.insert(0, ConfigDelta { reset_policies: true, ..ConfigDelta::default() });
+    }
+    deltas
 }
 
 pub(crate) fn unexpected(answer: FromDatapath) -> SwitchError {

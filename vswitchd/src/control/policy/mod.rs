@@ -13,7 +13,7 @@ mod state;
 mod verdict;
 
 pub(crate) use audit::audit;
-pub(crate) use denials::{denials, log};
+pub(crate) use denials::{DenialLog, counted, denials, follow};
 pub(crate) use objects::{count, delete, key_of, kind_of, name_in, read_entry, write};
 pub(crate) use rows::{document, list};
 pub(crate) use state::PolicyState;

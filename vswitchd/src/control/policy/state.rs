@@ -140,6 +140,11 @@ impl PolicyState {
         Some(if is_new { self.compiler.tables().whole() } else { change })
     }
 
+    /// The last change has not arrived: it is tried again.
+    pub(crate) const fn set_untold(&mut self) {
+        self.is_changed = true;
+    }
+
     fn set_local(&mut self, own: &[PodRecord]) {
         let pods: BTreeMap<ObjectRef, policy::Pod> = own.iter().map(of_record).collect();
         let gone: Vec<ObjectRef> =
@@ -165,6 +170,11 @@ impl PolicyState {
     /// The objects.
     pub(crate) const fn cluster(&self) -> &Cluster {
         &self.cluster
+    }
+
+    /// Which pod has an address.
+    pub(crate) fn pod_at(&self, address: IpAddr) -> Option<&ObjectRef> {
+        self.compiler.pod_at(address)
     }
 
     /// The name of the policy that a datapath knows by a number.
