@@ -22,7 +22,6 @@ mod model;
 mod read;
 pub mod reference;
 mod status;
-mod table;
 mod tables;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -34,10 +33,12 @@ pub use model::{
     Action, Block, Direction, Labels, Operator, Peer, Place, Pods, Policy, PolicyName, PortRange, Ports,
     Protocol, Requirement, Rule, Scope, Selector,
 };
+pub use protocol::link::policy::{
+    Assigned, Owner, PortMap, Rows, Span, Table, TableChange, TableRule, address_key, port_key,
+};
 pub use read::{Checked, PolicyKind, read};
 pub use status::{PolicyStatus, status};
-pub use table::{PortMap, Span, Table, TableRule, address_key, port_key};
-pub use tables::{Assigned, Change, Outcome, Owner, Rows, TableChange, Tables};
+pub use tables::{Change, Outcome, Tables};
 pub use verdict::{Decision, Explanation, Reason, RuleName};
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use ipnet::IpNet;
+pub use protocol::link::policy::Action;
 use protocol::{Namespace, ObjectName, ObjectRef};
 use serde::{Deserialize, Serialize};
 
@@ -149,17 +150,6 @@ impl Place {
         }
         Some(if self.tier < Self::FIRST_LATE_TIER { self.tier } else { self.tier - 1 })
     }
-}
-
-/// What a rule does with what it matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Action {
-    /// Lets it through; nothing after it is asked.
-    Allow,
-    /// Drops it; nothing after it is asked.
-    Deny,
-    /// The rest of this tier is not asked, the next tier is.
-    Pass,
 }
 
 /// Peers and ports: both must match.

@@ -6,56 +6,13 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use protocol::link::PolicyChange;
+use protocol::link::policy::{Assigned, Owner, Table, TableChange, TableRule};
+
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Flow;
 use crate::model::{Direction, PolicyName};
-use crate::table::{PortMap, Table, TableRule};
-
-/// Who has an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Owner {
-    /// A pod.
-    Pod {
-        /// Its number.
-        pod: u32,
-        /// What policies can see of it, as a number.
-        identity: u32,
-        /// The number of the node where it runs.
-        node: Option<u32>,
-    },
-    /// A node, by its number.
-    Node(u32),
-}
-
-/// The tables of an identity's pods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Assigned {
-    /// For what comes to them.
-    pub ingress: u32,
-    /// For what leaves them.
-    pub egress: u32,
-}
-
-/// What became of a table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TableChange {
-    /// It is new, or all of it is.
-    Whole(Table),
-    /// Some identities are decided otherwise.
-    Rows(Rows),
-    /// No pod has it any more.
-    Gone,
-}
-
-/// A part of a table.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rows {
-    /// These of its maps, which no other row has.
-    pub maps: Vec<(u32, PortMap)>,
-    /// Identities and their maps; 0 for none.
-    pub rows: Vec<(u32, u32)>,
-}
 
 /// What has changed; takes effect as a whole. None: it is gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +35,14 @@ impl Change {
             && self.identities.is_empty()
             && self.addresses.is_empty()
             && self.policies.is_empty()
+    }
+
+    /// The same as a datapath is told it, in pieces of which each fits a message: to be committed with the last one.
+    #[must_use]
+    pub fn pieces(self) -> Vec<PolicyChange> {
+        let gone = self.policies.into_iter().filter(|(_, name)| name.is_none()).map(|(id, _)| id);
+        let (tables, identities, addresses) = (self.tables, self.identities, self.addresses);
+        PolicyChange { tables, identities, addresses, gone: gone.collect() }.pieces()
     }
 }
 
@@ -111,18 +76,8 @@ impl Tables {
     /// Takes a change over.
     pub fn apply(&mut self, change: &Change) {
         for (id, change) in &change.tables {
-            match change {
-                TableChange::Whole(table) => {
-                    self.tables.insert(*id, table.clone());
-                }
-                TableChange::Rows(rows) => {
-                    let Some(table) = self.tables.get_mut(id) else { continue };
-                    rows.maps.iter().for_each(|(at, map)| table.set_map(*at, map.clone()));
-                    rows.rows.iter().for_each(|(identity, map)| table.set_row(*identity, *map));
-                }
-                TableChange::Gone => {
-                    self.tables.remove(id);
-                }
+            if let Some(table) = change.applied(self.tables.remove(id)) {
+                self.tables.insert(*id, table);
             }
         }
         assign(&mut self.identities, &change.identities);
@@ -157,7 +112,7 @@ impl Tables {
             return Outcome::NoTable;
         };
         table
-            .lookup(address, peer, flow.protocol, flow.port)
+            .lookup(address, peer, flow.protocol.0, flow.port)
             .map_or(Outcome::Unrestricted, |rule| Outcome::Rule(*rule))
     }
 

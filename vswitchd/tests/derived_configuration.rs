@@ -198,6 +198,7 @@ fn facts() -> NodeFacts {
             offloads: Offloads::CSUM,
         }),
         uplink: None,
+        policies: false,
         announced: Vec::new(),
         announced_by_lease: true,
         peers: BTreeMap::new(),

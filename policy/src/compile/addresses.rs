@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Claims, Compiler};
-use crate::tables::Owner;
+use protocol::link::policy::Owner;
 
 impl Compiler {
     pub(super) fn unclaim(&mut self, address: IpAddr, remove: impl FnOnce(&mut Claims) -> bool) {

@@ -11,8 +11,8 @@ use super::policies::{ALL_PORTS, CompiledPolicy, CompiledRule, TableKey};
 use super::sweep::{Covering, Range, sweep};
 use crate::cluster::NamedPort;
 use crate::model::{Action, Direction, Place, PolicyName};
-use crate::table::{PortMap, Span, Table, TableRule};
-use crate::tables::Rows;
+use protocol::link::policy::Rows;
+use protocol::link::policy::{PortMap, Span, Table, TableRule};
 
 /// What has to be known of a table in order to change it.
 #[derive(Debug)]

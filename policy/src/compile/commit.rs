@@ -7,7 +7,8 @@ use super::build::{BuiltTable, Sources};
 use super::policies::TableKey;
 use super::{Compiler, Dirty};
 use crate::model::Direction;
-use crate::tables::{Assigned, Change, TableChange};
+use crate::tables::Change;
+use protocol::link::policy::{Assigned, TableChange};
 
 impl Compiler {
     /// Makes tables of what was set since the last time, and says what that changed.

@@ -6,7 +6,7 @@ use protocol::ObjectRef;
 
 use super::Compiler;
 use crate::model::Direction;
-use crate::table::{PortMap, Table};
+use protocol::link::policy::{PortMap, Table};
 
 impl Compiler {
     /// Per pod and direction all that its table says, in names.

@@ -7,9 +7,10 @@ use protocol::ObjectRef;
 use super::Compiler;
 use crate::cluster::Flow;
 use crate::model::{Direction, Place, PolicyName};
-use crate::table::TableRule;
-use crate::tables::{Outcome, Owner};
+use crate::tables::Outcome;
 use crate::verdict::{Decision, Explanation, Reason, RuleName};
+use protocol::link::policy::Owner;
+use protocol::link::policy::TableRule;
 
 impl Compiler {
     /// What becomes of a flow as of the last commit, and why.

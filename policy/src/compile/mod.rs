@@ -42,7 +42,7 @@ use interner::Interner;
 use policies::{CompiledPolicy, TableKey};
 
 #[cfg(doc)]
-use crate::table::Table;
+use protocol::link::policy::Table;
 
 /// Objects in, tables and what changed in them out. See the module's text.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use crate::model::{
     Action, Direction, Peer, Place, Pods, Policy, PolicyName, PortRange, Ports, Protocol, Rule, Scope,
     Selector,
 };
-use crate::table::port_key;
+use protocol::link::policy::port_key;
 
 /// What a table depends on: pods for which this is equal share it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -73,7 +73,7 @@ impl CompiledRule {
             names.into_iter().flatten().filter(same)
         });
         ranges.extend(named.map(|port| {
-            let key = u128::from(port_key(port.protocol, port.port));
+            let key = u128::from(port_key(port.protocol.0, port.port));
             (key, key)
         }));
         ranges
@@ -229,5 +229,5 @@ fn numbers(item: &Ports) -> Option<Range> {
         PortRange::Numbers(first, last) => (first, last),
         PortRange::Named(_) => return None,
     };
-    Some((port_key(item.protocol, first).into(), port_key(item.protocol, last).into()))
+    Some((port_key(item.protocol.0, first).into(), port_key(item.protocol.0, last).into()))
 }

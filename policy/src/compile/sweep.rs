@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use crate::model::Block;
-use crate::table::address_key;
+use protocol::link::policy::address_key;
 
 /// From the first to the last, both included.
 pub(super) type Range = (u128, u128);

@@ -9,6 +9,7 @@
 //! Order: on connect the datapath sends [`FromDatapath::Hello`] (id 0). Afterwards each request
 //! carries an id, which its one answer repeats; events carry id 0.
 
+pub mod policy;
 mod service;
 mod trace;
 mod uplink;
@@ -19,6 +20,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{Mac, Offloads, PeerId, PortId, ServiceId};
+pub use policy::{DeniedFlow, PolicyChange, PolicyCounts};
 pub use service::{
     BackendChanges, BackendConfig, BackendState, Frontend, FrontendKind, Scheduler, ServiceConfig,
     TrafficPolicy, Transport,
@@ -32,7 +34,7 @@ use crate::object::{
 
 /// Version of this conversation. A control process that finds a datapath of another version
 /// replaces it.
-pub const LINK_VERSION: u32 = 6;
+pub const LINK_VERSION: u32 = 7;
 /// Longest message; `SOCK_SEQPACKET` keeps messages whole, and the default socket buffer is larger.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// Descriptors in one message; the kernel's `SCM_MAX_FD` is 253.
@@ -41,6 +43,8 @@ pub const MAX_FDS: usize = 64;
 pub const ROWS_PER_ANSWER: u32 = 256;
 /// ... of services, which are small and many.
 pub const SERVICE_ROWS_PER_ANSWER: u32 = 1024;
+/// ... of policies, as those.
+pub const POLICY_ROWS_PER_ANSWER: u32 = 1024;
 
 /// A message with the id that pairs request and answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +126,16 @@ pub enum ToDatapath {
     },
     /// What would become of a packet. Changes nothing. Answered by [`FromDatapath::Trace`].
     Trace(TracePacket),
+    /// What was counted of policies. See [`ToDatapath::Fdb`].
+    Policies {
+        /// As returned by the page before; 0 for the first.
+        cursor: u64,
+    },
+    /// Flows that policies denied lately. Answered by [`FromDatapath::Denials`].
+    Denials {
+        /// Only those with greater numbers; 0 for all that are remembered.
+        after: u64,
+    },
     /// The lease of announced addresses ([`UplinkConfig::announced_by_lease`]) is this node's until then, which may be later or
     /// earlier than it was said before. Without a word a datapath holds none. Answered by [`FromDatapath::Done`].
     HoldAnnounced {
@@ -209,13 +223,27 @@ pub enum FromDatapath {
     },
     /// See [`ToDatapath::Trace`].
     Trace(Box<Trace>),
+    /// A page; `next: None` ends it.
+    Policies {
+        /// Rows, of policies of which anything was counted.
+        rows: Vec<PolicyCounts>,
+        /// Cursor of the next page.
+        next: Option<u64>,
+    },
+    /// The oldest that were asked for, by number.
+    Denials {
+        /// An empty list: there are no more now.
+        rows: Vec<DeniedFlow>,
+        /// Packets that were denied and noted in no row, since the process began: there were too many at a time.
+        unnoted: u64,
+    },
 }
 
 /// A change of configuration. Deltas with `commit: false` are collected and become visible, all
 /// at once, with the next one that has `commit: true`.
 ///
 /// Within one delta removals come first, then `node`, then `attach`, then `update`, then `peers`, then `services`,
-/// then `backends`.
+/// then `backends`, then `policies`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ConfigDelta {
     /// Number of the configuration this makes; one more than the active one.
@@ -241,6 +269,12 @@ pub struct ConfigDelta {
     pub services: Vec<ServiceConfig>,
     /// Backends that come, change or go.
     pub backends: Vec<BackendChanges>,
+    /// All tables of policies, identities and addresses go, but for those that come again before the commit: whoever says so does
+    /// not know them. What was counted of policies goes.
+    pub reset_policies: bool,
+    /// What changes in tables of policies, and in whose they are; made of a change of any size by
+    /// [`PolicyChange::pieces`]. It has to fit together when it is committed.
+    pub policies: PolicyChange,
     /// Make it visible.
     pub commit: bool,
 }
@@ -267,6 +301,8 @@ pub struct NodeConfig {
     pub tunnel: Option<TunnelConfig>,
     /// The way out of the cluster, by the port of kind `Uplink`; `None` on a node that has none.
     pub uplink: Option<UplinkConfig>,
+    /// Network policies hold: a pod of which no tables are known neither sends nor gets anything. Without it nobody is asked.
+    pub policies: bool,
 }
 
 /// The node's end of the tunnel (VXLAN, RFC 7348). Its sockets are ports of kind `Tunnel`.

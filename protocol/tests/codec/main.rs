@@ -3,6 +3,7 @@
 
 mod golden;
 mod hostile;
+mod link_policies;
 mod policies;
 mod round_trip;
 mod samples;

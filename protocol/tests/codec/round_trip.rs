@@ -9,7 +9,9 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use protocol::codec::{self, CodecId, MAX_ADMIN_FRAME_BYTES};
-use protocol::link::{ConfigDelta, DeviceKind, Envelope, FromDatapath, PeerConfig, PortConfig, ToDatapath};
+use protocol::link::{
+    ConfigDelta, DeviceKind, Envelope, FromDatapath, PeerConfig, PolicyChange, PortConfig, ToDatapath,
+};
 use protocol::message::{AdminRequest, CreatePod, Items, PodRef, Response};
 use protocol::object::{
     Container, ContainerState, ContainerStatus, DropCount, Exit, Flow, ObjectMeta, Pod, PodPhase, PodSpec,
@@ -251,6 +253,8 @@ fn delta() -> impl Strategy<Value = ConfigDelta> {
             forget_services: Vec::new(),
             services: Vec::new(),
             backends: Vec::new(),
+            reset_policies: false,
+            policies: PolicyChange::default(),
             commit,
         },
     )

@@ -25,7 +25,7 @@ use protocol::object::{
 };
 use protocol::{Mac, Offloads, PeerId, PortId, ServiceId};
 
-use crate::policies;
+use crate::{link_policies, policies};
 
 const MAC: Mac = Mac([0x0a, 0x58, 10, 244, 0, 2]);
 
@@ -654,6 +654,7 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
             announced: vec!["192.0.2.200".parse().unwrap()],
             announced_by_lease: true,
         }),
+        policies: true,
     };
     let peer = PeerConfig {
         id: PeerId(300),
@@ -683,6 +684,8 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
         forget_services: vec![ServiceId(5)],
         services: vec![service()],
         backends: vec![backends()],
+        reset_policies: true,
+        policies: link_policies::change(),
         commit: true,
     };
     let bodies = [
@@ -699,6 +702,8 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
         ("link shutdown", ToDatapath::Shutdown),
         ("link set log filter", ToDatapath::SetLogFilter("debug".to_owned())),
         ("link ask services", ToDatapath::Services { cursor: 9 }),
+        ("link ask policies", ToDatapath::Policies { cursor: 1024 }),
+        ("link ask denials", ToDatapath::Denials { after: 77 }),
         ("link hold announced", ToDatapath::HoldAnnounced { until_nanos: 1_234_567_890_123 }),
         (
             "link ask trace",
@@ -759,6 +764,8 @@ fn from_datapath() -> Vec<(&'static str, Envelope<FromDatapath>)> {
             },
         ),
         ("link trace", FromDatapath::Trace(Box::new(trace()))),
+        ("link policies", FromDatapath::Policies { rows: vec![link_policies::counts()], next: Some(1024) }),
+        ("link denials", FromDatapath::Denials { rows: vec![link_policies::denial()], unnoted: 5 }),
         ("link port detached", FromDatapath::PortDetached { port: PortId(4), cause: "EBADFD".to_owned() }),
     ];
     bodies.into_iter().map(|(name, body)| (name, Envelope { id: 0, body })).collect()

@@ -79,6 +79,7 @@ impl Bed {
             fdb_ageing_seconds: 300,
             tunnel: None,
             uplink: None,
+            policies: false,
         };
         ConfigDelta {
             epoch,

@@ -37,6 +37,7 @@ pub(super) fn node() -> NodeConfig {
         fdb_ageing_seconds: 300,
         tunnel: None,
         uplink: None,
+        policies: false,
     }
 }
 

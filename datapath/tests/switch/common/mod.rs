@@ -73,6 +73,7 @@ pub(crate) fn node() -> NodeConfig {
         fdb_ageing_seconds: 300,
         tunnel: None,
         uplink: None,
+        policies: false,
     }
 }
 

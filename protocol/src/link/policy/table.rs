@@ -11,9 +11,18 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Action, Protocol};
+/// What a rule does with what it matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Action {
+    /// Lets it through; nothing after it is asked.
+    Allow,
+    /// Drops it; nothing after it is asked.
+    Deny,
+    /// The rest of this tier is not asked, the next tier is.
+    Pass,
+}
 
-/// See the module's text.
+/// A decision table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// By rank. INVARIANT: tiers never go down.
@@ -28,10 +37,19 @@ pub struct Table {
     pub maps: Vec<PortMap>,
 }
 
+/// The next part of a table that is larger than a message.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct More {
+    /// What follows in each of its lists; `anyone` says nothing.
+    pub table: Table,
+    /// The first of its maps goes on with the last one that was told.
+    pub joins: bool,
+}
+
 /// A rule, or what ends the `NetworkPolicy` objects of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableRule {
-    /// Of its policy ([`crate::Place::tier`]).
+    /// Of its policy, lower first.
     pub tier: u16,
     /// What becomes of what it matches.
     pub action: Action,
@@ -54,10 +72,10 @@ pub struct Span {
     pub ranks: Vec<u32>,
 }
 
-/// Protocol and port as one number.
+/// Protocol, by its number in the IP header, and port as one number.
 #[must_use]
-pub fn port_key(protocol: Protocol, port: u16) -> u32 {
-    u32::from(protocol.0) << 16 | u32::from(port)
+pub fn port_key(protocol: u8, port: u16) -> u32 {
+    u32::from(protocol) << 16 | u32::from(port)
 }
 
 /// An address as one number, those of IPv4 where RFC 4291 §2.5.5.2 maps them. Nothing on the wire has a mapped address.
@@ -91,7 +109,7 @@ impl Table {
         &self,
         address: IpAddr,
         identity: Option<u32>,
-        protocol: Protocol,
+        protocol: u8,
         port: u16,
     ) -> Option<&TableRule> {
         let key = port_key(protocol, port);
@@ -116,7 +134,9 @@ impl Table {
         None
     }
 
-    pub(crate) fn map_of(&self, identity: Option<u32>) -> u32 {
+    /// In `maps`: the ranks for an identity; 0 for nothing of its own.
+    #[must_use]
+    pub fn map_of(&self, identity: Option<u32>) -> u32 {
         let Some(identity) = identity else { return 0 };
         let found = self.identities.binary_search_by_key(&identity, |(identity, _)| *identity);
         found.ok().and_then(|at| self.identities.get(at)).map_or(0, |(_, map)| *map)
@@ -128,8 +148,35 @@ impl Table {
         after.checked_sub(1).and_then(|at| self.blocks.get(at)).map_or(0, |(_, map)| *map)
     }
 
+    /// Whether it decides nothing, whatever comes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Goes on with a table that was told in parts.
+    pub fn append(&mut self, more: &More) {
+        self.rules.extend(&more.table.rules);
+        self.identities.extend(&more.table.identities);
+        self.blocks.extend(&more.table.blocks);
+        let mut maps = more.table.maps.iter();
+        if more.joins
+            && let (Some(last), Some(rest)) = (self.maps.last_mut(), maps.next())
+        {
+            last.0.extend(rest.0.iter().cloned());
+        }
+        self.maps.extend(maps.cloned());
+    }
+
+    /// Goes on with a map that was told in parts.
+    pub fn append_map(&mut self, at: u32, more: &PortMap) {
+        if let Some(map) = self.maps.get_mut(at as usize) {
+            map.0.extend(more.0.iter().cloned());
+        }
+    }
+
     /// Changes what is decided for an identity; 0 for nothing of its own.
-    pub(crate) fn set_row(&mut self, identity: u32, map: u32) {
+    pub fn set_row(&mut self, identity: u32, map: u32) {
         match self.identities.binary_search_by_key(&identity, |(identity, _)| *identity) {
             Ok(at) if map == 0 => {
                 self.identities.remove(at);
@@ -144,7 +191,8 @@ impl Table {
         }
     }
 
-    pub(crate) fn set_map(&mut self, at: u32, map: PortMap) {
+    /// Puts a map into its place.
+    pub fn set_map(&mut self, at: u32, map: PortMap) {
         let at = at as usize;
         if self.maps.len() <= at {
             self.maps.resize(at + 1, PortMap::default());
