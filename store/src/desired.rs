@@ -181,7 +181,7 @@ fn node_config(facts: &NodeFacts, pods: &[&PodRecord]) -> NodeConfig {
         fdb_ageing_seconds: facts.fdb_ageing_seconds,
         tunnel: facts.tunnel.as_ref().map(|tunnel| tunnel.config.clone()),
         uplink: facts.uplink.as_ref().map(|uplink| uplink_config(facts, uplink, pods)),
-        policies: false,
+        policies: true,
     }
 }
 

@@ -198,7 +198,6 @@ fn facts() -> NodeFacts {
             offloads: Offloads::CSUM,
         }),
         uplink: None,
-        policies: false,
         announced: Vec::new(),
         announced_by_lease: true,
         peers: BTreeMap::new(),

@@ -17,7 +17,6 @@ pub(super) fn facts() -> NodeFacts {
         gateway: GatewayDevice { device: DeviceKind::VnetTap, offloads: Offloads::CSUM, ip_mtu: 1450 },
         tunnel: None,
         uplink: None,
-        policies: false,
         announced: Vec::new(),
         announced_by_lease: false,
         peers: BTreeMap::new(),

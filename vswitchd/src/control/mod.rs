@@ -245,7 +245,6 @@ fn connect(control: &Control) -> anyhow::Result<()> {
             gateway,
             tunnel: None,
             uplink: None,
-            policies: false,
             announced: Vec::new(),
             announced_by_lease: control.services.is_shared(),
             peers: BTreeMap::new(),
