@@ -139,8 +139,8 @@ impl Policies {
             Gate::Open => false,
             Gate::Closed => true,
             Gate::Pod(subject) => {
-                !(subject.ingress.is_empty() && subject.egress.is_empty())
-                    && !self.is_exempt(subject, peer, is_own_node)
+                let has_rules = !subject.ingress.is_empty() || !subject.egress.is_empty();
+                has_rules && !self.is_exempt(subject, peer, is_own_node)
             }
         }
     }
