@@ -33,6 +33,22 @@ pub(crate) enum Action {
 }
 
 impl Action {
+    /// The same, of a connection whose packets stay as they are.
+    #[must_use]
+    pub(crate) const fn of_plain(self, connection: Hit) -> Self {
+        match self {
+            Self::Forward { forward, cacheable } => {
+                Self::Forward { forward: forward.of_plain(connection), cacheable }
+            }
+            Self::ForwardError(_)
+            | Self::Hold
+            | Self::Flood(_)
+            | Self::AnswerArp { .. }
+            | Self::AnswerEcho { .. }
+            | Self::Resolve { .. } => self,
+        }
+    }
+
     /// The connection whose packet is forwarded.
     pub(crate) fn connection(&self) -> Option<Hit> {
         match self {
@@ -53,6 +69,10 @@ pub(crate) struct Forward {
     pub(crate) egress: PortId,
     /// Set when the router forwards; `None` leaves the frame as it is.
     pub(crate) rewrite: Option<Rewrite>,
+    /// Whose packets these are.
+    connection: Option<Hit>,
+    /// By a translation that is the connection's; without it they stay as they are.
+    is_translated: bool,
 }
 
 /// A flow's slot has room for no more.
@@ -61,15 +81,13 @@ const _: () = assert!(size_of::<Forward>() <= 40);
 impl Forward {
     /// At layer 2.
     pub(crate) const fn switched(egress: PortId) -> Self {
-        Self { egress, rewrite: None }
+        Self { egress, rewrite: None, connection: None, is_translated: false }
     }
 
     /// At layer 3.
     pub(crate) const fn routed(egress: PortId, destination: Mac, source: Mac, counts_hop: bool) -> Self {
-        Self {
-            egress,
-            rewrite: Some(Rewrite { destination, source, peer: None, counts_hop, connection: None }),
-        }
+        let rewrite = Rewrite { destination, source, peer: None, counts_hop };
+        Self { rewrite: Some(rewrite), ..Self::switched(egress) }
     }
 
     /// To another node, by the tunnel port `egress`.
@@ -82,8 +100,8 @@ impl Forward {
     ) -> Self {
         const { assert!(PeerId::MAX_PEERS < 1 << 16) };
         let number = u16::try_from(peer.0 + 1).ok().and_then(NonZeroU16::new);
-        let rewrite = Rewrite { destination, source, peer: number, counts_hop, connection: None };
-        Self { egress, rewrite: Some(rewrite) }
+        let rewrite = Rewrite { destination, source, peer: number, counts_hop };
+        Self { rewrite: Some(rewrite), ..Self::switched(egress) }
     }
 
     /// The node it goes to, if it leaves this one.
@@ -93,21 +111,30 @@ impl Forward {
 
     /// The same, of a connection's packets, which are translated as it says at the time.
     #[must_use]
-    pub(crate) fn of_connection(self, connection: Hit) -> Self {
-        let rewrite = self.rewrite.map(|rewrite| Rewrite { connection: Some(connection), ..rewrite });
-        Self { rewrite, ..self }
+    pub(crate) const fn of_connection(self, connection: Hit) -> Self {
+        Self { connection: Some(connection), is_translated: true, ..self }
+    }
+
+    /// The same, of a connection's packets, which stay as they are.
+    #[must_use]
+    pub(crate) const fn of_plain(self, connection: Hit) -> Self {
+        Self { connection: Some(connection), is_translated: false, ..self }
     }
 
     /// The same, of what was translated already.
     #[must_use]
-    pub(crate) fn of_no_connection(self) -> Self {
-        let rewrite = self.rewrite.map(|rewrite| Rewrite { connection: None, ..rewrite });
-        Self { rewrite, ..self }
+    pub(crate) const fn of_no_connection(self) -> Self {
+        Self { connection: None, is_translated: false, ..self }
     }
 
     /// The connection whose packets these are.
-    pub(crate) fn connection(&self) -> Option<Hit> {
-        self.rewrite?.connection
+    pub(crate) const fn connection(&self) -> Option<Hit> {
+        self.connection
+    }
+
+    /// The connection whose translation they get.
+    pub(crate) fn translating(&self) -> Option<Hit> {
+        self.connection.filter(|_| self.is_translated)
     }
 
     /// Whether the station `mac` behind `port` would get it.

@@ -95,7 +95,12 @@ impl SlowPath {
             }
             (
                 PortKind::Pod | PortKind::Gateway | PortKind::Tunnel | PortKind::Uplink,
-                L4::Tcp { .. } | L4::Udp { .. } | L4::Icmp { .. } | L4::Headless | L4::Other,
+                L4::Tcp { .. }
+                | L4::Udp { .. }
+                | L4::Icmp { .. }
+                | L4::Sctp { .. }
+                | L4::Headless
+                | L4::Other,
             ) => Ok(()),
         }
     }
@@ -164,7 +169,7 @@ fn admit_message(port: &PortConfig, ip: &Ipv4) -> Verdict {
         }
         (
             PortKind::Pod | PortKind::Gateway | PortKind::Tunnel | PortKind::Uplink,
-            L4::Tcp { .. } | L4::Udp { .. } | L4::Icmp { .. } | L4::Headless | L4::Other,
+            L4::Tcp { .. } | L4::Udp { .. } | L4::Icmp { .. } | L4::Sctp { .. } | L4::Headless | L4::Other,
         ) => Ok(()),
     }
 }

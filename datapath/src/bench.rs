@@ -82,7 +82,7 @@ impl Translator {
         let translation = Translation::new(&tuple(from), tuple(to));
         let (destination, source) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
         Some(Self {
-            rewrite: Rewrite { destination, source, peer: None, counts_hop: true, connection: None },
+            rewrite: Rewrite { destination, source, peer: None, counts_hop: true },
             translation,
             received,
         })
@@ -134,7 +134,7 @@ impl ConnectionTable {
             server: (Ipv4Addr::from_bits(0x0a01_0000 | number >> 8 & 0xffff), 8080),
             client: Client::Kept,
             owner: PortId(number % 8),
-            kind: Kind { is_service: true, is_hairpin: false },
+            kind: Kind { is_service: true, is_hairpin: false, ..Kind::default() },
             backend: None,
             ports: 1024..=u16::MAX,
         };

@@ -10,6 +10,7 @@ use protocol::object::PortKind;
 use protocol::{Mac, PeerId, PortId, ServiceId};
 
 use crate::overlay::OVERHEAD;
+use crate::policy::Draft;
 use crate::service::{Changes, Services};
 use crate::uplink::{self, UplinkError};
 
@@ -156,6 +157,9 @@ pub enum ConfigError {
         /// What is wrong, naming the object.
         problem: String,
     },
+    /// Tables of policies that do not fit together.
+    #[error("policies: {0}")]
+    BadPolicies(String),
     /// Two ranges that must not have addresses in common.
     #[error("node: {0} overlaps {1}")]
     OverlappingRanges(IpNet, IpNet),
@@ -184,6 +188,8 @@ pub(crate) struct Desired {
     pub(crate) network_changes: bool,
     /// Services that change. Not a copy of all: there may be tens of thousands.
     pub(crate) services: Changes,
+    /// Policies that change.
+    pub(crate) policies: Draft,
 }
 
 impl Desired {
@@ -464,7 +470,7 @@ impl Desired {
     }
 }
 
-/// It is about more than services.
+/// It is about more than services and policies.
 fn changes_network(delta: &ConfigDelta) -> bool {
     let ConfigDelta {
         epoch: _,
@@ -478,6 +484,8 @@ fn changes_network(delta: &ConfigDelta) -> bool {
         forget_services: _,
         services: _,
         backends: _,
+        reset_policies: _,
+        policies: _,
         commit: _,
     } = delta;
     node.is_some()

@@ -3,6 +3,7 @@
 //! A cursor is a position: configured rows first, then, from [`LEARNED`] on, slots of the learned
 //! table. Positions are stable while a table changes, so paging shows no row twice.
 
+mod policies;
 mod services;
 
 use std::net::IpAddr;

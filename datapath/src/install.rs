@@ -14,7 +14,7 @@ use crate::config::Desired;
 use crate::l2::fdb::Station;
 use crate::l2::neighbor::Neighbor;
 use crate::l3::route::{Routes, Target};
-use crate::slow_path::Node;
+use crate::slow_path::{Node, SlowPath};
 use crate::switch::Switch;
 use crate::time::Instant;
 use crate::uplink::Uplink;
@@ -25,6 +25,8 @@ impl Switch {
         let fresh = std::mem::take(&mut next.fresh);
         self.slow_path.services.install(std::mem::take(&mut next.services));
         self.slow_path.services.settle_tallies(self.flows.traffic_mut());
+        let SlowPath { policies, shared, .. } = &mut self.slow_path;
+        policies.install(std::mem::take(&mut next.policies), &shared.policies);
         let network_changes = std::mem::take(&mut next.network_changes);
         self.active = next;
         self.epoch = epoch;
@@ -32,6 +34,8 @@ impl Switch {
         if network_changes {
             self.install_network(&fresh, now);
         }
+        let is_enforced = self.active.node.as_ref().is_some_and(|node| node.policies);
+        self.slow_path.policies.bind(is_enforced, self.active.ports.values());
     }
 
     /// Builds anew what follows from the node, its ports and peers.

@@ -71,6 +71,7 @@ mod nat;
 mod offload;
 mod output;
 mod overlay;
+mod policy;
 mod ports;
 mod received;
 mod replication;

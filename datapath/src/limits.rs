@@ -67,6 +67,20 @@ pub struct Limits {
     /// Nobody else gets the port of a mapping so soon after it was of use, while there are others: RFC 6888 REQ-8. TCP's
     /// states make it needless there (REQ-8 A).
     pub port_reuse: Duration,
+    /// Policies: their numbers are below. Each is 16 bytes of counters, of which what was never used is not backed by memory.
+    pub policies: u32,
+    /// Decision tables of policies; two for each set of pods that the same policies select.
+    pub policy_tables: u32,
+    /// Sets of pods that no policy can tell apart; as many as pods in a cluster of that size, if each has labels of its own.
+    pub policy_identities: u32,
+    /// Addresses of pods and nodes.
+    pub policy_addresses: u32,
+    /// Elements of all tables: rules, identities, address ranges and ports; some 200 MiB at most.
+    pub policy_cells: u32,
+    /// Denied flows that one worker notes per second.
+    pub denials_noted_per_second: u32,
+    /// ... in a burst.
+    pub denials_noted_burst: u32,
     /// ICMP errors a port may cause per second; path-MTU discovery and traceroute need a few.
     pub icmp_errors_per_second: u32,
     /// ... in a burst: a traceroute that probes 30 hops at once.
@@ -162,6 +176,13 @@ impl Default for Limits {
             egress_idle: ConnectionIdle::egress(),
             mappings_per_port: 1024,
             port_reuse: Duration::from_mins(2),
+            policies: 1 << 16,
+            policy_tables: 1 << 17,
+            policy_identities: 1 << 17,
+            policy_addresses: 1 << 18,
+            policy_cells: 1 << 23,
+            denials_noted_per_second: 100,
+            denials_noted_burst: 200,
             icmp_errors_per_second: 50,
             icmp_error_burst: 30,
         }

@@ -17,7 +17,6 @@ use std::num::NonZeroU16;
 
 use protocol::Mac;
 
-use crate::conntrack::Hit;
 use crate::offload::checksum::never_zero;
 use crate::wire::checksum::Sum;
 use crate::wire::ipv4::{Ipv4, Ipv4Header};
@@ -34,8 +33,6 @@ pub(crate) struct Rewrite {
     pub(crate) peer: Option<NonZeroU16>,
     /// Whether it counts against the time to live.
     pub(crate) counts_hop: bool,
-    /// Whose translation its packets get.
-    pub(crate) connection: Option<Hit>,
 }
 
 /// Addresses and ports of a flow.
@@ -121,7 +118,7 @@ impl Translation {
                 }
                 return;
             }
-            L4::Icmp { .. } | L4::Headless | L4::Other => return,
+            L4::Icmp { .. } | L4::Sctp { .. } | L4::Headless | L4::Other => return,
         }
         let Some(l4) = frame.get_mut(l4_offset..) else { return };
         if let Some(ports) = TransportPorts::in_front(l4) {

@@ -1,5 +1,5 @@
 //! What the switches of a process have in common: connections, whose two directions may be read by different workers,
-//! and what is counted of services.
+//! what is counted of services, and tables of policies.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -9,6 +9,7 @@ use zerocopy::FromZeros;
 use crate::conntrack::Connections;
 use crate::limits::Limits;
 use crate::nat::fail_over::Openings;
+use crate::policy::SharedPolicies;
 use crate::service::SharedServices;
 
 /// Connections of a switch that shares them with nobody.
@@ -21,6 +22,7 @@ pub struct Shared {
     pub(crate) services: Arc<SharedServices>,
     /// SYNs that may have to be offered to another backend.
     pub(crate) openings: Openings,
+    pub(crate) policies: Arc<SharedPolicies>,
 }
 
 impl Shared {
@@ -41,7 +43,8 @@ impl Shared {
     pub fn new(memory: &'static [AtomicU64], seed: u64, limits: &Limits) -> Self {
         let services = Arc::new(SharedServices::new(seed));
         let connections = Connections::new(memory, seed, limits, Arc::clone(&services.active));
-        Self { connections, services, openings: Openings::new() }
+        let policies = Arc::new(SharedPolicies::new(limits));
+        Self { connections, services, openings: Openings::new(), policies }
     }
 
     /// Over what is `below`, for decisions that are only tried: finds what that has, and changes nothing of it. `slots`: backends
@@ -55,7 +58,8 @@ impl Shared {
         let services = Arc::new(SharedServices::above(&below.services, slots));
         let active = Arc::clone(&services.active);
         let connections = Connections::above(below, memory, limits, active);
-        Self { connections, services, openings: Openings::nothing() }
+        let policies = Arc::clone(&below.policies);
+        Self { connections, services, openings: Openings::nothing(), policies }
     }
 
     /// For one switch without a successor. Its memory is never given back.

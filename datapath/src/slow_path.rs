@@ -23,6 +23,7 @@ use crate::limits::Limits;
 use crate::nat::fail_over::Again;
 use crate::nat::fragments::Fragments;
 use crate::overlay::Overlay;
+use crate::policy::Policies;
 use crate::ports::Ports;
 use crate::replication::{Known, Outbox};
 use crate::service::{Rng, Services};
@@ -69,6 +70,7 @@ pub(crate) struct SlowPath {
     pub(crate) neighbors: Neighbors,
     pub(crate) routes: Routes,
     pub(crate) services: Services,
+    pub(crate) policies: Policies,
     /// What all workers know of connections and services.
     pub(crate) shared: Arc<Shared>,
     pub(crate) rng: Rng,
@@ -88,6 +90,7 @@ impl SlowPath {
             neighbors: Neighbors::new(seed, limits),
             routes: Routes::default(),
             services: Services::new(seed, Arc::clone(&shared.services)),
+            policies: Policies::new(&shared.policies, limits),
             shared,
             // Workers choose apart.
             rng: Rng::new(seed.wrapping_add(worker.into())),

@@ -22,7 +22,7 @@ use crate::action::{Action, Forward, Refusal};
 use crate::batch::Batch;
 use crate::burst::Burst;
 use crate::config::{ConfigError, Desired};
-use crate::conntrack::Tracked;
+use crate::conntrack::{Direction, Tracked};
 use crate::flow_table::{FlowId, FlowTable, Probe};
 use crate::frame::{ETHERNET_HDR_LEN, Frame, VNET_HDR_LEN};
 use crate::l2::flood::{Flood, Scope};
@@ -211,6 +211,13 @@ impl Switch {
         let Some((flow, forward)) = probe.and_then(|probe| self.flows.lookup(probe)) else { return Ok(None) };
         if let (Some(hit), Body::Ipv4(ip)) = (forward.connection(), &received.packet.body) {
             let connections = &self.slow_path.shared.connections;
+            if hit.direction == Direction::Reply
+                && forward.translating().is_none()
+                && tcp_flags(ip).is_some_and(|flags| flags.begins())
+            {
+                // Whether that may begin is for policies to say.
+                return Ok(None);
+            }
             match connections.track(hit.id, hit.direction, tcp_flags(ip), now) {
                 Tracked::Forward => {}
                 // The slow path finds out what to do instead.
@@ -226,7 +233,7 @@ impl Switch {
 
     /// What the packets of a forwarded flow become, if they are a connection's.
     pub(crate) fn translation(&self, forward: &Forward) -> Verdict<Option<Translation>> {
-        let Some(hit) = forward.connection() else { return Ok(None) };
+        let Some(hit) = forward.translating() else { return Ok(None) };
         let translation = self.slow_path.shared.connections.translation(hit.id, hit.direction);
         translation.map(Some).ok_or(DropReason::NoConnection)
     }
@@ -375,6 +382,11 @@ impl Switch {
             if !flood.scope.includes(&to.config) {
                 continue;
             }
+            if let Body::Ipv4(ip) = &received.packet.body
+                && !self.slow_path.may_get_copy(to.config.id, ip)
+            {
+                continue;
+            }
             let written = if ip_len > to.ip_mtu() {
                 Err(DropReason::FrameTooBig)
             } else {
@@ -449,10 +461,12 @@ impl Switch {
     /// The delta, and those collected before it, are discarded.
     pub fn prepare(&mut self, delta: &ConfigDelta) -> Result<(), ConfigError> {
         let mut next = self.staged.take().unwrap_or_else(|| self.active.clone());
-        let services = &self.slow_path.services;
+        let SlowPath { services, policies, shared, .. } = &self.slow_path;
         next.apply(delta, self.epoch, services)?;
+        next.policies.collect(delta, &policies.tables, &shared.policies, &self.limits)?;
         if delta.commit {
             next.check(services)?;
+            next.policies.check(&self.limits)?;
         }
         self.staged = Some(next);
         Ok(())

@@ -199,6 +199,15 @@ drop_reasons! {
         "For a port of the node that is no pod's, or of a kind that no mapping lets in."
     FilteredByMapping "filtered_by_mapping"
         "From outside for a pod that has sent nothing to there."
+    // Network policies.
+    PolicyNotReady "policy_not_ready"
+        "Of or for a pod whose network policies are not known yet, so nothing may pass."
+    PolicyDeniedEgress "policy_denied_egress"
+        "A network policy does not let the pod that began it send it."
+    PolicyDeniedIngress "policy_denied_ingress"
+        "A network policy does not let it come to the pod that it is for."
+    SourcePortReserved "source_port_reserved"
+        "Of a program of the node, for another node's pod, from a port that the switch alone makes connections from."
     // The way out.
     EgressClosed "egress_closed"
         "The destination port does not forward (yet)."

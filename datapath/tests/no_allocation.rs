@@ -213,3 +213,63 @@ fn failing_over_allocates_nothing() {
     let summary = h.switch.summary();
     assert!(summary.fail_overs.refused > 1000, "{summary:?}");
 }
+
+#[test]
+fn asking_policies_allocates_nothing() {
+    use protocol::link::PolicyChange;
+    use protocol::link::policy::{
+        Action, Assigned, Owner, PortMap, Span, Table, TableChange, TableRule, port_key,
+    };
+    let rule = |action| TableRule { tier: 49, action, policy: 3, index: Some(0) };
+    let ranks = |from, rank| Span { from, ranks: vec![rank] };
+    let table = Table {
+        rules: vec![rule(Action::Allow), rule(Action::Deny)],
+        anyone: 1,
+        maps: vec![
+            PortMap::default(),
+            PortMap(vec![ranks(0, 1), ranks(port_key(17, 80), 0), ranks(port_key(17, 81), 1)]),
+        ],
+        ..Table::default()
+    };
+    let pod = |address, pod| (ip(address), Some(Owner::Pod { pod, identity: 1, node: Some(1) }));
+    let policies = PolicyChange {
+        tables: vec![(1, TableChange::Whole(table))],
+        identities: vec![(1, Some(Assigned { ingress: 1, egress: 1 }))],
+        addresses: vec![pod(A_IP, 1), pod(B_IP, 2), pod(VM_IP, 3)],
+        gone: Vec::new(),
+    };
+    let mut h = Harness::new();
+    let node = Some(NodeConfig { policies: true, ..node() });
+    h.apply(ConfigDelta { node, policies, ..ConfigDelta::default() });
+    let mut pool = Pool::new(8);
+    let mut batch = Batch::new(8);
+    let mut egress = Count(0);
+    let mut allocations = 0;
+    for n in 0..3000u16 {
+        let group = Path { to_mac: Mac([1, 0, 0x5e, 0, 0, 1]), ..direct(A_IP, [224, 0, 0, 1]) };
+        let frames = [
+            (A, udp(direct(A_IP, B_IP), 1000, 80, b"established")),
+            (B, udp(direct(B_IP, A_IP), 80, 1000, b"answer")),
+            (A, udp(routed(A_IP, B_IP), 2000 + n, 80, b"new")),
+            (A, udp(direct(A_IP, B_IP), 2000 + n, 81, b"denied")),
+            (A, udp(group, 5, 80, b"to all")),
+            (A, echo_request(direct(A_IP, B_IP), n, b"denied")),
+        ];
+        for (port, bytes) in frames {
+            let mut frame = pool.take().unwrap();
+            let bytes = [&Vnet::default().bytes()[..], &bytes].concat();
+            frame.receive_area()[..bytes.len()].copy_from_slice(&bytes);
+            frame.set_received(bytes.len());
+            batch.push(port, frame).unwrap();
+        }
+        h.wait(Duration::from_millis(20));
+        let before = allocations::so_far();
+        h.switch.process(&mut batch, h.now, &mut egress);
+        h.switch.on_deadline(h.now, &mut egress);
+        batch.recycle(&mut pool);
+        allocations += allocations::so_far() - before;
+    }
+    assert_eq!(allocations, 0);
+    assert!(egress.0 > 3000 * 4, "the frames went somewhere: {}", egress.0);
+    assert!(h.switch.policies_page(0, 1).0[0].denied >= 3000 * 2);
+}

@@ -57,6 +57,11 @@ pub(crate) enum Client {
         /// The server's mapping lets it in. If not, it waits until the server sends to its client.
         is_let_in: bool,
     },
+    /// Whom it does come from, by its own port or not at all: nothing is translated.
+    Plain {
+        /// Its first packet was in the middle of it.
+        is_picked_up: bool,
+    },
 }
 
 /// The connection there is now.
@@ -138,6 +143,9 @@ impl Connections {
         if matches!(new.client, Client::TurnedRound { is_let_in: false, .. }) {
             condition.state = State::Filtered;
         }
+        if matches!(new.client, Client::Plain { is_picked_up: true }) {
+            condition.state = State::Established;
+        }
         let id = self.put(registry, &entry, condition, now)?;
         if let Some(backend) = new.backend {
             self.active.opened(backend);
@@ -182,7 +190,7 @@ impl Connections {
                     mappings.client.and_then(|id| self.memory.slot(id.slot)?.read(id.generation))?;
                 return Some(answer_to(mapping.outside())).filter(is_free);
             }
-            Client::Admitted => {
+            Client::Admitted | Client::Plain { .. } => {
                 return Some(answer_to((new.original.source, own_port))).filter(is_free);
             }
             Client::Kept => (new.original.source, true),

@@ -77,8 +77,15 @@ impl Key {
             }
             L4::Icmp { kind: icmp::ECHO_REQUEST, code: 0, identifier } => (identifier, 0),
             L4::Icmp { kind: icmp::ECHO_REPLY, code: 0, identifier } => (0, identifier),
-            L4::Icmp { .. } | L4::Headless | L4::Other => return None,
+            L4::Icmp { .. } | L4::Sctp { .. } | L4::Headless | L4::Other => return None,
         };
+        let (source, destination) = (ip.source, ip.destination);
+        Some(Self::new(ip.protocol, &Tuple { source, destination, source_port, destination_port }))
+    }
+
+    /// The same, also of protocols that are never translated.
+    pub(crate) fn with_ports(ip: &Ipv4) -> Option<Self> {
+        let L4::Sctp { source_port, destination_port } = ip.l4 else { return Self::of(ip) };
         let (source, destination) = (ip.source, ip.destination);
         Some(Self::new(ip.protocol, &Tuple { source, destination, source_port, destination_port }))
     }

@@ -16,7 +16,7 @@ impl<T> Lock<T> {
     }
 
     /// If it is nobody's turn.
-    pub(super) fn try_hold(&self) -> Option<MutexGuard<'_, T>> {
+    pub(crate) fn try_hold(&self) -> Option<MutexGuard<'_, T>> {
         self.0.try_lock().ok()
     }
 

@@ -105,14 +105,22 @@ impl Connections {
                 let mapping = mapping.filter(|mapping| mapping.inside == new.server);
                 Some(mapping.ok_or(Refused::NoMapping)?.id)
             }
-            Client::Kept | Client::Address(_) | Client::Masqueraded(_) | Client::Mapped(_) => None,
+            Client::Kept
+            | Client::Address(_)
+            | Client::Masqueraded(_)
+            | Client::Mapped(_)
+            | Client::Plain { .. } => None,
         };
         self.hold(server);
         let client = match new.client {
             Client::Mapped(address) | Client::TurnedRound { address, .. } => {
                 self.client_mapping(registry, new, address, random, now).map(Some)
             }
-            Client::Kept | Client::Address(_) | Client::Masqueraded(_) | Client::Admitted => Ok(None),
+            Client::Kept
+            | Client::Address(_)
+            | Client::Masqueraded(_)
+            | Client::Admitted
+            | Client::Plain { .. } => Ok(None),
         };
         match client {
             Ok(client) => {
@@ -302,7 +310,7 @@ impl Client {
     /// Which packets of its connections go out through a mapping.
     pub(super) const fn outward(self) -> Outward {
         match self {
-            Self::Kept | Self::Address(_) | Self::Masqueraded(_) => Outward::NONE,
+            Self::Kept | Self::Address(_) | Self::Masqueraded(_) | Self::Plain { .. } => Outward::NONE,
             Self::Mapped(_) => Outward::ORIGINAL,
             Self::Admitted => Outward::REPLY,
             Self::TurnedRound { .. } => Outward::BOTH,

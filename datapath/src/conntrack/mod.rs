@@ -75,8 +75,6 @@ use above::Below;
 use index::Index;
 use memory::{Entry, Memory, condition_of};
 use registry::Registry;
-#[cfg(test)]
-use state::State;
 use state::{Condition, IdleTimes};
 
 pub(crate) use counters::ConntrackCounters;
@@ -87,7 +85,7 @@ pub(crate) use key::{Direction, Key};
 pub(crate) use lock::Lock;
 pub(crate) use mapping::{End, Mapped};
 pub(crate) use replace::Cause;
-pub(crate) use state::TcpInvalid;
+pub(crate) use state::{State, TcpInvalid};
 pub(crate) use track::Tracked;
 
 /// Slots are numbered with 31 bits, and everything is counted in 32.
@@ -142,19 +140,33 @@ pub(crate) struct Kind {
     pub(crate) is_service: bool,
     /// Of a pod with itself.
     pub(crate) is_hairpin: bool,
+    /// Not translated: it is there because policies were asked.
+    pub(crate) is_plain: bool,
+    /// Nobody knows who began it: what policies say of either way holds.
+    pub(crate) is_guessed: bool,
 }
 
 impl Kind {
     const SERVICE: u64 = 1;
     const HAIRPIN: u64 = 2;
+    // A predecessor that does not know them translates such a connection into itself.
+    const PLAIN: u64 = 4;
+    const GUESSED: u64 = 8;
 
     const fn from_bits(bits: u64) -> Self {
-        Self { is_service: bits & Self::SERVICE != 0, is_hairpin: bits & Self::HAIRPIN != 0 }
+        Self {
+            is_service: bits & Self::SERVICE != 0,
+            is_hairpin: bits & Self::HAIRPIN != 0,
+            is_plain: bits & Self::PLAIN != 0,
+            is_guessed: bits & Self::GUESSED != 0,
+        }
     }
 
     const fn bits(self) -> u64 {
         let service = if self.is_service { Self::SERVICE } else { 0 };
-        service | if self.is_hairpin { Self::HAIRPIN } else { 0 }
+        let hairpin = if self.is_hairpin { Self::HAIRPIN } else { 0 };
+        let plain = if self.is_plain { Self::PLAIN } else { 0 };
+        service | hairpin | plain | if self.is_guessed { Self::GUESSED } else { 0 }
     }
 }
 

@@ -96,9 +96,9 @@ pub(crate) struct Unpacked {
 /// destination, so that it is not the same flow as a reply.
 fn ports(ip: &Ipv4) -> Option<(u16, u16)> {
     match ip.l4 {
-        L4::Tcp { source_port, destination_port, .. } | L4::Udp { source_port, destination_port, .. } => {
-            Some((source_port, destination_port))
-        }
+        L4::Tcp { source_port, destination_port, .. }
+        | L4::Udp { source_port, destination_port, .. }
+        | L4::Sctp { source_port, destination_port } => Some((source_port, destination_port)),
         L4::Icmp { kind: kind @ (icmp::ECHO_REQUEST | icmp::ECHO_REPLY), code: 0, identifier } => {
             Some((identifier, u16::from(kind)))
         }

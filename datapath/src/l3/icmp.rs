@@ -18,7 +18,7 @@ use crate::wire::l4::L4;
 pub(crate) fn may_report(packet: &Packet, ip: &Ipv4) -> bool {
     let is_error = match ip.l4 {
         L4::Icmp { kind, .. } => !icmp::is_query(kind),
-        L4::Tcp { .. } | L4::Udp { .. } | L4::Headless | L4::Other => false,
+        L4::Tcp { .. } | L4::Udp { .. } | L4::Sctp { .. } | L4::Headless | L4::Other => false,
     };
     !is_error
         && ip.fragment != Fragment::Later

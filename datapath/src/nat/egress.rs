@@ -81,7 +81,7 @@ impl SlowPath {
             // Who sends in the middle of a TCP connection is told, as with services.
             return Err(match ip.l4 {
                 L4::Tcp { .. } => Refusal::unreachable(DropReason::NoConnection),
-                L4::Udp { .. } | L4::Icmp { .. } | L4::Headless | L4::Other => {
+                L4::Udp { .. } | L4::Icmp { .. } | L4::Sctp { .. } | L4::Headless | L4::Other => {
                     DropReason::NoConnection.into()
                 }
             });
@@ -102,7 +102,7 @@ impl SlowPath {
             server,
             client,
             owner: port.id,
-            kind: Kind { is_service: false, is_hairpin },
+            kind: Kind { is_hairpin, ..Kind::default() },
             backend: None,
             ports,
         };

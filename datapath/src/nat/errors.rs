@@ -60,6 +60,9 @@ impl SlowPath {
             };
         };
         check(&quote, ip, frame.ethernet())?;
+        if self.is_plain(hit) {
+            return Ok(None);
+        }
         if self.on_unreachable(hit, &quote, ip, frame, now) {
             return Err(DropReason::FailedOver.into());
         }
@@ -81,6 +84,16 @@ impl SlowPath {
         let quote = Quote::read(ethernet, ip)?;
         let packet = self.shared.connections.lookup_embedded(&quote.key())?;
         Some((quote, Hit { id: packet.id, direction: packet.direction.reversed() }))
+    }
+
+    /// Whether an error is about a packet of a connection that is not translated.
+    pub(crate) fn is_about_plain(&self, frame: &Frame, ip: &Ipv4) -> bool {
+        let Some((quote, hit)) = self.quoted_connection(frame.ethernet(), ip) else { return false };
+        self.is_plain(hit) && check(&quote, ip, frame.ethernet()).is_ok()
+    }
+
+    pub(super) fn is_plain(&self, hit: Hit) -> bool {
+        self.shared.connections.kind(hit.id).is_some_and(|kind| kind.is_plain)
     }
 
     /// From whom an error is, and to whom it goes, as the one sees it who gets it.

@@ -78,23 +78,30 @@ impl SlowPath {
             return Ok(action);
         }
         let connection = match ip.fragment {
-            Fragment::Whole => self.connect(port, packet, ip, frame, now)?,
-            Fragment::First => {
-                let connection = self.connect(port, packet, ip, frame, now);
-                self.fragments.begin(port.id, ip, connection, now);
-                connection?
-            }
+            Fragment::Whole | Fragment::First => self.connect(port, packet, ip, frame, now),
             Fragment::Later => match self.fate(port, packet, ip) {
-                Some(Fate::AsItIs) => None,
-                Some(Fate::Connection(hit)) => Some(hit),
+                Some(Fate::AsItIs) => Ok(None),
+                Some(Fate::Connection(hit)) => Ok(Some(hit)),
                 Some(Fate::Refused(reason)) => return Err(reason.into()),
                 None => return Ok(Action::Hold),
             },
         };
-        match connection {
-            Some(hit) => self.route_translated(ports, port, ip, hit),
-            None => self.switch(ports, port, packet, ip),
+        let way = connection.and_then(|connection| match connection {
+            Some(hit) if !self.is_plain(hit) => self.route_translated(ports, port, ip, hit),
+            Some(_) | None => self.switch(ports, port, packet, ip),
+        });
+        let hit = connection.unwrap_or_default();
+        let policed = way.map(|way| self.police(ports, port, (frame, ip), hit, way, now));
+        if ip.fragment == Fragment::First {
+            // Where it goes is found out for each of them.
+            let fate = match policed {
+                Ok(Ok(action)) => Ok(action.connection().or(hit.filter(|hit| !self.is_plain(*hit)))),
+                Ok(Err(refusal)) => Err(refusal),
+                Err(_) => connection,
+            };
+            self.fragments.begin(port.id, ip, fate, now);
         }
+        policed?
     }
 
     /// What was decided about a later fragment's datagram; `None`: it is to wait for that.
@@ -120,7 +127,14 @@ impl SlowPath {
         if packet.destination.is_multicast() || ip.destination.is_multicast() {
             return Ok(None);
         }
-        let Some(key) = Key::of(ip) else { return self.pass_without_ports(ip) };
+        let Some(key) = Key::of(ip) else {
+            return match Key::with_ports(ip)
+                .and_then(|key| Some((key, self.shared.connections.lookup(&key)?)))
+            {
+                Some((key, hit)) => self.go_on(hit, &key, ip, frame, now),
+                None => self.pass_without_ports(ip),
+            };
+        };
         if let Some(hit) = self.shared.connections.lookup(&key)
             && let Some(hit) = self.go_on(hit, &key, ip, frame, now)?
         {
@@ -286,7 +300,7 @@ impl SlowPath {
             server: (chosen.address, chosen.port),
             client,
             owner,
-            kind: Kind { is_service: true, is_hairpin },
+            kind: Kind { is_service: true, is_hairpin, ..Kind::default() },
             backend: Some(chosen.slot),
             ports: self.source_ports(),
         })
@@ -308,7 +322,7 @@ impl SlowPath {
     }
 
     /// Ports that the switch alone makes connections from.
-    fn source_ports(&self) -> RangeInclusive<u16> {
+    pub(crate) fn source_ports(&self) -> RangeInclusive<u16> {
         let uplink = self.node.as_ref().and_then(|node| node.uplink.as_ref());
         uplink.map_or(SOURCE_PORTS, |uplink| uplink.source_ports.clone())
     }
@@ -346,7 +360,7 @@ pub(crate) const fn invalid(reason: TcpInvalid) -> DropReason {
 pub(crate) const fn tcp_flags(ip: &Ipv4) -> Option<TcpFlags> {
     match ip.l4 {
         L4::Tcp { flags, .. } => Some(flags),
-        L4::Udp { .. } | L4::Icmp { .. } | L4::Headless | L4::Other => None,
+        L4::Udp { .. } | L4::Icmp { .. } | L4::Sctp { .. } | L4::Headless | L4::Other => None,
     }
 }
 
@@ -359,7 +373,7 @@ fn no_backend(why: NoBackend) -> Refusal {
 }
 
 /// Silence: whoever tries again may find room.
-fn refused(why: Refused) -> Refusal {
+pub(crate) fn refused(why: Refused) -> Refusal {
     match why {
         Refused::TableFull => DropReason::ConnectionTableFull,
         Refused::PortShare => DropReason::ConnectionShareUsed,

@@ -43,7 +43,7 @@ pub(crate) fn is_correct(frame: &[u8], ip: &Ipv4) -> bool {
     let absent = match ip.l4 {
         L4::Udp { .. } => l4.get(6..8) == Some(&[0, 0]),
         L4::Tcp { .. } => false,
-        L4::Icmp { .. } | L4::Headless | L4::Other => true,
+        L4::Icmp { .. } | L4::Sctp { .. } | L4::Headless | L4::Other => true,
     };
     !absent && pseudo_header(ip, ip.l4_len()).bytes(l4).checksum() == 0
 }

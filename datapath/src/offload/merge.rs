@@ -199,7 +199,11 @@ impl<'a> Transport<'a> {
                 let is_plain = header.flags & !TCP_PSH == TCP_ACK && header.data_offset & TCP_RESERVED == 0;
                 is_plain.then_some((Self::Tcp { header, options }, payload))
             }
-            L4::Udp { fills_packet: false, .. } | L4::Icmp { .. } | L4::Headless | L4::Other => None,
+            L4::Udp { fills_packet: false, .. }
+            | L4::Icmp { .. }
+            | L4::Sctp { .. }
+            | L4::Headless
+            | L4::Other => None,
         }
     }
 

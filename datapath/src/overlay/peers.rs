@@ -58,13 +58,17 @@ impl Peer {
     /// Whether `address` is the node's own and not a pod's: its tunnel's, listed, or the gateway address
     /// of a Pod CIDR, which is the first.
     pub(crate) fn is_node(&self, address: Ipv4Addr) -> bool {
-        let is_gateway = |cidr: &IpNet| match cidr {
-            IpNet::V4(v4) => v4.hosts().next() == Some(address),
-            IpNet::V6(_) => false,
-        };
         self.config.address == address
             || self.config.node_addresses.contains(&IpAddr::V4(address))
-            || self.config.pod_cidrs.iter().any(is_gateway)
+            || self.is_gateway(address)
+    }
+
+    /// Whether `address` is the gateway address of a Pod CIDR, which is the first.
+    pub(crate) fn is_gateway(&self, address: Ipv4Addr) -> bool {
+        self.config.pod_cidrs.iter().any(|cidr| match cidr {
+            IpNet::V4(v4) => v4.hosts().next() == Some(address),
+            IpNet::V6(_) => false,
+        })
     }
 
     /// Packets of it were accepted.

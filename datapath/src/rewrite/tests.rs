@@ -55,8 +55,7 @@ impl Rewriting {
 }
 
 fn rewrite(from: &Tuple, to: Tuple) -> Rewriting {
-    let rewrite =
-        Rewrite { destination: MACS.0, source: MACS.1, peer: None, counts_hop: true, connection: None };
+    let rewrite = Rewrite { destination: MACS.0, source: MACS.1, peer: None, counts_hop: true };
     Rewriting { rewrite, translation: Translation::new(from, to) }
 }
 

@@ -3,11 +3,14 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
+use protocol::link::policy::TableRule;
 use protocol::link::{FrontendKind, Scheduler, TrafficPolicy};
+use protocol::object::PolicyDirection;
 
 use super::Steps;
 use crate::action::{Action, Forward, Refusal};
 use crate::conntrack::{Hit, Key};
+use crate::policy::ports::{Answer, Asked};
 use crate::rewrite::Tuple;
 use crate::service::{Candidates, Origin};
 use crate::switch::Switch;
@@ -93,6 +96,30 @@ impl Switch {
             steps.add("backend", format!("{}:{}", end.0, end.1), why_chosen(service, end));
         }
         steps.add("nat", format!("{} becomes {}", words(&from), words(&to)), why_source(&from, &to));
+    }
+
+    /// What the policies at both ends say.
+    pub(super) fn tell_policies(&self, steps: &mut Steps) {
+        for Asked { direction, answer } in self.slow_path.policies.told.iter().flatten() {
+            let step = match direction {
+                PolicyDirection::Egress => "egress policy",
+                PolicyDirection::Ingress => "ingress policy",
+            };
+            let (result, reason) = match answer {
+                Answer::NotAsked => ("not asked", "no pod of this node is at that end".to_owned()),
+                Answer::Exempt => ("allowed", "a pod reaches itself and its own node".to_owned()),
+                Answer::Unrestricted => ("allowed", "no rule says anything".to_owned()),
+                Answer::NotReady => ("denied", "no policies of the pod are known yet".to_owned()),
+                Answer::Rule(TableRule { policy, index: Some(index), .. }) => {
+                    let result = if answer.denial().is_none() { "allowed" } else { "denied" };
+                    (result, format!("rule {index} of policy {policy}"))
+                }
+                Answer::Rule(TableRule { policy, index: None, .. }) => {
+                    ("denied", format!("isolated by policy {policy}, and nothing allows it"))
+                }
+            };
+            steps.add(step, result, reason);
+        }
     }
 
     /// Where it goes.

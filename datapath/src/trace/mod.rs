@@ -119,6 +119,7 @@ impl Switch {
         let told = self.explain_service(&ip, now);
         let decided = self.slow_path.dispose(&self.ports, config, &frame, &received.packet, now, false);
         self.tell_connection(&ip, &told, &decided, steps);
+        self.tell_policies(steps);
         let end = decided.and_then(|action| {
             self.tell_route(&action, &received.packet, steps);
             self.try_out(action, config.id, &mut frame, &mut received, now, steps)

@@ -45,7 +45,7 @@ pub(super) fn tuple(ip: &Ipv4) -> ConnTuple {
             (source_port, destination_port)
         }
         L4::Icmp { identifier, .. } => (identifier, 0),
-        L4::Headless | L4::Other => (0, 0),
+        L4::Sctp { .. } | L4::Headless | L4::Other => (0, 0),
     };
     ConnTuple {
         source: IpAddr::V4(ip.source),

@@ -65,6 +65,7 @@ impl Switch {
         let limits = scratch_limits(&self.limits);
         let real = Arc::clone(&slow_path.shared);
         let scratch = Arc::new(Shared::above(&real, words, &limits, slow_path.services.slot_count()));
+        slow_path.policies.told = Some(Vec::new());
         let frontend = Key::of(ip).and_then(|key| slow_path.frontend_of(&key));
         Trial {
             turns: frontend.and_then(|hit| slow_path.services.turns(hit.service)),
@@ -78,6 +79,7 @@ impl Switch {
     pub(super) fn end_trial(&mut self, trial: Trial) {
         let slow_path = &mut self.slow_path;
         let Trial { shared, services, turns, rng } = trial;
+        slow_path.policies.told = None;
         slow_path.shared = shared;
         slow_path.services.share(services);
         if let Some(turns) = turns {

@@ -63,7 +63,12 @@ impl SlowPath {
                         None => return Ok(Action::Hold),
                     },
                 };
-                self.route_translated(ports, port, ip, hit)
+                let way = self.route_translated(ports, port, ip, hit)?;
+                let policed = self.police(ports, port, (frame, ip), Some(hit), way, now);
+                if let (Fragment::First, Err(refusal)) = (ip.fragment, policed) {
+                    self.fragments.begin(port.id, ip, Err(refusal), now);
+                }
+                policed
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What the switch reads of transport headers: TCP (RFC 9293), UDP (RFC 768), ICMP (RFC 792).
+//! What the switch reads of transport headers: TCP (RFC 9293), UDP (RFC 768), ICMP (RFC 792), SCTP's ports (RFC 9260).
 
 use etherparse::{IpNumber, TcpHeaderSlice, UdpHeaderSlice, ip_number};
 use zerocopy::byteorder::{BigEndian, U16};
@@ -36,6 +36,8 @@ pub(crate) enum L4 {
         /// Of echo messages; what it means in others is up to them.
         identifier: u16,
     },
+    /// RFC 9260.
+    Sctp { source_port: u16, destination_port: u16 },
     /// Not the first fragment: the transport header is in another frame.
     Headless,
     /// Any other protocol, passed by its addresses alone.
@@ -84,6 +86,7 @@ impl L4 {
             (Fragment::Whole | Fragment::First, ip_number::TCP) => tcp(body),
             (Fragment::Whole | Fragment::First, ip_number::UDP) => udp(body, fragment),
             (Fragment::Whole | Fragment::First, ip_number::ICMP) => icmp(body),
+            (Fragment::Whole | Fragment::First, ip_number::SCTP) => Ok(sctp(body)),
             (Fragment::Whole | Fragment::First, _) => Ok(Self::Other),
         }
     }
@@ -105,7 +108,7 @@ impl L4 {
             Self::Tcp { header_len, .. } => usize::from(header_len),
             Self::Udp { .. } => UDP_HEADER_LEN,
             Self::Icmp { .. } => icmp::HEADER_LEN,
-            Self::Headless | Self::Other => 0,
+            Self::Sctp { .. } | Self::Headless | Self::Other => 0,
         }
     }
 
@@ -114,7 +117,7 @@ impl L4 {
         match self {
             Self::Tcp { .. } => Some(16),
             Self::Udp { .. } => Some(6),
-            Self::Icmp { .. } | Self::Headless | Self::Other => None,
+            Self::Icmp { .. } | Self::Sctp { .. } | Self::Headless | Self::Other => None,
         }
     }
 }
@@ -157,6 +160,18 @@ fn udp(body: &[u8], fragment: Fragment) -> Verdict<L4> {
         destination_port: header.destination_port(),
         fills_packet: len == body.len(),
     })
+}
+
+/// Nothing but its ports is looked at; what has none is passed as what has no ports.
+fn sctp(body: &[u8]) -> L4 {
+    match *body {
+        [a, b, c, d, ..] => {
+            let ports = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];
+            let [source_port, destination_port] = ports;
+            L4::Sctp { source_port, destination_port }
+        }
+        _ => L4::Other,
+    }
 }
 
 fn icmp(body: &[u8]) -> Verdict<L4> {

@@ -14,6 +14,8 @@ use super::{Body, Packet};
 use crate::frame::VNET_HDR_LEN;
 use crate::verdict::{DropReason, Verdict};
 
+/// Bytes of an SCTP header that are read.
+const SCTP_PORTS: usize = 4;
 const FLAG_NEEDS_CSUM: u8 = 1;
 const GSO_NONE: u8 = 0;
 const GSO_TCPV4: u8 = 1;
@@ -146,7 +148,10 @@ fn segments(header: &VnetHeader, ip: &Ipv4, exact: bool) -> Verdict<Option<Segme
         (GSO_TCPV4_ECN, L4::Tcp { .. }) => SegmentKind::Tcp { ecn: true },
         (GSO_UDP_L4, L4::Udp { fills_packet: true, .. }) => SegmentKind::Udp,
         // Another type, another protocol, UDP with ECN, or a datagram that ends early.
-        (_, L4::Tcp { .. } | L4::Udp { .. } | L4::Icmp { .. } | L4::Headless | L4::Other) => {
+        (
+            _,
+            L4::Tcp { .. } | L4::Udp { .. } | L4::Icmp { .. } | L4::Sctp { .. } | L4::Headless | L4::Other,
+        ) => {
             return Err(DropReason::VnetGsoInvalid);
         }
     };
@@ -180,9 +185,13 @@ fn checksum(header: &VnetHeader, ip: &Ipv4) -> Verdict<Checksum> {
         // VXLAN and the like: the outer UDP checksum is complete (Linux's local checksum offload).
         L4::Udp { .. } if start >= ip.payload_offset() => Some(inner),
         L4::Icmp { .. } if start == l4 && offset == 2 => Some(inner),
-        // IP in IP, GRE, SCTP: nothing behind the IP header was read.
+        // SCTP: its ports were read, which are before its checksum.
+        L4::Sctp { .. } if start >= l4 && start + offset >= l4 + SCTP_PORTS => Some(inner),
+        // IP in IP, GRE: nothing behind the IP header was read.
         L4::Other if start >= l4 => Some(inner),
-        L4::Tcp { .. } | L4::Udp { .. } | L4::Icmp { .. } | L4::Headless | L4::Other => None,
+        L4::Tcp { .. } | L4::Udp { .. } | L4::Icmp { .. } | L4::Sctp { .. } | L4::Headless | L4::Other => {
+            None
+        }
     };
     accepted.ok_or(DropReason::VnetChecksumInvalid)
 }

@@ -24,6 +24,7 @@ mod nat_model;
 mod nat_tcp;
 mod nat_udp;
 mod offload;
+mod policies;
 mod replication;
 mod robustness;
 mod service_counters;
@@ -43,8 +44,10 @@ mod uplink_services;
 /// "Every drop has a name, a counter and a test": the last of the three.
 #[test]
 fn every_drop_reason_is_provoked_by_a_test() {
-    const SOURCES: [&str; 18] = [
+    const SOURCES: [&str; 20] = [
         include_str!("admission.rs"),
+        include_str!("policies/basics.rs"),
+        include_str!("policies/services.rs"),
         include_str!("arp.rs"),
         include_str!("configuration.rs"),
         include_str!("connection_errors.rs"),

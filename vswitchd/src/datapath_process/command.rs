@@ -21,6 +21,8 @@ pub(super) enum Command {
     Flows { cursor: u64, max: usize },
     Connections { cursor: u64, max: usize },
     Services { cursor: u64, max: usize },
+    Policies { cursor: u64, max: usize },
+    Denials { after: u64, max: usize },
     Trace(TracePacket),
     HoldAnnounced { until: datapath::Instant },
     Peers { after: Option<PeerId>, max: usize },

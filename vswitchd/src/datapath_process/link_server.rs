@@ -18,8 +18,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use protocol::codec::{self, CodecError};
 use protocol::link::{
-    Envelope, FromDatapath, LINK_VERSION, MAX_FDS, MAX_MESSAGE_BYTES, ROWS_PER_ANSWER,
-    SERVICE_ROWS_PER_ANSWER, ToDatapath,
+    Envelope, FromDatapath, LINK_VERSION, MAX_FDS, MAX_MESSAGE_BYTES, POLICY_ROWS_PER_ANSWER,
+    ROWS_PER_ANSWER, SERVICE_ROWS_PER_ANSWER, ToDatapath,
 };
 
 use super::change::Change;
@@ -290,6 +290,11 @@ impl PageRequest {
                 Box::new(move |max| Command::Services { cursor, max }),
                 SERVICE_ROWS_PER_ANSWER as usize,
             ),
+            ToDatapath::Policies { cursor } => Self::Rows(
+                Box::new(move |max| Command::Policies { cursor, max }),
+                POLICY_ROWS_PER_ANSWER as usize,
+            ),
+            ToDatapath::Denials { after } => page(Box::new(move |max| Command::Denials { after, max })),
             ToDatapath::Trace(packet) => Self::Once(Command::Trace(packet)),
             ToDatapath::HoldAnnounced { until_nanos } => {
                 Self::Once(Command::HoldAnnounced { until: datapath::Instant::from_nanos(until_nanos) })

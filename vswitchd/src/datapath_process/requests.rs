@@ -41,6 +41,14 @@ pub(super) fn answer(worker: &mut Worker, command: Command) -> Reply {
             let (rows, next) = worker.switch.services_page(cursor, max);
             FromDatapath::Services { rows, next }.into()
         }
+        Command::Policies { cursor, max } => {
+            let (rows, next) = worker.switch.policies_page(cursor, max);
+            FromDatapath::Policies { rows, next }.into()
+        }
+        Command::Denials { after, max } => {
+            let (rows, unnoted) = worker.switch.denials(after, max);
+            FromDatapath::Denials { rows, unnoted }.into()
+        }
         Command::Trace(packet) => match worker.switch.trace(&packet, now) {
             Ok(trace) => FromDatapath::Trace(Box::new(trace)).into(),
             Err(problem) => Reply::refused(problem),

@@ -112,7 +112,9 @@ impl Workers {
             Command::ExportPorts { .. }
             | Command::Fdb { .. }
             | Command::Neighbors { .. }
-            | Command::Connections { .. } => self.handle(0)?.ask(command),
+            | Command::Connections { .. }
+            | Command::Policies { .. }
+            | Command::Denials { .. } => self.handle(0)?.ask(command),
             Command::HoldAnnounced { until } => self.ask_all(|| Command::HoldAnnounced { until }).map(first),
             Command::Shutdown => self.ask_all(|| Command::Shutdown).map(first),
         }

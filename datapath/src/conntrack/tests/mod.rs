@@ -63,7 +63,7 @@ fn connection(protocol: u8, client: (u8, u16), service: (u8, u16), server: u8) -
         server: (Ipv4Addr::new(10, 0, 1, server), 8080),
         client: Client::Kept,
         owner: PortId(client.0.into()),
-        kind: Kind { is_service: true, is_hairpin: false },
+        kind: Kind { is_service: true, is_hairpin: false, ..Kind::default() },
         ports: 1024..=u16::MAX,
     }
 }
@@ -225,7 +225,7 @@ fn hairpin_replaces_the_client_too() {
     let gateway = Ipv4Addr::new(10, 0, 0, 1);
     let new = NewConnection {
         client: Client::Address(gateway),
-        kind: Kind { is_service: true, is_hairpin: true },
+        kind: Kind { is_service: true, is_hairpin: true, ..Kind::default() },
         server: (Ipv4Addr::new(10, 0, 0, 5), 8080),
         ..connection(TCP, (5, 40_000), (1, 80), 5)
     };

@@ -38,7 +38,7 @@ fn pass(table: &Connections, frame: &mut [u8], checksum: Checksum) -> Direction 
     let mut ip = ipv4(frame);
     let hit = table.lookup(&Key::of(&ip).unwrap()).unwrap();
     let translation = table.translation(hit.id, hit.direction).unwrap();
-    let rewrite = Rewrite { destination: MAC, source: MAC, peer: None, counts_hop: false, connection: None };
+    let rewrite = Rewrite { destination: MAC, source: MAC, peer: None, counts_hop: false };
     rewrite.apply(frame, &mut ip, checksum, Some(&translation));
     hit.direction
 }

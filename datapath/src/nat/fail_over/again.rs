@@ -101,6 +101,8 @@ impl Switch {
         let ingress = opening.ingress;
         let port = self.ports.get(ingress).ok_or(DropReason::PortDetached)?;
         let action = self.slow_path.route_translated(&self.ports, &port.config, ip, hit)?;
+        let said = (&*frame, ip);
+        let action = self.slow_path.police(&self.ports, &port.config, said, Some(hit), action, now)?;
         if let Action::Resolve { next_hop } = action {
             let burst = Burst::single(frame);
             let seen = Seen { bytes: 0, packets: 0, received: Ok(*received), probe: None };
