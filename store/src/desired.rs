@@ -72,6 +72,8 @@ pub struct NodeFacts {
     pub tunnel: Option<TunnelFacts>,
     /// The way out of the cluster; `None` where there is none.
     pub uplink: Option<UplinkFacts>,
+    /// Network policies hold; see [`NodeConfig::policies`].
+    pub policies: bool,
     /// Load-balancer addresses that this node stands for.
     pub announced: Vec<Ipv4Addr>,
     /// It has them by a lease, because there are other nodes that could.
@@ -181,7 +183,7 @@ fn node_config(facts: &NodeFacts, pods: &[&PodRecord]) -> NodeConfig {
         fdb_ageing_seconds: facts.fdb_ageing_seconds,
         tunnel: facts.tunnel.as_ref().map(|tunnel| tunnel.config.clone()),
         uplink: facts.uplink.as_ref().map(|uplink| uplink_config(facts, uplink, pods)),
-        policies: false,
+        policies: facts.policies,
     }
 }
 

@@ -142,6 +142,7 @@ fn configuration(uplink: Option<UplinkConfig>) -> Configuration {
         fdb_ageing_seconds: 300,
         tunnel: None,
         uplink,
+        policies: false,
     };
     Configuration { node: Some(node), ..Configuration::default() }
 }
