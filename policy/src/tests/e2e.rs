@@ -28,7 +28,7 @@ impl Bed for World {
     fn set_policy(&mut self, namespace: &str, name: &str, spec: &Value) {
         let mut object = super::network_policy(name, spec);
         object["metadata"]["namespace"] = json!(namespace);
-        World::set_policy(self, &good(&object).policy);
+        Self::set_policy(self, &good(&object).policy);
     }
 
     fn delete_policy(&mut self, namespace: &str, name: &str) {
