@@ -85,7 +85,8 @@ fn policies_stay_in_force_through_restarts() {
                 let restarts = node.status().datapath_restarts;
                 kill(node.datapath_pid(), Signal::SIGKILL).expect("the datapath can be killed");
                 wait::until("another datapath runs", || {
-                    (node.status().datapath_restarts == restarts + 1).then_some(())
+                    let status = node.status();
+                    (status.datapath_restarts == restarts + 1 && status.datapath.is_some()).then_some(())
                 });
                 refused = 0;
             }

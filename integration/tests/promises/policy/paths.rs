@@ -73,7 +73,8 @@ fn pods_are_judged_as_themselves_behind_services() {
         let mut ways = all_ways(&cluster);
         ways.extend([tcp(service, 80), udp(service, 80)]);
         for at in ways {
-            assert!(is_answered(&ask(Place::Pod(&friend), at, 6)), "friend of {} by {at:?}", node.name());
+            let answers = ask(Place::Pod(&friend), at, 6);
+            assert!(is_answered(&answers), "friend of {} by {at:?}: {answers:?}", node.name());
             let answers = ask(Place::Pod(&stranger), at, 3);
             let refused = answers.iter().all(|line| line.starts_with("error"));
             assert!(refused, "stranger of {} by {at:?}: {answers:?}", node.name());
