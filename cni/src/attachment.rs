@@ -8,7 +8,7 @@ use protocol::{Mac, ObjectName};
 use crate::args::Args;
 use crate::config::{Bandwidth, NetworkConfig, PortMapping, RangeSet, Resolver};
 use crate::error::{Code, Error};
-use crate::identity::{AttachmentKey, NetnsPath};
+use protocol::attachment::{AttachmentKey, NetnsPath};
 use crate::pod::Pod;
 use crate::result::AddResult;
 

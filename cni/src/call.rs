@@ -11,7 +11,7 @@ use crate::config::{Document, Header, NetworkConfig, Role};
 use crate::environment::{Command, Environment, Variables};
 use crate::error::{Code, Error};
 use crate::gc::ValidAttachments;
-use crate::identity::{AttachmentKey, NetnsPath, NetworkName};
+use protocol::attachment::{AttachmentKey, NetnsPath, NetworkName};
 use crate::json::Problems;
 use crate::result::AddResult;
 use crate::version::Version;

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::Mac;
+use crate::attachment::{Attached, AttachmentKey, AttachmentRequest, Readiness};
 use crate::feed::{Changes, FeedPosition, FollowRequest};
 use crate::link::TraceProtocol;
 use crate::name::{Namespace, ObjectName};
@@ -87,6 +88,8 @@ pub enum AdminRequest {
         /// Only say whether it could be.
         dry_run: bool,
     },
+    /// What the CNI plugin asks; each says what it is answered by.
+    Attachment(AttachmentRequest),
 }
 
 /// What the read-only socket takes.
@@ -350,6 +353,12 @@ pub enum Response {
     Changes(Changes),
     /// The position after the changes before. Final.
     Followed(FeedPosition),
+    /// What an attachment is. Final.
+    Attached(Box<Attached>),
+    /// Some attachments; more responses follow.
+    Attachments(Vec<AttachmentKey>),
+    /// Whether one more attachment could be made. Final.
+    Readiness(Readiness),
 }
 
 impl Response {
@@ -365,8 +374,10 @@ impl Response {
             | Self::Applied(_)
             | Self::Programming(_)
             | Self::Trace(_)
-            | Self::Followed(_) => true,
-            Self::Items(_) | Self::Bytes(_) | Self::Changes(_) => false,
+            | Self::Followed(_)
+            | Self::Attached(_)
+            | Self::Readiness(_) => true,
+            Self::Items(_) | Self::Bytes(_) | Self::Changes(_) | Self::Attachments(_) => false,
         }
     }
 }
@@ -506,4 +517,6 @@ pub enum ErrorCode {
     Unavailable,
     /// The daemon's or the machine's fault (disk full, kernel refused).
     Internal,
+    /// A port of the node that was asked for is another pod's or a program's.
+    HostPortTaken,
 }

@@ -168,6 +168,7 @@ pub(crate) fn unexpected(response: &Response) -> CliError {
         Response::Trace(_) => "the way of a packet",
         Response::Changes(_) => "changes of a feed",
         Response::Followed(_) => "a position in a feed",
+        Response::Attached(_) | Response::Attachments(_) | Response::Readiness(_) => "attachments",
     };
     ClientError::Unexpected(kind.to_owned()).into()
 }

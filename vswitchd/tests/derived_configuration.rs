@@ -285,6 +285,7 @@ fn record(number: u8, ip: IpAddr) -> PodRecord {
         ip_mtu: 1450,
         device: DeviceKind::VnetTap,
         offloads: Offloads::CSUM,
+        attachment: None,
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::args::station;
 use crate::error::cut;
-use crate::identity::NetworkName;
+use protocol::attachment::NetworkName;
 use crate::json::{Node, Problems};
 
 /// What was asked by capabilities.

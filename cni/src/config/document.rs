@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::error::{Code, Error, cut, quote};
-use crate::identity::NetworkName;
+use protocol::attachment::NetworkName;
 use crate::json::{Node, Problems};
 use crate::result::{self, AddResult};
 use crate::version::{Version, supported};

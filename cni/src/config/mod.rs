@@ -27,7 +27,7 @@ pub use resolver::Resolver;
 
 use crate::args::{address, station};
 use crate::error::cut;
-use crate::identity::NetworkName;
+use protocol::attachment::NetworkName;
 use crate::json::{Node, Problems};
 
 /// Least `mtu`: what every host takes whole (RFC 791 §3.1), as the daemon's own `pod_mtu`.

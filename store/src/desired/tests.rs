@@ -88,6 +88,7 @@ pub(super) fn pod(port: u32) -> PodRecord {
         ip_mtu: 1450,
         device: DeviceKind::VnetTap,
         offloads: Offloads::CSUM,
+        attachment: None,
     }
 }
 

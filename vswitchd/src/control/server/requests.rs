@@ -12,6 +12,7 @@ use super::super::error::chain;
 use super::super::node::Control;
 use super::super::pods::{self, containers, create, delete};
 use super::super::{capture, cluster, container_logs, feed, ingress, metrics, services, tables, trace};
+use super::attachments;
 use super::connection::Client;
 
 /// Bytes of metrics in one response.
@@ -32,7 +33,7 @@ pub(super) fn answer(
             })
         }
         AdminRequest::DeletePod(pod) => change(control, client, "delete-pod", &pod, || {
-            delete::delete(control, &pod).map(|()| Response::Done)
+            delete::delete_asked(control, &pod).map(|()| Response::Done)
         }),
         AdminRequest::RunContainer { pod, name, command } => {
             let object = format!("{pod} {name}");
@@ -60,6 +61,7 @@ pub(super) fn answer(
                 services::delete(control, kind, &namespace, &name, run).map(|()| Response::Done)
             })
         }
+        AdminRequest::Attachment(request) => return attachments::answer(control, client, request),
         AdminRequest::SetLogFilter(filter) => change(control, client, "set-log-filter", &filter, || {
             control
                 .set_log_filter(&filter)
@@ -146,7 +148,7 @@ fn read(control: &Control, client: &mut Client, request: ReadRequest) -> Result<
 }
 
 /// Does what changes something, unless the daemon is stopping.
-fn change(
+pub(super) fn change(
     control: &Control,
     client: &Client,
     verb: &str,
