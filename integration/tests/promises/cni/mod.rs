@@ -5,6 +5,7 @@ mod away;
 mod chains;
 mod churn;
 mod inputs;
+mod installed;
 mod ipam;
 mod verbs;
 
