@@ -180,6 +180,7 @@ impl Vpod {
             dns: protocol::object::PodDns::default(),
             hostname: None,
             subdomain: None,
+            bandwidth: protocol::object::Bandwidth::default(),
         }));
         let pod = match self.request(&request)? {
             Response::Pod(pod) => pod,

@@ -17,11 +17,11 @@ use protocol::message::{
     Outcome, PodEntry, PodRef, ReadRequest, Response, Status, TraceDestination, TraceRequest, TunnelStatus,
 };
 use protocol::object::{
-    Backend, Check, ConnTuple, Connection, Container, ContainerPort, ContainerState, ContainerStatus,
-    Document, DropCount, DropEntry, Exit, FdbEntry, Flow, NeighborEntry, Node, NodeProgramming, ObjectMeta,
-    Peer, PeerHealth, PeerOrigin, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters, PortKind, PortState,
-    Probe, Programming, Resources, RestartPolicy, Route, RouteVia, ServiceCounters, Serving, Timestamp,
-    Trace, TraceStep, Traffic,
+    Backend, Bandwidth, Check, ConnTuple, Connection, Container, ContainerPort, ContainerState,
+    ContainerStatus, Document, DropCount, DropEntry, Exit, FdbEntry, Flow, NeighborEntry, Node,
+    NodeProgramming, ObjectMeta, Peer, PeerHealth, PeerOrigin, Pod, PodPhase, PodSpec, PodStatus, Port,
+    PortCounters, PortKind, PortState, Probe, Programming, Resources, RestartPolicy, Route, RouteVia,
+    ServiceCounters, Serving, Timestamp, Trace, TraceStep, Traffic,
 };
 use protocol::{Mac, Offloads, PeerId, PortId, ServiceId};
 
@@ -45,6 +45,16 @@ pub(crate) fn create_pod() -> CreatePod {
         dns: pod_dns(),
         hostname: Some("web-0".to_owned()),
         subdomain: Some("db".to_owned()),
+        bandwidth: bandwidth(),
+    }
+}
+
+fn bandwidth() -> Bandwidth {
+    Bandwidth {
+        ingress_rate: Some(10_000_000),
+        ingress_burst: Some(524_288),
+        egress_rate: Some(1_000_000_000),
+        egress_burst: None,
     }
 }
 
@@ -168,6 +178,7 @@ pub(crate) fn pod() -> Pod {
             dns: pod_dns(),
             hostname: Some("web-0".to_owned()),
             subdomain: Some("db".to_owned()),
+            bandwidth: bandwidth(),
         },
         status: PodStatus {
             phase: PodPhase::Running,
@@ -208,6 +219,11 @@ fn counters() -> PortCounters {
         tx_bytes: u64::MAX,
         tx_refused: 0,
         originated: 1,
+        delayed_frames: 300,
+        delayed_bytes: 70_001,
+        limited_frames: 2,
+        limited_bytes: 3_000,
+        pauses: 9,
     }
 }
 
@@ -318,6 +334,7 @@ fn port_config() -> PortConfig {
         ip_mtu: 1450,
         port_security: false,
         state: PortState::Closed,
+        bandwidth: bandwidth(),
     }
 }
 

@@ -81,6 +81,7 @@ pub(super) fn pod(port: u32) -> PodRecord {
             dns: protocol::object::PodDns::default(),
             hostname: None,
             subdomain: None,
+            bandwidth: protocol::object::Bandwidth::default(),
         },
         provisioning: Provisioning::Ready,
         netns: format!("default.p{port}"),
