@@ -304,7 +304,8 @@ pub struct PortCounters {
     pub delayed_frames: u64,
     /// Bytes of those, from the Ethernet header on.
     pub delayed_bytes: u64,
-    /// Frames for this port that exceeded its ingress rate (each is also a drop at the port it came from).
+    /// Frames for this port that exceeded its ingress rate; those merged into one are one here, and each a drop at the port it came
+    /// from.
     pub limited_frames: u64,
     /// Bytes of those, from the Ethernet header on.
     pub limited_bytes: u64,
