@@ -1,8 +1,10 @@
 //! Ports with limits: what comes to them waits or is dropped by name, what they send is left where it is.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use datapath::{Limits, MayRead};
+use datapath::{Limits, MayRead, Shared, Switch, SwitchOptions};
 use protocol::PortId;
 use protocol::link::{ConfigDelta, PortConfig};
 use protocol::object::Bandwidth;
@@ -274,4 +276,44 @@ fn trace_takes_nothing_and_waits_for_nothing() {
     assert_eq!(h.switch.port_counters(B).unwrap(), before);
     let later = h.now + Duration::from_secs(60);
     assert_eq!(run(&mut h, later).len(), 3);
+}
+
+/// Two workers read frames for one pod: together they get its rate, and each what it read in order.
+#[test]
+fn workers_share_a_pods_rate() {
+    let limits = Limits::default();
+    let memory = || AtomicU64::new(0);
+    let words: Vec<_> = std::iter::repeat_with(memory).take(Shared::connection_words(&limits)).collect();
+    let shared = Arc::new(Shared::new(Box::leak(words.into_boxed_slice()), 1, &limits));
+    let mut workers = [0, 1].map(|worker| {
+        let options = SwitchOptions { seed: 1, limits, has_peers: true, worker };
+        let mut harness = Harness::bare(limits);
+        harness.switch = Switch::sharing(options, Arc::clone(&shared));
+        harness
+    });
+    for worker in &mut workers {
+        let bandwidth = to_pod(RATE, 8 * 64 * 1024);
+        let mut ports = standard_ports();
+        ports[2] = PortConfig { bandwidth, ..port(B, "default/b", B_IP) };
+        worker.apply(ConfigDelta { node: Some(node()), attach: ports, ..ConfigDelta::default() });
+    }
+    let mut orders = [Vec::new(), Vec::new()];
+    let number = |frame: &[u8]| u16::from_be_bytes([frame[frame.len() - 2], frame[frame.len() - 1]]);
+    for n in 0..30_000u16 {
+        for ((worker, order), from) in workers.iter_mut().zip(&mut orders).zip([A, VM]) {
+            let ip = if from == A { A_IP } else { VM_IP };
+            let next = worker.now + Duration::from_micros(100);
+            let mut sent = run(worker, next);
+            let mut payload = vec![7; 1_222];
+            payload[1_220..].copy_from_slice(&n.to_be_bytes());
+            sent.extend(worker.send(from, &udp(direct(ip, B_IP), 1, 2, &payload)));
+            order.extend(sent.iter().map(|(_, frame)| number(frame)));
+        }
+    }
+    assert!(orders.iter().all(|order| order.is_sorted()), "a flow's frames keep their order");
+    let bits = (orders[0].len() + orders[1].len()) as f64 * 10_000.0;
+    let share = bits / (3.0 * RATE as f64 + 8.0 * 65_536.0);
+    assert!((0.99..1.01).contains(&share), "{share} of the rate");
+    let least = orders.iter().map(Vec::len).min().unwrap();
+    assert!(least > 500, "{} and {} frames", orders[0].len(), orders[1].len());
 }
