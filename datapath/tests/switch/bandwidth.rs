@@ -300,8 +300,11 @@ fn workers_share_a_pods_rate() {
     let mut orders = [Vec::new(), Vec::new()];
     let number = |frame: &[u8]| u16::from_be_bytes([frame[frame.len() - 2], frame[frame.len() - 1]]);
     for n in 0..30_000u16 {
-        for ((worker, order), from) in workers.iter_mut().zip(&mut orders).zip([A, VM]) {
-            let ip = if from == A { A_IP } else { VM_IP };
+        // Whose timer is first is chance.
+        let first = usize::from(n.wrapping_mul(40_503) >> 13 & 1);
+        for number_of_worker in [first, 1 - first] {
+            let (worker, order) = (&mut workers[number_of_worker], &mut orders[number_of_worker]);
+            let (from, ip) = [(A, A_IP), (VM, VM_IP)][number_of_worker];
             let next = worker.now + Duration::from_micros(100);
             let mut sent = run(worker, next);
             let mut payload = vec![7; 1_222];
