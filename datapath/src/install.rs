@@ -40,7 +40,7 @@ impl Switch {
         let replaced = self.ports.install(self.active.ports.values(), fresh, &self.limits, buckets);
         for port in replaced {
             self.delayed.forget(port.config.id);
-            port.receives.into_iter().for_each(|shaper| self.drop_backlog(shaper));
+            port.receives.into_iter().for_each(|shaper| self.drop_backlog(*shaper));
         }
         self.delayed.reserve(self.ports.iter().filter(|port| port.receives.is_some()).count());
 

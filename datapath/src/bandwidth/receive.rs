@@ -219,7 +219,7 @@ impl Switch {
     }
 
     /// Drops what waits at a port that is gone, or another one now.
-    pub(crate) fn drop_backlog(&mut self, mut shaper: Box<Shaper>) {
+    pub(crate) fn drop_backlog(&mut self, mut shaper: Shaper) {
         while let Some(waiting) = shaper.backlog.pop() {
             self.account_waiting(waiting, Err(DropReason::PortGone));
         }
