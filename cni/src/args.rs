@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use protocol::Mac;
 
 use crate::error::quote;
-use crate::identity::{ContainerId, IdentityError, PodUid};
+use protocol::attachment::{ContainerId, IdentityError, PodUid};
 
 /// What the pairs say. A value that is empty is as if it were not there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -77,6 +77,25 @@ pub fn outcome(
     }
 }
 
+/// As [`outcome`] for an IPAM plugin: the addresses that the switch holds must be in `prevResult`, whoever has them.
+///
+/// # Errors
+/// Code 102, with everything that differs.
+pub fn addresses(
+    attachment: &Attachment,
+    previous: &AddResult,
+    held: Option<&AddResult>,
+) -> Result<(), Error> {
+    let key = &attachment.key;
+    let failed =
+        |what: String| Err(Error::new(Code::CheckFailed, format!("{key} is not as it was made: {what}")));
+    let Some(held) = held else { return failed("the switch holds no address for it".to_owned()) };
+    match held.ips.iter().find(|ip| !previous.ips.iter().any(|listed| listed.address == ip.address)) {
+        None => Ok(()),
+        Some(missing) => failed(format!("prevResult has no address {}", missing.address)),
+    }
+}
+
 /// To the same network; by the same way, if both say one.
 fn leads_as(one: &Route, other: &Route) -> bool {
     let same_way = match (one.gw, other.gw) {

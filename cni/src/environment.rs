@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use crate::args::Args;
 use crate::error::{Code, Error, quote};
-use crate::identity::{ContainerId, IdentityError, InterfaceName, NetnsPath};
+use protocol::attachment::{ContainerId, IdentityError, InterfaceName, NetnsPath};
 
 /// `CNI_COMMAND`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

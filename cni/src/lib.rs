@@ -25,12 +25,12 @@ mod config;
 mod environment;
 mod error;
 pub mod gc;
-mod identity;
 mod json;
 mod pod;
 pub mod result;
 mod status;
 pub mod version;
+mod wire;
 
 pub use attached::Attached;
 pub use attachment::Attachment;
@@ -42,11 +42,11 @@ pub use config::{
 pub use environment::{Command, Variables};
 pub use error::{Code, Error};
 pub use gc::ValidAttachments;
-pub use identity::{
+pub use pod::Pod;
+pub use protocol::attachment::{
     AttachmentKey, ContainerId, IdentityError, InterfaceName, MAX_ID_LEN, MAX_INTERFACE_LEN, MAX_NETNS_LEN,
     NetnsPath, NetworkName, PodUid,
 };
-pub use pod::Pod;
 pub use result::AddResult;
 pub use status::Readiness;
 pub use version::Version;

@@ -15,7 +15,7 @@ use protocol::{Namespace, ObjectName, ObjectRef};
 
 use crate::args::Args;
 use crate::error::{Code, Error};
-use crate::identity::{ContainerId, PodUid};
+use protocol::attachment::{ContainerId, PodUid};
 
 /// Characters kept of what is not a pod's name by itself, so that a person recognises it.
 const READABLE_CHARS: usize = 40;

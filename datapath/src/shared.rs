@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use zerocopy::FromZeros;
 
+use crate::bandwidth::Buckets;
 use crate::conntrack::Connections;
 use crate::limits::Limits;
 use crate::nat::fail_over::Openings;
@@ -20,6 +21,8 @@ const ALONE: u32 = 1 << 14;
 pub struct Shared {
     pub(crate) connections: Connections,
     pub(crate) services: Arc<SharedServices>,
+    /// What may come to ports with a limit.
+    pub(crate) buckets: Arc<Buckets>,
     /// SYNs that may have to be offered to another backend.
     pub(crate) openings: Openings,
     pub(crate) policies: Arc<SharedPolicies>,
@@ -44,7 +47,8 @@ impl Shared {
         let services = Arc::new(SharedServices::new(seed));
         let connections = Connections::new(memory, seed, limits, Arc::clone(&services.active));
         let policies = Arc::new(SharedPolicies::new(limits));
-        Self { connections, services, openings: Openings::new(), policies }
+        let buckets = Arc::new(Buckets::new());
+        Self { connections, services, buckets, openings: Openings::new(), policies }
     }
 
     /// Over what is `below`, for decisions that are only tried: finds what that has, and changes nothing of it. `slots`: backends
@@ -58,8 +62,8 @@ impl Shared {
         let services = Arc::new(SharedServices::above(&below.services, slots));
         let active = Arc::clone(&services.active);
         let connections = Connections::above(below, memory, limits, active);
-        let policies = Arc::clone(&below.policies);
-        Self { connections, services, openings: Openings::nothing(), policies }
+        let (policies, buckets) = (Arc::clone(&below.policies), Arc::clone(&below.buckets));
+        Self { connections, services, buckets, openings: Openings::nothing(), policies }
     }
 
     /// For one switch without a successor. Its memory is never given back.

@@ -13,6 +13,7 @@
 )]
 
 pub mod addr;
+pub mod attachment;
 pub mod client;
 pub mod codec;
 pub mod feed;

@@ -10,13 +10,14 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::Mac;
+use crate::attachment::{Attached, AttachmentKey, AttachmentRequest, Readiness};
 use crate::feed::{Changes, FeedPosition, FollowRequest};
 use crate::link::TraceProtocol;
 use crate::name::{Namespace, ObjectName};
 use crate::object::{
-    Connection, Denial, Document, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, PodDns,
-    PolicyAudit, PolicyVerdict, Port, Programming, Resources, RestartPolicy, Route, Serving, Timestamp,
-    Trace, Traffic,
+    Bandwidth, Connection, Denial, Document, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod,
+    PodDns, PolicyAudit, PolicyVerdict, Port, Programming, Resources, RestartPolicy, Route, Serving,
+    Timestamp, Trace, Traffic,
 };
 
 /// Longest command line of a container, in words.
@@ -103,6 +104,8 @@ pub enum AdminRequest {
         /// A label that has another value may be changed.
         overwrite: bool,
     },
+    /// What the CNI plugin asks; each says what it is answered by.
+    Attachment(AttachmentRequest),
 }
 
 /// What the read-only socket takes.
@@ -267,6 +270,8 @@ pub struct CreatePod {
     pub hostname: Option<String>,
     /// The headless service whose domain its host name is in.
     pub subdomain: Option<String>,
+    /// How much it may send and receive.
+    pub bandwidth: Bandwidth,
 }
 
 /// What became of one object of [`AdminRequest::Apply`].
@@ -416,6 +421,12 @@ pub enum Response {
     PolicyVerdicts(Vec<PolicyVerdict>),
     /// What policies would change. Final.
     PolicyAudit(Box<PolicyAudit>),
+    /// What an attachment is. Final.
+    Attached(Box<Attached>),
+    /// Some attachments; more responses follow.
+    Attachments(Vec<AttachmentKey>),
+    /// Whether one more attachment could be made. Final.
+    Readiness(Readiness),
 }
 
 impl Response {
@@ -433,8 +444,10 @@ impl Response {
             | Self::Trace(_)
             | Self::Followed(_)
             | Self::PolicyVerdicts(_)
-            | Self::PolicyAudit(_) => true,
-            Self::Items(_) | Self::Bytes(_) | Self::Changes(_) => false,
+            | Self::PolicyAudit(_)
+            | Self::Attached(_)
+            | Self::Readiness(_) => true,
+            Self::Items(_) | Self::Bytes(_) | Self::Changes(_) | Self::Attachments(_) => false,
         }
     }
 }
@@ -574,4 +587,6 @@ pub enum ErrorCode {
     Unavailable,
     /// The daemon's or the machine's fault (disk full, kernel refused).
     Internal,
+    /// A port of the node that was asked for is another pod's or a program's.
+    HostPortTaken,
 }

@@ -124,6 +124,24 @@ impl Ipam {
         Ok(ip)
     }
 
+    /// Gives `owner` the next free address of the first of `ranges` (first and last address) that has one.
+    ///
+    /// # Errors
+    /// Why there is none; nothing was changed.
+    pub fn allocate_within(
+        &mut self,
+        owner: &str,
+        ranges: &[(IpAddr, IpAddr)],
+        now: Duration,
+    ) -> Result<IpAddr, IpamError> {
+        self.expire(now);
+        let found = ranges.iter().find_map(|range| self.next_free_in(*range));
+        let ip = found.ok_or_else(|| self.exhausted(now))?;
+        self.last = ip;
+        self.used.insert(ip, owner.to_owned());
+        Ok(ip)
+    }
+
     /// Marks an address as taken by a pod that exists already, at start.
     ///
     /// # Errors
@@ -169,6 +187,12 @@ impl Ipam {
     #[must_use]
     pub fn used(&self) -> usize {
         self.used.len()
+    }
+
+    /// Addresses in use and at rest.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.used.len() + self.cooling.len()
     }
 
     fn expire(&mut self, now: Duration) {
@@ -220,6 +244,42 @@ impl Ipam {
             ip = successor(ip);
         }
         None
+    }
+
+    /// Behind the last one given out, then from the beginning. What is skipped is in use, resting or reserved, so there are no more
+    /// steps than that.
+    fn next_free_in(&self, (start, end): (IpAddr, IpAddr)) -> Option<IpAddr> {
+        let (start, end) = (start.max(self.cidr.network()), end.min(self.cidr.broadcast()));
+        let is_free = |ip: IpAddr| {
+            self.check_usable(ip).is_ok() && !self.used.contains_key(&ip) && !self.cooling.contains_key(&ip)
+        };
+        let first_free = |from: IpAddr, to: IpAddr| {
+            let mut ip = from;
+            while ip <= to {
+                if is_free(ip) {
+                    return Some(ip);
+                }
+                if ip == to {
+                    return None;
+                }
+                ip = successor(ip);
+            }
+            None
+        };
+        let behind = successor(self.last);
+        if start < behind && behind <= end {
+            return first_free(behind, end).or_else(|| first_free(start, self.last));
+        }
+        first_free(start, end)
+    }
+
+    /// Whether another address could be given out.
+    ///
+    /// # Errors
+    /// Why none.
+    pub fn has_free(&mut self, now: Duration) -> Result<(), IpamError> {
+        self.expire(now);
+        self.next_free().map(drop).ok_or_else(|| self.exhausted(now))
     }
 
     fn exhausted(&self, now: Duration) -> IpamError {

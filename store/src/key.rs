@@ -13,6 +13,8 @@ pub enum Kind {
     Peer,
     /// What the cluster's store gave this node ([`crate::record::MembershipRecord`]).
     Membership,
+    /// An address of another plugin's interface ([`crate::record::ReservationRecord`]).
+    Reservation,
 }
 
 impl Kind {
@@ -22,6 +24,7 @@ impl Kind {
             Self::CoolingAddress => "cooling-address",
             Self::Peer => "peer",
             Self::Membership => "membership",
+            Self::Reservation => "reservation",
         }
     }
 }

@@ -3,10 +3,11 @@
 //! JSON with `serde` defaults for fields added later, so that a newer release reads an older file.
 
 use ipnet::IpNet;
+use protocol::attachment::{AttachmentKey, NetnsPath, Resolver};
 use protocol::link::DeviceKind;
 use protocol::object::PeerOrigin;
 use protocol::object::{ObjectMeta, PodSpec, Timestamp};
-use protocol::{Offloads, PeerId, PortId};
+use protocol::{ObjectName, Offloads, PeerId, PortId};
 use serde::{Deserialize, Serialize};
 
 use crate::key::{Key, Kind};
@@ -41,6 +42,37 @@ pub struct PodRecord {
     pub device: DeviceKind,
     /// What its TAP does for us; known once [`Provisioning::Ready`].
     pub offloads: Offloads,
+    /// What is different where a container runtime asked for it; `None` for pods of our own.
+    #[serde(default)]
+    pub attachment: Option<AttachmentRecord>,
+}
+
+/// A pod in a namespace that is a container runtime's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachmentRecord {
+    /// What the runtime knows it by, with the name of its interface.
+    pub key: AttachmentKey,
+    /// Where its namespace is, instead of [`PodRecord::netns`], under which there is nothing.
+    pub netns: NetnsPath,
+    /// Device and inode of that namespace: another one at that path is another container's.
+    pub netns_identity: (u64, u64),
+    /// The MTU that was asked for, below the node's; it follows the node's without.
+    pub ip_mtu: Option<u16>,
+    /// What the runtime was told of names.
+    pub resolver: Resolver,
+    /// Further names.
+    pub aliases: Vec<ObjectName>,
+}
+
+/// An address that was given to another plugin's interface. Its key's name is the address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReservationRecord {
+    /// What the runtime knows the interface by.
+    pub key: AttachmentKey,
+    /// Where its namespace is.
+    pub netns: NetnsPath,
+    /// Device and inode of that namespace.
+    pub netns_identity: (u64, u64),
 }
 
 impl PodRecord {

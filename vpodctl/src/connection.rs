@@ -170,6 +170,7 @@ pub(crate) fn unexpected(response: &Response) -> CliError {
         Response::Followed(_) => "a position in a feed",
         Response::PolicyVerdicts(_) => "what policies say",
         Response::PolicyAudit(_) => "what policies would change",
+        Response::Attached(_) | Response::Attachments(_) | Response::Readiness(_) => "attachments",
     };
     ClientError::Unexpected(kind.to_owned()).into()
 }

@@ -278,6 +278,7 @@ fn record(number: u8, ip: IpAddr) -> PodRecord {
             dns: protocol::object::PodDns::default(),
             hostname: None,
             subdomain: None,
+            bandwidth: protocol::object::Bandwidth::default(),
         },
         provisioning: Provisioning::Ready,
         netns: format!("default.p{number}"),
@@ -285,6 +286,7 @@ fn record(number: u8, ip: IpAddr) -> PodRecord {
         ip_mtu: 1450,
         device: DeviceKind::VnetTap,
         offloads: Offloads::CSUM,
+        attachment: None,
     }
 }
 

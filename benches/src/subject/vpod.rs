@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use protocol::client::Client;
 use protocol::message::{AdminRequest, CreatePod, DatapathStatus, PodRef, ReadRequest, Response, Status};
-use protocol::object::{Resources, RestartPolicy};
+use protocol::object::{Bandwidth, Resources, RestartPolicy};
 use tempfile::TempDir;
 
 use super::services::Services;
@@ -33,6 +33,7 @@ pub(crate) struct Vpod {
     prefix: String,
     /// Lines of the configuration beside those that every daemon here has.
     settings: String,
+    bandwidth: Bandwidth,
     directory: TempDir,
     daemon: Option<Background>,
     /// The newest has the highest number in its name.
@@ -59,6 +60,16 @@ impl Vpod {
     /// The daemon of this build with a DNS server in a system pod.
     pub(crate) fn with_names() -> Result<Self> {
         Self::launch(VPOD, own_directory()?, "[dns]\nenabled = true\n[ingress]\nenabled = false\n")
+    }
+
+    /// The daemon of this build with addresses for pods that come and go while others rest.
+    pub(crate) fn with_many_addresses() -> Result<Self> {
+        Self::launch(VPOD, own_directory()?, &format!("pod_cidr = \"10.244.0.0/16\"\n{NO_SYSTEM_PODS}"))
+    }
+
+    /// The namespace that plays the node.
+    pub(crate) fn node(&self) -> &str {
+        &self.node.0
     }
 
     /// The daemon of another build.
@@ -89,6 +100,7 @@ impl Vpod {
             programs,
             prefix: netns_prefix(),
             settings,
+            bandwidth: Bandwidth::default(),
             directory,
             daemon: None,
             pods: Vec::new(),
@@ -137,7 +149,7 @@ impl Vpod {
     }
 
     /// The admin socket.
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("run/admin.sock")
     }
 
@@ -180,6 +192,7 @@ impl Vpod {
             dns: protocol::object::PodDns::default(),
             hostname: None,
             subdomain: None,
+            bandwidth: self.bandwidth,
         }));
         let pod = match self.request(&request)? {
             Response::Pod(pod) => pod,
@@ -236,6 +249,11 @@ impl Subject for Vpod {
     fn add_pod(&mut self) -> Result<()> {
         let pod = self.create_pod_numbered(self.pods.len())?;
         self.pods.push(pod);
+        Ok(())
+    }
+
+    fn limit(&mut self, bandwidth: Bandwidth) -> Result<()> {
+        self.bandwidth = bandwidth;
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! What is measured.
 
+mod bandwidth;
+mod cni;
 mod create_pod;
 mod cross_node_rr;
 mod cross_node_tcp;
@@ -165,6 +167,11 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         run: Run::Alone(fairness::run),
     },
     Workload {
+        name: bandwidth::NAME,
+        description: "a TCP stream to and from a pod with a rate: its share of 10, 100 and 1000 Mbit/s (iperf3, cubic)",
+        run: Run::Alone(bandwidth::run),
+    },
+    Workload {
         name: scale_pods::NAME,
         description: "two active pods among many idle ones (--idle-pods), and what the idle ones cost",
         run: Run::Alone(scale_pods::run),
@@ -173,6 +180,11 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         name: pod_churn::NAME,
         description: "pods made and removed per second, each system by its own tools",
         run: Run::Alone(pod_churn::run),
+    },
+    Workload {
+        name: cni::NAME,
+        description: "CNI ADD and DEL, 16 at a time, beside the plugins bridge and host-local",
+        run: Run::Alone(cni::run),
     },
     Workload {
         name: create_pod::NAME,

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::args::station;
 use crate::error::cut;
-use crate::identity::NetworkName;
 use crate::json::{Node, Problems};
+use protocol::attachment::NetworkName;
 
 /// What was asked by capabilities.
 #[derive(Debug, Clone, PartialEq, Default)]

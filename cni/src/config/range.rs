@@ -26,7 +26,7 @@ pub struct IpRange {
 }
 
 impl IpRange {
-    fn bounds(&self) -> (IpAddr, IpAddr) {
+    pub(crate) fn bounds(&self) -> (IpAddr, IpAddr) {
         (
             self.start.unwrap_or_else(|| self.subnet.network()),
             self.end.unwrap_or_else(|| self.subnet.broadcast()),

@@ -3,9 +3,11 @@
 
 mod arp;
 mod bad_input;
+mod bandwidth;
 mod bed;
 mod capture;
 mod cli;
+mod cni;
 mod config;
 mod containers;
 mod fairness;

@@ -29,7 +29,8 @@ pub use trace::{ServiceRow, TracePacket, TraceProtocol};
 pub use uplink::{EgressRule, Filtering, UplinkConfig};
 
 use crate::object::{
-    Connection, FdbEntry, Flow, NeighborEntry, PeerHealth, PortCounters, PortKind, PortState, Trace,
+    Bandwidth, Connection, FdbEntry, Flow, NeighborEntry, PeerHealth, PortCounters, PortKind, PortState,
+    Trace,
 };
 
 /// Version of this conversation. A control process that finds a datapath of another version
@@ -367,6 +368,8 @@ pub struct PortConfig {
     pub port_security: bool,
     /// Whether it forwards.
     pub state: PortState,
+    /// How much the station behind it may send and receive.
+    pub bandwidth: Bandwidth,
 }
 
 /// Which back-end reads a port's descriptors.

@@ -1,7 +1,6 @@
 //! What happens without a request: the datapath dies, a device disappears, a namespace is deleted,
 //! the node gets another address.
 
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use super::error::chain;
 use super::gateway;
 use super::inventory::Life;
 use super::node::Control;
-use super::pods::{containers, create};
+use super::pods::{containers, create, place};
 use super::{cluster, mtu, peers, tunnel, uplink};
 
 /// How often namespaces are looked at. Their deletion is not reported by the TAP, whose descriptor
@@ -156,9 +155,9 @@ fn on_tick(control: &Control, ticks: u32) {
 fn lost_namespaces(control: &Control) -> Vec<(PodRef, PortId, String)> {
     let inventory = control.inventory.lock();
     let lost = inventory.iter().filter(|(_, entry)| {
-        entry.life == Life::Ready && entry.failure.is_none() && {
-            let path = netdev::netns::path_of(&entry.record.netns);
-            let found = std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+        let ours = !place::is_foreign(&entry.record);
+        ours && entry.life == Life::Ready && entry.failure.is_none() && {
+            let found = place::identity_at(&place::path(&entry.record)).ok();
             entry.netns_identity.is_some() && found != entry.netns_identity
         }
     });

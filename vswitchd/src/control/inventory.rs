@@ -4,7 +4,7 @@
 //! datapath. What takes long on one pod is serialised by that pod's own `operation` lock, which is
 //! taken before this one.
 //!
-//! INVARIANT: every pod's addresses are in `ipam` and its port in `ports` from the moment it is
+//! INVARIANT: every pod's addresses are in `ipam`, its port in `ports` and its key in `attachments` from the moment it is
 //! inserted until it is removed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,11 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use protocol::attachment::AttachmentKey;
 use protocol::message::PodRef;
 use protocol::{Mac, PortId};
 use store::desired::{GATEWAY_PORT, UPLINK_PORT};
 use store::ipam::Ipam;
-use store::record::PodRecord;
+use store::record::{PodRecord, ReservationRecord};
 
 /// What may be done with a pod now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,11 +53,27 @@ pub(crate) struct Inventory {
     pods: BTreeMap<PodRef, PodEntry>,
     pub(crate) ipam: Ipam,
     ports: BTreeSet<PortId>,
+    attachments: BTreeMap<AttachmentKey, PodRef>,
+    /// Addresses of other plugins' interfaces, which are in `ipam` too.
+    reservations: BTreeMap<AttachmentKey, Reservation>,
+}
+
+/// An address of another plugin's interface.
+#[derive(Debug, Clone)]
+pub(crate) struct Reservation {
+    pub(crate) ip: IpAddr,
+    pub(crate) record: ReservationRecord,
 }
 
 impl Inventory {
     pub(crate) fn new(ipam: Ipam) -> Self {
-        Self { pods: BTreeMap::new(), ipam, ports: BTreeSet::from([GATEWAY_PORT]) }
+        Self {
+            pods: BTreeMap::new(),
+            ipam,
+            ports: BTreeSet::from([GATEWAY_PORT]),
+            attachments: BTreeMap::new(),
+            reservations: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn get(&self, pod: &PodRef) -> Option<&PodEntry> {
@@ -90,9 +107,39 @@ impl Inventory {
         self.pods.iter().find(|(_, entry)| entry.record.port == port).map(|(pod, _)| pod)
     }
 
+    /// The pod that a container runtime knows by `key`.
+    pub(crate) fn attached(&self, key: &AttachmentKey) -> Option<&PodRef> {
+        self.attachments.get(key)
+    }
+
+    /// What container runtimes know their pods by.
+    pub(crate) fn attachments(&self) -> impl Iterator<Item = &AttachmentKey> {
+        self.attachments.keys()
+    }
+
+    /// Addresses of other plugins' interfaces.
+    pub(crate) fn reservations(&self) -> &BTreeMap<AttachmentKey, Reservation> {
+        &self.reservations
+    }
+
+    /// Adds a reservation whose address is already taken in `ipam`.
+    pub(crate) fn reserve(&mut self, reservation: Reservation) {
+        self.reservations.insert(reservation.record.key.clone(), reservation);
+    }
+
+    /// Forgets a reservation; its address rests if any frame can have carried it.
+    pub(crate) fn unreserve(&mut self, key: &AttachmentKey, rest: Rest, now: Duration) {
+        if let Some(reservation) = self.reservations.remove(key) {
+            self.give_back(reservation.ip, rest, now);
+        }
+    }
+
     /// Adds a pod whose addresses are already taken in `ipam`.
     pub(crate) fn insert(&mut self, pod: PodRef, entry: PodEntry) {
         self.ports.insert(entry.record.port);
+        if let Some(attachment) = &entry.record.attachment {
+            self.attachments.insert(attachment.key.clone(), pod.clone());
+        }
         self.pods.insert(pod, entry);
     }
 
@@ -100,14 +147,21 @@ impl Inventory {
     pub(crate) fn remove(&mut self, pod: &PodRef, rest: Rest, now: Duration) -> Vec<IpAddr> {
         let Some(entry) = self.pods.remove(pod) else { return Vec::new() };
         self.ports.remove(&entry.record.port);
+        if let Some(attachment) = &entry.record.attachment {
+            self.attachments.remove(&attachment.key);
+        }
         let addresses = entry.record.spec.pod_ips;
         for ip in &addresses {
-            match rest {
-                Rest::CoolDown => self.ipam.release(*ip, now),
-                Rest::None => self.ipam.abandon(*ip),
-            }
+            self.give_back(*ip, rest, now);
         }
         addresses
+    }
+
+    fn give_back(&mut self, ip: IpAddr, rest: Rest, now: Duration) {
+        match rest {
+            Rest::CoolDown => self.ipam.release(ip, now),
+            Rest::None => self.ipam.abandon(ip),
+        }
     }
 }
 

@@ -154,6 +154,7 @@ fn start(
         switch: Switch::new(link),
         shims: Mutex::default(),
         doomed: Mutex::default(),
+        notes: Mutex::default(),
         gate: Gate::default(),
         store_problem: Mutex::default(),
         switch_problem: Mutex::default(),
@@ -255,6 +256,7 @@ fn connect(control: &Control) -> anyhow::Result<()> {
         uplink::refresh(control);
         system::prepare(control).context("the directories of system pods")?;
         pods::recover::reconcile(control);
+        pods::attach::take_up(control);
         services::prime(control)?;
         control.switch.sync(&control.inventory)?;
         pods::recover::finish(control);
@@ -300,6 +302,7 @@ fn open_to_the_world(control: &Arc<Control>) -> anyhow::Result<()> {
         server::serve(control, &control.config.system_socket(), Access::System)?;
     }
     server::serve(control, &control.config.admin_socket(), Access::Admin)?;
+    pods::attach::follow(control).context("following attachments")?;
     system::follow(control).context("following system pods")?;
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use protocol::message::PodRef;
 use store::Transaction;
+use store::record::PodRecord;
 
 use super::error::chain;
 use super::inventory::Life;
@@ -50,17 +51,17 @@ fn apply(control: &Control, ip_mtu: u16) {
         control.sync();
         return;
     }
-    let falling = others.iter().any(|pod| pod.ip_mtu > ip_mtu);
+    let falling = others.iter().any(|pod| pod.before > pod.wanted);
     if !falling {
-        remember(control, &others, ip_mtu);
+        remember(control, &others);
         control.sync();
     }
     for pod in &others {
         let _held = pod.operation.lock();
-        set(control, pod, ip_mtu);
+        set(control, pod);
     }
     if falling {
-        remember(control, &others, ip_mtu);
+        remember(control, &others);
     }
     control.sync();
 }
@@ -68,35 +69,44 @@ fn apply(control: &Control, ip_mtu: u16) {
 /// A pod whose MTU is another.
 struct Other {
     pod: PodRef,
-    netns: String,
-    ip_mtu: u16,
+    before: u16,
+    wanted: u16,
     operation: Arc<Mutex<()>>,
 }
 
 fn others(control: &Control, ip_mtu: u16) -> Vec<Other> {
     let inventory = control.inventory.lock();
-    let others = inventory.iter().filter(|(_, entry)| entry.record.ip_mtu != ip_mtu);
-    others
-        .map(|(pod, entry)| Other {
-            pod: pod.clone(),
-            netns: entry.record.netns.clone(),
-            ip_mtu: entry.record.ip_mtu,
-            operation: Arc::clone(&entry.operation),
-        })
-        .collect()
+    let all = inventory.iter().map(|(pod, entry)| Other {
+        pod: pod.clone(),
+        before: entry.record.ip_mtu,
+        wanted: wanted_by(&entry.record, ip_mtu),
+        operation: Arc::clone(&entry.operation),
+    });
+    all.filter(|pod| pod.before != pod.wanted).collect()
+}
+
+/// What was asked for by a container runtime is kept as long as the node has as much.
+fn wanted_by(record: &PodRecord, ip_mtu: u16) -> u16 {
+    let asked = record.attachment.as_ref().and_then(|attachment| attachment.ip_mtu);
+    asked.map_or(ip_mtu, |asked| asked.min(ip_mtu))
 }
 
 /// A pod that is on its way out keeps what it has.
-fn set(control: &Control, pod: &Other, ip_mtu: u16) {
-    let usable =
-        control.inventory.lock().get(&pod.pod).is_some_and(|e| e.life == Life::Ready && e.failure.is_none());
-    if usable && let Err(error) = network::set_mtu(&pod.netns, ip_mtu) {
+fn set(control: &Control, pod: &Other) {
+    let usable = {
+        let inventory = control.inventory.lock();
+        let entry = inventory.get(&pod.pod).filter(|e| e.life == Life::Ready && e.failure.is_none());
+        entry.map(|entry| entry.record.clone())
+    };
+    if let Some(record) = usable
+        && let Err(error) = network::set_mtu(&record, pod.wanted)
+    {
         tracing::error!(pod = %pod.pod, "MTU of its eth0: {}", chain(&error));
     }
 }
 
 /// In memory at once, and in the store for the next start.
-fn remember(control: &Control, others: &[Other], ip_mtu: u16) {
+fn remember(control: &Control, others: &[Other]) {
     for other in others {
         let _held = other.operation.lock();
         let record = {
@@ -105,7 +115,7 @@ fn remember(control: &Control, others: &[Other], ip_mtu: u16) {
             if entry.life != Life::Ready {
                 continue;
             }
-            entry.record.ip_mtu = ip_mtu;
+            entry.record.ip_mtu = other.wanted;
             entry.record.clone()
         };
         if let Err(error) = control.commit(Transaction::new().put(record.key(), &record, None)) {

@@ -57,6 +57,8 @@ pub(crate) struct Control {
     pub(crate) shims: Mutex<Vec<Child>>,
     /// Records of pods that do not exist, which the store could not forget yet.
     pub(crate) doomed: Mutex<Vec<PodRecord>>,
+    /// Held while notes of plugins are taken up.
+    pub(crate) notes: Mutex<()>,
     /// Closed at the end.
     pub(crate) gate: Gate,
     /// What the store last refused to do; cleared by the next success.

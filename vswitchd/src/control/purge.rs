@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use protocol::attachment::NOTES_DIRECTORY;
 use store::record::PodRecord;
 use store::{Kind, Store};
 
@@ -16,7 +17,7 @@ use super::cgroup::PodCgroup;
 use super::datapath_link::saved;
 use super::error::chain;
 use super::lock::InstanceLock;
-use super::pods::{containers, files, network};
+use super::pods::{containers, files, network, place};
 use super::{cluster, gateway, preflight, uplink};
 use crate::config::Config;
 
@@ -63,6 +64,7 @@ pub(crate) fn purge(config: &Config) -> anyhow::Result<()> {
     ] {
         remove_file(&path)?;
     }
+    remove_directory(&config.run_dir.join(NOTES_DIRECTORY))?;
     if let Some(system) = config.system_dir().parent() {
         remove_directory(system)?;
     }
@@ -129,8 +131,11 @@ fn remove_pod(config: &Config, record: &PodRecord) -> Vec<String> {
         errors.extend(result.err().map(|e| format!("pod {}: {e}", record.metadata.key())));
     };
     note(containers::stop_shims(&dir, record));
+    note(network::delete_device(record).map_err(|e| chain(&e)));
+    if place::is_foreign(record) {
+        return errors;
+    }
     note(PodCgroup::of(&record.netns).remove().map_err(|e| chain(&e)));
-    note(network::delete_device(&record.netns).map_err(|e| chain(&e)));
     note(network::delete_netns(&record.netns).map_err(|e| chain(&e)));
     note(files::remove(&record.netns).map_err(|e| format!("files of {}: {e}", record.netns)));
     errors

@@ -156,6 +156,11 @@ impl Switch {
         self.active.lock().facts.as_ref().is_some_and(|facts| facts.services.is_some())
     }
 
+    /// The datapath can be talked to.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.active.lock().connected
+    }
+
     /// The datapath can be talked to, and runs these services.
     pub(crate) fn runs_services(&self, services: &Arc<Services>) -> bool {
         let active = self.active.lock();

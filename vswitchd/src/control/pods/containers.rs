@@ -122,6 +122,10 @@ pub(crate) fn run(
     };
     let _held = operation.lock();
     let mut record = usable(control, pod)?;
+    if let Some(attachment) = &record.attachment {
+        let text = format!("pod {pod} is {}: its containers are its runtime's to start", attachment.key);
+        return Err(ApiError::new(ErrorCode::Forbidden, text));
+    }
     if record.spec.containers.iter().any(|c| c.name == name) {
         let text = format!("pod {pod} has a container {name} already; choose another name");
         return Err(ApiError::new(ErrorCode::AlreadyExists, text));

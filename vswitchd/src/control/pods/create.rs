@@ -28,7 +28,7 @@ use super::dns::{self, ClusterDns};
 use super::files::Named;
 use super::network::Interface;
 use super::teardown::{self, Netns};
-use super::{containers, files, host_ports, network, view};
+use super::{containers, files, host_ports, network, place, view};
 
 /// Labels of one pod; with keys and values at their longest about 100 KiB.
 const MAX_LABELS: usize = 256;
@@ -65,11 +65,8 @@ fn validate(request: &CreatePod) -> Result<(), ApiError> {
     let invalid = |what: &dyn std::fmt::Display| {
         Err(ApiError::new(ErrorCode::Invalid, format!("pod {}: {what}", request.pod)))
     };
-    if let Err(problem) = check_labels(&request.labels) {
+    if let Err(problem) = check_station(&request.labels, request.mac) {
         return invalid(&problem);
-    }
-    if request.mac.is_some_and(|mac| !mac.is_valid_source()) {
-        return invalid(&"the MAC address is a group address or zero, which no station may have");
     }
     if request.resources.cpu_millicores == Some(0) || request.resources.memory_bytes == Some(0) {
         return invalid(&"a limit of 0 would stop everything; leave it out for no limit");
@@ -85,6 +82,15 @@ fn validate(request: &CreatePod) -> Result<(), ApiError> {
         }
     }
     validate_command(&request.pod, &request.command)
+}
+
+/// What is wrong with a pod's labels and MAC address.
+pub(super) fn check_station(labels: &BTreeMap<String, String>, mac: Option<Mac>) -> Result<(), String> {
+    check_labels(labels)?;
+    if mac.is_some_and(|mac| !mac.is_valid_source()) {
+        return Err("the MAC address is a group address or zero, which no station may have".to_owned());
+    }
+    Ok(())
 }
 
 pub(super) fn validate_command(pod: &PodRef, command: &[String]) -> Result<(), ApiError> {
@@ -105,6 +111,9 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
     let pod = request.pod;
     let refuse = |code, text: String| Err(ApiError::new(code, text));
     let uid = new_uid().map_err(|e| api(ErrorCode::Internal, &format!("pod {pod}"), &e))?;
+    if let Err(problem) = request.bandwidth.check(control.pod_mtu()) {
+        return refuse(ErrorCode::Invalid, format!("pod {pod}: {problem}"));
+    }
     let host_ports = host_ports::check(control, &pod, &request.serving)?;
     let mut inventory = control.inventory.lock();
     if let Some(entry) = inventory.get(&pod) {
@@ -165,6 +174,7 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
             dns: request.dns,
             hostname: request.hostname,
             subdomain: request.subdomain,
+            bandwidth: request.bandwidth,
         },
         provisioning: Provisioning::Pending,
         netns: control.netns_name(&pod),
@@ -172,6 +182,7 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
         ip_mtu: control.pod_mtu(),
         device: DeviceKind::VnetTap,
         offloads: Offloads::NONE,
+        attachment: None,
     };
     let entry = PodEntry {
         record: record.clone(),
@@ -186,7 +197,7 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
 }
 
 /// Who has the MAC: a pod, the router that pods resolve their gateway to, or the gateway TAP.
-fn holder_of(mac: Mac, control: &Control, inventory: &Inventory) -> Option<String> {
+pub(super) fn holder_of(mac: Mac, control: &Control, inventory: &Inventory) -> Option<String> {
     let gateway = control.config.gateway();
     if mac == Mac::for_router(gateway) || mac == Mac::for_gateway_tap(gateway) {
         return Some("the node's gateway".to_owned());
@@ -194,7 +205,7 @@ fn holder_of(mac: Mac, control: &Control, inventory: &Inventory) -> Option<Strin
     inventory.owner_of_mac(mac).map(|pod| format!("pod {pod}"))
 }
 
-const fn ipam_code(error: &IpamError) -> ErrorCode {
+pub(super) const fn ipam_code(error: &IpamError) -> ErrorCode {
     match error {
         IpamError::OutsideRange { .. } | IpamError::Reserved { .. } => ErrorCode::Invalid,
         IpamError::InUse { .. } | IpamError::Cooling { .. } => ErrorCode::Conflict,
@@ -240,7 +251,7 @@ fn build(control: &Control, pod: &PodRef, record: &mut PodRecord, netns: &mut Ne
         .with_tap(record.port, |tap| tap.set_carrier(true))
         .transpose()
         .map_err(|e| internal(&e))?;
-    network::wait_until_ready(&namespace).map_err(|e| internal(&e))?;
+    network::wait_until_ready(&namespace, network::DEVICE).map_err(|e| internal(&e))?;
 
     for container in &record.spec.containers {
         containers::start(control, record, container)?;
@@ -258,6 +269,7 @@ fn build(control: &Control, pod: &PodRef, record: &mut PodRecord, netns: &mut Ne
 /// What `record` says about its `eth0`.
 pub(super) fn interface(control: &Control, record: &PodRecord) -> Result<Interface, ApiError> {
     Ok(Interface {
+        name: place::device(record).to_owned(),
         ip: address(record)?,
         pod_cidr: control.config.pod_cidr,
         gateway: control.config.gateway(),
@@ -278,7 +290,7 @@ pub(super) fn write_files(control: &Control, pod: &PodRef, record: &PodRecord) -
     files::write(&record.netns, &resolv_conf.text(), &hosts.unwrap_or_default())
 }
 
-fn address(record: &PodRecord) -> Result<IpAddr, ApiError> {
+pub(super) fn address(record: &PodRecord) -> Result<IpAddr, ApiError> {
     record.spec.pod_ips.first().copied().ok_or_else(|| {
         ApiError::new(ErrorCode::Internal, format!("pod {} has no address", record.metadata.key()))
     })
@@ -299,7 +311,7 @@ pub(crate) fn store_error(object: &str, error: &StoreError) -> ApiError {
 }
 
 /// Removes what a failed create made.
-fn undo(control: &Control, pod: &PodRef, record: &PodRecord, netns: Netns) {
+pub(super) fn undo(control: &Control, pod: &PodRef, record: &PodRecord, netns: Netns) {
     if let Some(entry) = control.inventory.lock().get_mut(pod) {
         entry.life = Life::Deleting;
     }

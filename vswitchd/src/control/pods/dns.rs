@@ -208,14 +208,14 @@ fn trimmed(domain: &str) -> &str {
     domain.strip_suffix('.').filter(|rest| !rest.is_empty()).unwrap_or(domain)
 }
 
-fn option(word: &str) -> DnsOption {
+pub(super) fn option(word: &str) -> DnsOption {
     match word.split_once(':') {
         Some((name, value)) => DnsOption { name: name.to_owned(), value: Some(value.to_owned()) },
         None => DnsOption { name: word.to_owned(), value: None },
     }
 }
 
-fn written(option: &DnsOption) -> String {
+pub(super) fn written(option: &DnsOption) -> String {
     match &option.value {
         Some(value) => format!("{}:{value}", option.name),
         None => option.name.clone(),

@@ -75,7 +75,10 @@ pub(super) fn take(
         let mut others =
             inventory.iter().filter(|(_, entry)| entry.life != Life::Deleting || !entry.held.is_empty());
         if let Some((other, _)) = others.find(|(_, entry)| has(&entry.record.spec.serving)) {
-            return refuse(ErrorCode::Conflict, format!("host port {} is that of pod {other}", shown(port)));
+            return refuse(
+                ErrorCode::HostPortTaken,
+                format!("host port {} is that of pod {other}", shown(port)),
+            );
         }
     }
     hold(wanted).map_err(|(port, errno)| {
@@ -83,7 +86,7 @@ pub(super) fn take(
             Errno::EADDRINUSE => "is used by a program of the node".to_owned(),
             other => format!("cannot be had: {}", other.desc()),
         };
-        let code = if errno == Errno::EADDRINUSE { ErrorCode::Conflict } else { ErrorCode::Internal };
+        let code = if errno == Errno::EADDRINUSE { ErrorCode::HostPortTaken } else { ErrorCode::Internal };
         ApiError::new(code, format!("pod {pod}: host port {} {what}", shown(&port)))
     })
 }

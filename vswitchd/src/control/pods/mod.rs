@@ -1,5 +1,6 @@
 //! Pods: making, showing and removing them.
 
+pub(crate) mod attach;
 pub(crate) mod containers;
 pub(crate) mod create;
 pub(crate) mod delete;
@@ -7,6 +8,7 @@ pub(crate) mod dns;
 pub(crate) mod files;
 pub(crate) mod host_ports;
 pub(crate) mod network;
+pub(crate) mod place;
 pub(crate) mod recover;
 pub(crate) mod teardown;
 mod view;

@@ -7,15 +7,15 @@ use protocol::message::PodRef;
 use protocol::object::Timestamp;
 use store::desired::UPLINK_PORT;
 use store::ipam::Ipam;
-use store::record::{CoolingRecord, PodRecord, Provisioning};
+use store::record::{CoolingRecord, PodRecord, Provisioning, ReservationRecord};
 use store::{Key, Kind, Store, StoreError, Transaction};
 
 use super::super::error::chain;
-use super::super::inventory::{Inventory, Life, PodEntry, Rest, reference};
+use super::super::inventory::{Inventory, Life, PodEntry, Reservation, Rest, reference};
 use super::super::node::Control;
 use super::delete;
 use super::teardown::{self, Netns};
-use super::{containers, create, host_ports, network};
+use super::{attach, containers, create, host_ports, network, place};
 use crate::config::Config;
 
 /// Fills the inventory from the store. Returns what could not be read, for `status`.
@@ -58,6 +58,7 @@ pub(crate) fn load(config: &Config, store: &Store) -> Result<(Inventory, Vec<Str
         }
         adopt(&mut inventory, record, &mut problems);
     }
+    load_reservations(&mut inventory, store, &mut problems)?;
     let now = Timestamp::now();
     let mut expired = Transaction::new();
     let mut any_expired = false;
@@ -75,6 +76,27 @@ pub(crate) fn load(config: &Config, store: &Store) -> Result<(Inventory, Vec<Str
         tracing::warn!("old cool-downs stay recorded: {error}");
     }
     Ok((inventory, problems))
+}
+
+fn load_reservations(
+    inventory: &mut Inventory,
+    store: &Store,
+    problems: &mut Vec<String>,
+) -> Result<(), StoreError> {
+    for (key, record) in store.list::<ReservationRecord>(Kind::Reservation)? {
+        match (key.name().parse(), record) {
+            (Ok(ip), Ok(record)) => {
+                let record = record.value;
+                match inventory.ipam.adopt(&record.key.to_string(), ip) {
+                    Ok(()) => inventory.reserve(Reservation { ip, record }),
+                    Err(error) => problems.push(format!("{}: {error}", record.key)),
+                }
+            }
+            (Err(_), _) => problems.push(format!("{key}: not an address")),
+            (Ok(_), Err(error)) => problems.push(format!("{key}: {error}")),
+        }
+    }
+    Ok(())
 }
 
 fn adopt(inventory: &mut Inventory, record: PodRecord, problems: &mut Vec<String>) {
@@ -104,6 +126,10 @@ pub(crate) fn reconcile(control: &Control) {
         match (entry.life, entry.failure) {
             (Life::Deleting | Life::Creating, _) => remove_half_made(control, &pod, &entry.record),
             (Life::Ready, Some(_)) => {}
+            (Life::Ready, None) if attach::is_lost(&entry.record) => {
+                tracing::info!(%pod, "its container is gone");
+                remove_half_made(control, &pod, &entry.record);
+            }
             (Life::Ready, None) => {
                 if let Err(problem) = restore(control, &pod, &entry.record) {
                     tracing::error!(%pod, "pod could not be restored: {problem}");
@@ -117,7 +143,7 @@ pub(crate) fn reconcile(control: &Control) {
 }
 
 fn remove_half_made(control: &Control, pod: &PodRef, record: &PodRecord) {
-    let mut errors = teardown::teardown(control, record, Netns::Ours);
+    let mut errors = teardown::teardown(control, record, Netns::of(record));
     if errors.is_empty()
         && let Err(error) = delete::forget(control, record)
     {
@@ -133,6 +159,9 @@ fn remove_half_made(control: &Control, pod: &PodRef, record: &PodRecord) {
 
 /// Makes sure the pod has its namespace, `eth0`, files and a descriptor here.
 fn restore(control: &Control, pod: &PodRef, record: &PodRecord) -> Result<(), String> {
+    if place::is_foreign(record) {
+        return attach::restore(control, pod, record);
+    }
     let known = control.switch.active_port(record.port);
     let same = known.is_some_and(|port| {
         port.name == record.metadata.key() && port.mac == record.spec.mac && port.device == record.device
@@ -211,6 +240,7 @@ mod tests {
                 dns: protocol::object::PodDns::default(),
                 hostname: None,
                 subdomain: None,
+                bandwidth: protocol::object::Bandwidth::default(),
             },
             provisioning,
             netns: format!("default.{name}"),
@@ -218,6 +248,7 @@ mod tests {
             ip_mtu: 1450,
             device: DeviceKind::VnetTap,
             offloads: Offloads::NONE,
+            attachment: None,
         }
     }
 

@@ -9,7 +9,7 @@ use super::super::cgroup::PodCgroup;
 use super::super::inventory::{Life, PodEntry};
 use super::super::node::Control;
 use super::super::system;
-use super::{containers, files, not_found};
+use super::{containers, files, not_found, place};
 
 /// One pod.
 pub(crate) fn show(control: &Control, pod: &PodRef) -> Result<Pod, ApiError> {
@@ -30,11 +30,14 @@ pub(crate) fn list(control: &Control, namespace: Option<&Namespace>) -> Vec<Pod>
 /// How to enter a pod.
 pub(crate) fn entry(control: &Control, record: &PodRecord) -> Entry {
     let pod = super::super::inventory::reference(record);
-    let procs = PodCgroup::of(&record.netns).procs_files();
+    let procs =
+        if place::is_foreign(record) { Vec::new() } else { PodCgroup::of(&record.netns).procs_files() };
+    // A runtime's pod has files and limits from its runtime.
+    let binds = if place::is_foreign(record) { Vec::new() } else { files::binds(&record.netns) };
     Entry {
-        netns: netdev::netns::path_of(&record.netns).display().to_string(),
+        netns: place::path(record).display().to_string(),
         hostname: files::Named::of(&record.spec).hostname(&pod),
-        binds: system::binds(control, &pod).into_iter().chain(files::binds(&record.netns)).collect(),
+        binds: system::binds(control, &pod).into_iter().chain(binds).collect(),
         cgroup_procs: procs.into_iter().map(|path| path.display().to_string()).collect(),
     }
 }
@@ -63,7 +66,7 @@ fn view(control: &Control, entry: PodEntry) -> Pod {
             ready,
             phase,
             message,
-            netns: netdev::netns::path_of(&record.netns).display().to_string(),
+            netns: place::path(&record).display().to_string(),
             port: Some(record.port),
             container_statuses,
         },

@@ -1,9 +1,12 @@
 //! One connection: preambles, then requests one after another.
 
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use protocol::codec::{
     self, CodecError, MAX_ADMIN_FRAME_BYTES, MAX_READ_FRAME_BYTES, read_frame, read_preamble, write_preamble,
 };
@@ -33,6 +36,12 @@ impl Client {
     /// Who asks.
     pub(crate) const fn uid(&self) -> u32 {
         self.peer.uid
+    }
+
+    /// Nobody waits for an answer any more.
+    pub(super) fn has_hung_up(&self) -> bool {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        matches!(recv(self.stream.as_raw_fd(), &mut [0], flags), Ok(0) | Err(Errno::ECONNRESET))
     }
 
     /// Sends one response.

@@ -4,6 +4,7 @@
 //! capped, and where the cap is reached the connection that has been idle longest makes room. What a
 //! peer sends is bounded in size and time before it is looked at.
 
+mod attachments;
 mod connection;
 mod gate;
 mod listener;

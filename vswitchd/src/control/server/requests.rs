@@ -14,6 +14,7 @@ use super::super::pods::{self, containers, create, delete};
 use super::super::{
     capture, cluster, container_logs, feed, ingress, label, metrics, policy, services, tables, trace,
 };
+use super::attachments;
 use super::connection::Client;
 
 /// Bytes of metrics in one response.
@@ -34,7 +35,7 @@ pub(super) fn answer(
             })
         }
         AdminRequest::DeletePod(pod) => change(control, client, "delete-pod", &pod, || {
-            delete::delete(control, &pod).map(|()| Response::Done)
+            delete::delete_asked(control, &pod).map(|()| Response::Done)
         }),
         AdminRequest::RunContainer { pod, name, command } => {
             let object = format!("{pod} {name}");
@@ -69,6 +70,7 @@ pub(super) fn answer(
                 label::label(control, kind, &namespace, &name, &labels).map(|()| Response::Done)
             })
         }
+        AdminRequest::Attachment(request) => return attachments::answer(control, client, request),
         AdminRequest::SetLogFilter(filter) => change(control, client, "set-log-filter", &filter, || {
             control
                 .set_log_filter(&filter)
@@ -163,7 +165,7 @@ fn read(control: &Control, client: &mut Client, request: ReadRequest) -> Result<
 }
 
 /// Does what changes something, unless the daemon is stopping.
-fn change(
+pub(super) fn change(
     control: &Control,
     client: &Client,
     verb: &str,

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::error::quote;
+use serde::{Deserialize, Serialize};
 
 /// Longest container id and network name, in bytes: a file's name (`NAME_MAX`). The specification has no limit; runtimes use
 /// 64 hexadecimal digits.
@@ -39,6 +39,17 @@ pub enum IdentityError {
         /// What it should be like.
         rule: &'static str,
     },
+}
+
+/// Longest text quoted from what somebody else wrote, in characters.
+const MAX_QUOTE_CHARS: usize = 96;
+
+/// In quotes, with control characters escaped and no longer than a line.
+fn quote(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTE_CHARS) {
+        Some((at, _)) => format!("{:?}", format!("{}...", text.get(..at).unwrap_or_default())),
+        None => format!("{text:?}"),
+    }
 }
 
 fn bounded(text: &str, limit: usize) -> Result<(), IdentityError> {
@@ -83,7 +94,8 @@ fn check_netns(text: &str) -> Result<(), IdentityError> {
 macro_rules! identity_type {
     ($(#[$doc:meta])* $name:ident, $check:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
         impl $name {
@@ -100,6 +112,20 @@ macro_rules! identity_type {
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdentityError;
+            fn try_from(text: String) -> Result<Self, IdentityError> {
+                $check(&text)?;
+                Ok(Self(text))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
             }
         }
 
@@ -134,7 +160,7 @@ identity_type! {
 }
 
 /// What an attachment is known by. Plugins that keep state key it by all three (SPEC 0.4.0, "General considerations").
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AttachmentKey {
     /// The network's name.
     pub network: NetworkName,
