@@ -1,0 +1,80 @@
+//! What tests of all runtimes have in common: the plugin's configuration, pods of runtimes as the node sees them, streams.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use integration::{Background, TestNode, TestPod, binary, programs, wait};
+use protocol::object::Pod;
+use serde_json::{Value, json};
+
+/// The name of the network in every runtime.
+pub(crate) const NETWORK: &str = "vpod";
+
+/// Writes the one configuration of directory `dir`: the plugin asks this node. `extra` are further keys of its object.
+pub(crate) fn configure_plugin(node: &TestNode, dir: &Path, extra: &Value) {
+    static FRESH: Once = Once::new();
+    FRESH.call_once(|| programs::assert_fresh("vpod-cni"));
+    let mut plugin = json!({
+        "type": "vpod-cni",
+        "socket": node.socket(),
+        "capabilities": {"portMappings": true},
+    });
+    let keys = plugin.as_object_mut().expect("an object");
+    keys.extend(extra.as_object().expect("an object").clone());
+    let list = json!({"cniVersion": "1.0.0", "name": NETWORK, "plugins": [plugin]});
+    fs::create_dir_all(dir).expect("the node's directory can be written to");
+    fs::write(dir.join("10-vpod.conflist"), list.to_string()).expect("a new file");
+}
+
+/// Where the plugins under test are.
+pub(crate) fn plugin_dir() -> PathBuf {
+    binary("vpod-cni").parent().expect("programs are in a directory").to_owned()
+}
+
+/// The pod that a runtime's container became, which is ready when its runtime has come back from starting it.
+#[track_caller]
+pub(crate) fn pod_of(node: &TestNode, name: &str) -> TestPod {
+    TestPod::of(
+        &find(node, name).unwrap_or_else(|| panic!("no pod {name}: {:?}\n{}", node.pods(), node.log())),
+    )
+}
+
+fn find(node: &TestNode, name: &str) -> Option<Pod> {
+    node.pods().into_iter().find(|pod| pod.metadata.name.as_str() == name)
+}
+
+/// Waits until the node has no pod `name`: what runtimes do after a container's end, they do in the background.
+#[track_caller]
+pub(crate) fn until_gone(node: &TestNode, name: &str) {
+    wait::until(&format!("pod {name} is gone"), || find(node, name).is_none().then_some(()));
+}
+
+/// A stream between two network namespaces, which has to arrive whole.
+pub(crate) struct Stream {
+    receiver: Background,
+    sender: Background,
+}
+
+impl Stream {
+    /// At 2 MiB a second for so many seconds; begun when this returns.
+    #[track_caller]
+    pub(crate) fn start(from: &TestPod, to: &TestPod, seconds: u64) -> Self {
+        let program = binary("stream");
+        let program = program.display();
+        let (address, rate): (IpAddr, u64) = (to.ip, 2 << 20);
+        let mut receiver = to.spawn(&format!("exec {program} serve {address}:7000"));
+        receiver.wait_for_output("ready\n");
+        let sender = from.spawn(&format!("exec {program} send {address}:7000 {} {rate}", seconds * rate));
+        Self { receiver, sender }
+    }
+
+    /// It has outlasted what was done meanwhile.
+    #[track_caller]
+    pub(crate) fn complete(mut self) {
+        assert!(self.sender.is_running(), "the stream must outlast what is done to the node");
+        let (sent, received) = (self.sender.wait().ok(), self.receiver.wait().ok());
+        assert_eq!(sent, received, "the receiver's length and hash differ from the sender's");
+    }
+}

@@ -1,0 +1,80 @@
+//! Containers find services by their names, over the node's own DNS.
+
+use integration::node::pod_request;
+use integration::{NodeOptions, TestNode, binary, programs, wait};
+use protocol::message::{CreatePod, Kind};
+
+use super::Podman;
+use crate::bed::pod_of;
+use crate::image::web;
+
+/// A node that answers for names, in its system pod.
+#[track_caller]
+fn node_with_dns() -> TestNode {
+    programs::assert_fresh("vpod-dns");
+    let dns =
+        format!("[dns]\nenabled = true\nprogram = {:?}\nupstreams = [\"192.0.2.53\"]\n", binary("vpod-dns"));
+    let node = NodeOptions::default().sections(&dns).start();
+    let name = format!("vpod-dns-{}", node.name());
+    wait::until("names are answered", || {
+        node.pods().into_iter().find(|pod| pod.metadata.name.as_str() == name && pod.status.ready)
+    });
+    node
+}
+
+/// Pod `name` with label `app=web`.
+fn labelled(name: &str) -> CreatePod {
+    let mut request = pod_request(name, &[]);
+    request.labels.insert("app".to_owned(), "web".to_owned());
+    request
+}
+
+#[test]
+fn a_service_is_found_by_name_and_answers() {
+    let node = node_with_dns();
+    let backend = node.create(&labelled("backend"));
+    let mut server =
+        backend.spawn("cd $(mktemp -d) && echo by service >index.html && exec python3 -um http.server 8080");
+    server.wait_for_output("Serving");
+    node.vpodctl("create-service clusterip web --tcp 80:8080").ok();
+    let podman = Podman::on(&node);
+    podman.start("client", "", "exec sleep 600");
+    let resolv = podman.exec("client", "cat /etc/resolv.conf").ok();
+    assert!(
+        resolv.contains("nameserver 10.96.0.10") && resolv.contains("search default.svc.cluster.local"),
+        "{resolv}"
+    );
+    for name in ["web", "web.default.svc.cluster.local"] {
+        let fetch = format!("wget -T 2 -qO- http://{name}/");
+        wait::until(&format!("{name} answers"), || {
+            (podman.exec("client", &fetch).stdout == "by service\n").then_some(())
+        });
+    }
+    drop(server);
+}
+
+#[test]
+fn a_container_serves_a_service() {
+    let node = node_with_dns();
+    let podman = Podman::configured(
+        &node,
+        &serde_json::json!({
+            "args": {"cni": {"labels": [{"key": "app", "value": "web"}]}},
+        }),
+    );
+    podman.start("one", "", &web("one"));
+    podman.start("two", "", &web("two"));
+    node.vpodctl("create-service clusterip web --tcp 80:80").ok();
+    let client = node.create_pod("client");
+    let both = || {
+        let all = client.sh("for i in $(seq 20); do curl -s -m 2 http://web/; done").stdout;
+        (all.contains("one") && all.contains("two")).then_some(())
+    };
+    wait::until("both containers answer", both);
+    // One that is removed is asked no more, at once.
+    podman.remove("one");
+    let all = client.sh("for i in $(seq 20); do curl -sS -m 2 http://web/; done").ok();
+    assert_eq!(all, "two\n".repeat(20));
+    assert!(!node.list(Kind::Services).is_empty());
+    assert!(client.pings(pod_of(&node, "two").ip));
+}
