@@ -3,11 +3,12 @@
 # `make demo`, `make test` and `make vm-test` do their own set-up, so each works on a fresh Debian 12 with Rust.
 # Variables:  KEEP=1       make demo, demo-pods, demo-cluster, demo-service, demo-http leave everything running and say what to try next
 #             TESTS=word   make test runs only integration tests whose name contains the word
+#             PREFIX, DESTDIR, CNI_BIN_DIR, CNI_CONF_DIR  where make install puts things: /usr/local, /, /opt/cni/bin, /etc/cni/net.d
 #             BASE=commit  make bench measures that commit too, as the peer "base"
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-pods demo-cluster demo-service demo-http test vm-test soak lint bench bench-services bench-http bench-setup clean
+.PHONY: help setup demo demo-pods demo-cluster demo-service demo-http test vm-test soak soak-cni install uninstall lint bench bench-services bench-http bench-setup clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -49,6 +50,17 @@ vm-test: ## The promises that need several kernels, in three small virtual machi
 soak: ## Two hundred kills of daemons under churn, as root (a minute)
 	@scripts/setup.sh --quiet
 	@VPOD_KILLS=200 scripts/test.sh nodes::churn
+
+soak-cni: ## Ten thousand CNI calls, of which one in twenty is killed, with kills of the daemon, as root (half an hour)
+	@scripts/setup.sh --quiet
+	@VPOD_CNI_CALLS=10000 scripts/test.sh cni::churn
+
+install: ## Programs, CNI plugins and their configuration, as root (PREFIX, DESTDIR, CNI_BIN_DIR, CNI_CONF_DIR)
+	@if command -v cargo >/dev/null; then cargo build --release --workspace --bins --locked; fi
+	@scripts/install.sh install
+
+uninstall: ## Take away what make install put there; what was changed since stays
+	@scripts/install.sh uninstall
 
 lint: ## Format, clippy, rustdoc, crate boundaries, licences and bans, scripts
 	@scripts/lint.sh

@@ -23,6 +23,8 @@ readonly NEEDED=(
     "etcd:etcd-server" "etcdctl:etcd-client"
     # Clients of the ingress, in its tests.
     "openssl:openssl" "h2load:nghttp2-client" "/usr/lib/python3/dist-packages/websockets/__init__.py:python3-websockets"
+    # Plugins of other authors, which vpod-ipam and vpod-cni work with.
+    "/usr/lib/cni/bridge:containernetworking-plugins"
     # Names are also asked for by a static binary with another C library.
     "musl-gcc:musl-tools"
 )

@@ -269,6 +269,27 @@ const GOALS: &[Goal] = &[
         against: Against::Nothing,
         wanted: Wanted::AtMost(100.0),
     },
+    Goal {
+        workload: "cni",
+        metric: "ADD p50",
+        params: &[("parallel", "16")],
+        against: Against::Nothing,
+        wanted: Wanted::AtMost(50.0),
+    },
+    Goal {
+        workload: "cni",
+        metric: "ADD p99",
+        params: &[("parallel", "16")],
+        against: Against::Nothing,
+        wanted: Wanted::AtMost(100.0),
+    },
+    Goal {
+        workload: "cni",
+        metric: "ADD p50",
+        params: &[("parallel", "16")],
+        against: Against::Peer("bridge-host-local"),
+        wanted: Wanted::AtMost(1.0),
+    },
 ];
 
 /// A line for each goal about which enough was measured.

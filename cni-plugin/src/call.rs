@@ -22,12 +22,11 @@ pub(crate) fn answer(role: Role, call: &Call) -> Result<Option<String>, Error> {
     }
     let socket = daemon::socket(call.socket.as_ref());
     let answered = match &call.verb {
-        Verb::Add { attachment, previous } => add(role, &socket, attachment, previous.clone())
-            .map(|result| Some(result.to_json(call.version))),
-        Verb::Del { key, .. } => delete(&socket, key).map(|()| None),
-        Verb::Check { attachment, previous } => {
-            check(role, &socket, attachment, previous).map(|()| None)
+        Verb::Add { attachment, previous } => {
+            add(role, &socket, attachment, previous.clone()).map(|result| Some(result.to_json(call.version)))
         }
+        Verb::Del { key, .. } => delete(&socket, key).map(|()| None),
+        Verb::Check { attachment, previous } => check(role, &socket, attachment, previous).map(|()| None),
         Verb::Gc { valid } => collect(&socket, &call.network, valid).map(|()| None),
         Verb::Status => readiness(&socket).outcome().map(|()| None),
     };
@@ -81,7 +80,9 @@ fn open(path: &str) -> Result<Option<Netns>, Error> {
     match netns::open_path(path.as_ref()) {
         Ok(netns) => Ok(Some(netns)),
         Err(netns::NetnsError::NotFound { .. }) => Ok(None),
-        Err(netns::NetnsError::Kernel { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(netns::NetnsError::Kernel { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => {
+            Ok(None)
+        }
         Err(netns::NetnsError::NotANamespace { .. }) => {
             let message = format!("CNI_NETNS {path} is not a network namespace");
             Err(Error::new(Code::InvalidEnvironment, message))
@@ -97,7 +98,8 @@ fn delete(socket: &Path, key: &AttachmentKey) -> Result<(), Error> {
         Err(Refusal::Said(error)) => Err(error),
         Err(Refusal::Away(why)) => {
             complain(&format!("vpod-cni: {why}; leaving a note for the next start of vswitchd"));
-            let left = note::leave(socket, key).map_err(|e| crate::io_failure(&"the note for vswitchd", &e))?;
+            let left =
+                note::leave(socket, key).map_err(|e| crate::io_failure(&"the note for vswitchd", &e))?;
             // It may have started between the two, and then it has not seen the note.
             if left && daemon::ask(socket, AttachmentRequest::Detach(key.clone())).is_ok() {
                 complain("vpod-cni: vswitchd has come, and it is done");
@@ -126,8 +128,7 @@ fn check(role: Role, socket: &Path, attachment: &Attachment, previous: &AddResul
 
 /// Goes on after an error, and reports all.
 fn collect(socket: &Path, network: &NetworkName, valid: &ValidAttachments) -> Result<(), Error> {
-    let responses =
-        daemon::ask(socket, AttachmentRequest::List(network.clone())).map_err(Refusal::error)?;
+    let responses = daemon::ask(socket, AttachmentRequest::List(network.clone())).map_err(Refusal::error)?;
     let mut held = Vec::new();
     for response in &responses {
         match response {

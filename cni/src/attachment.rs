@@ -8,9 +8,9 @@ use protocol::{Mac, ObjectName};
 use crate::args::Args;
 use crate::config::{Bandwidth, NetworkConfig, PortMapping, RangeSet, Resolver};
 use crate::error::{Code, Error};
-use protocol::attachment::{AttachmentKey, NetnsPath};
 use crate::pod::Pod;
 use crate::result::AddResult;
+use protocol::attachment::{AttachmentKey, NetnsPath};
 
 /// An interface for a pod: for ADD what is to be, for CHECK what should be.
 #[derive(Debug, Clone, PartialEq)]

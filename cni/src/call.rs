@@ -11,10 +11,10 @@ use crate::config::{Document, Header, NetworkConfig, Role};
 use crate::environment::{Command, Environment, Variables};
 use crate::error::{Code, Error};
 use crate::gc::ValidAttachments;
-use protocol::attachment::{AttachmentKey, NetnsPath, NetworkName};
 use crate::json::Problems;
 use crate::result::AddResult;
 use crate::version::Version;
+use protocol::attachment::{AttachmentKey, NetnsPath, NetworkName};
 
 /// What a plugin is called for.
 #[derive(Debug, Clone, PartialEq)]

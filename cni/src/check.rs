@@ -87,7 +87,8 @@ pub fn addresses(
     held: Option<&AddResult>,
 ) -> Result<(), Error> {
     let key = &attachment.key;
-    let failed = |what: String| Err(Error::new(Code::CheckFailed, format!("{key} is not as it was made: {what}")));
+    let failed =
+        |what: String| Err(Error::new(Code::CheckFailed, format!("{key} is not as it was made: {what}")));
     let Some(held) = held else { return failed("the switch holds no address for it".to_owned()) };
     match held.ips.iter().find(|ip| !previous.ips.iter().any(|listed| listed.address == ip.address)) {
         None => Ok(()),

@@ -5,8 +5,8 @@
 use std::collections::HashSet;
 
 use crate::error::{Code, Error};
-use protocol::attachment::{AttachmentKey, NetworkName};
 use crate::json::{Node, Problems};
+use protocol::attachment::{AttachmentKey, NetworkName};
 
 /// The key of the list. Version 1.2.0 of the runtimes' library writes it also as `cni.dev/attachments`, which was a mistake.
 const VALID: &str = "cni.dev/valid-attachments";

@@ -42,11 +42,11 @@ pub use config::{
 pub use environment::{Command, Variables};
 pub use error::{Code, Error};
 pub use gc::ValidAttachments;
+pub use pod::Pod;
 pub use protocol::attachment::{
     AttachmentKey, ContainerId, IdentityError, InterfaceName, MAX_ID_LEN, MAX_INTERFACE_LEN, MAX_NETNS_LEN,
     NetnsPath, NetworkName, PodUid,
 };
-pub use pod::Pod;
 pub use result::AddResult;
 pub use status::Readiness;
 pub use version::Version;

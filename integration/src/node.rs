@@ -343,6 +343,12 @@ impl TestNode {
         command
     }
 
+    /// A program that will run on the node itself.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        self.netns.command(program)
+    }
+
     /// Runs a shell script on the node itself.
     #[track_caller]
     #[must_use]

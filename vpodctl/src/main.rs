@@ -12,6 +12,7 @@
 
 mod apply;
 mod cli;
+mod cni;
 mod connection;
 mod conntrack;
 mod daemon;
@@ -78,6 +79,9 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Trace(args) => trace::run(&target, &args),
         Command::Dns(args) => match &args.command {
             cli::dns::DnsCommand::Query(args) => dns::run(&target, args),
+        },
+        Command::Cni(args) => match &args.command {
+            cli::cni::CniCommand::Check(args) => cni::check(args),
         },
         Command::Capture(args) => pod::capture::run(&target, &args),
         Command::LogLevel(args) => daemon::log_level(&target, args),

@@ -61,6 +61,16 @@ impl Vpod {
         Self::launch(VPOD, own_directory()?, "[dns]\nenabled = true\n[ingress]\nenabled = false\n")
     }
 
+    /// The daemon of this build with addresses for pods that come and go while others rest.
+    pub(crate) fn with_many_addresses() -> Result<Self> {
+        Self::launch(VPOD, own_directory()?, &format!("pod_cidr = \"10.244.0.0/16\"\n{NO_SYSTEM_PODS}"))
+    }
+
+    /// The namespace that plays the node.
+    pub(crate) fn node(&self) -> &str {
+        &self.node.0
+    }
+
     /// The daemon of another build.
     pub(crate) fn of_build(name: &'static str, programs: PathBuf) -> Result<Self> {
         Self::launch(name, programs, NO_SYSTEM_PODS)
@@ -137,7 +147,7 @@ impl Vpod {
     }
 
     /// The admin socket.
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("run/admin.sock")
     }
 

@@ -1,5 +1,6 @@
 //! What is measured.
 
+mod cni;
 mod create_pod;
 mod cross_node_rr;
 mod cross_node_tcp;
@@ -173,6 +174,11 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         name: pod_churn::NAME,
         description: "pods made and removed per second, each system by its own tools",
         run: Run::Alone(pod_churn::run),
+    },
+    Workload {
+        name: cni::NAME,
+        description: "CNI ADD and DEL, 16 at a time, beside the plugins bridge and host-local",
+        run: Run::Alone(cni::run),
     },
     Workload {
         name: create_pod::NAME,

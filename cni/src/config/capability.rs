@@ -13,8 +13,8 @@ use super::{
 };
 use crate::args::station;
 use crate::error::cut;
-use protocol::attachment::NetworkName;
 use crate::json::{Node, Problems};
+use protocol::attachment::NetworkName;
 
 /// What was asked by capabilities.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -3,10 +3,10 @@
 use serde_json::{Map, Value};
 
 use crate::error::{Code, Error, cut, quote};
-use protocol::attachment::NetworkName;
 use crate::json::{Node, Problems};
 use crate::result::{self, AddResult};
 use crate::version::{Version, supported};
+use protocol::attachment::NetworkName;
 
 /// Most bytes of a configuration. GC lists every attachment of the node, about a hundred bytes each.
 pub const MAX_CONFIG_BYTES: usize = 4 << 20;

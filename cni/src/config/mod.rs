@@ -27,8 +27,8 @@ pub use resolver::Resolver;
 
 use crate::args::{address, station};
 use crate::error::cut;
-use protocol::attachment::NetworkName;
 use crate::json::{Node, Problems};
+use protocol::attachment::NetworkName;
 
 /// Least `mtu`: what every host takes whole (RFC 791 §3.1), as the daemon's own `pod_mtu`.
 pub const MIN_MTU: u16 = 576;

@@ -6,6 +6,7 @@ mod bad_input;
 mod bed;
 mod capture;
 mod cli;
+mod cni;
 mod config;
 mod containers;
 mod fairness;

@@ -1,6 +1,7 @@
 //! The command line's definition: help, completion, man pages and `docs/cli.md` come from it.
 
 pub(crate) mod args;
+pub(crate) mod cni;
 pub(crate) mod dns;
 pub(crate) mod kind;
 pub(crate) mod quantity;
@@ -119,6 +120,8 @@ pub(crate) enum Command {
     Trace(TraceArgs),
     /// Ask the cluster's DNS
     Dns(dns::DnsCommandArgs),
+    /// Container runtimes: is the CNI plugin installed as it should be?
+    Cni(cni::CniCommandArgs),
     /// Record the frames of a pod as pcapng
     ///
     /// Records what the switch receives from the pod and sends to it, until Ctrl-C or the end of

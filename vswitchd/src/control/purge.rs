@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use protocol::attachment::NOTES_DIRECTORY;
 use store::record::PodRecord;
 use store::{Kind, Store};
 
@@ -63,6 +64,7 @@ pub(crate) fn purge(config: &Config) -> anyhow::Result<()> {
     ] {
         remove_file(&path)?;
     }
+    remove_directory(&config.run_dir.join(NOTES_DIRECTORY))?;
     if let Some(system) = config.system_dir().parent() {
         remove_directory(system)?;
     }

@@ -14,7 +14,7 @@ mod manifests;
 mod many;
 mod nodes;
 mod operations;
-mod outside;
+pub(crate) mod outside;
 mod own_node;
 mod races;
 mod reach;

@@ -18,7 +18,7 @@ pub(super) fn ip(text: &str) -> IpAddr {
 }
 
 /// Two nodes whose default route leads to the network between them, which has the address 203.0.113.10 besides.
-pub(super) fn cluster() -> Cluster {
+pub(crate) fn cluster() -> Cluster {
     let pool = format!("[[load_balancer.pool]]\nname = \"test\"\naddresses = [\"{BALANCER}-192.0.2.203\"]\n");
     let cluster = ClusterOptions::new(2).on_etcd().section(&pool).allow_log("etcd").start();
     cluster.underlay().sh("ip address add 203.0.113.10/32 dev lo && ip link set lo up").ok();

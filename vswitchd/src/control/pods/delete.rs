@@ -10,8 +10,8 @@ use store::{Key, Kind, Transaction};
 use super::super::inventory::{Life, Rest};
 use super::super::node::Control;
 use super::create::store_error;
-use super::{not_found, place};
 use super::teardown::{self, Netns};
+use super::{not_found, place};
 
 /// Removes a pod because somebody asked for it. A runtime's container keeps its network until the runtime gives it back.
 pub(crate) fn delete_asked(control: &Control, pod: &PodRef) -> Result<(), ApiError> {

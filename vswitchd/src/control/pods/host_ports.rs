@@ -75,7 +75,10 @@ pub(super) fn take(
         let mut others =
             inventory.iter().filter(|(_, entry)| entry.life != Life::Deleting || !entry.held.is_empty());
         if let Some((other, _)) = others.find(|(_, entry)| has(&entry.record.spec.serving)) {
-            return refuse(ErrorCode::HostPortTaken, format!("host port {} is that of pod {other}", shown(port)));
+            return refuse(
+                ErrorCode::HostPortTaken,
+                format!("host port {} is that of pod {other}", shown(port)),
+            );
         }
     }
     hold(wanted).map_err(|(port, errno)| {

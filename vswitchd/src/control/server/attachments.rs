@@ -30,9 +30,9 @@ pub(super) fn answer(
             }
             response
         }
-        AttachmentRequest::Detach(key) => change(control, client, "detach", &key, || {
-            attach::detach(control, &key).map(|()| Response::Done)
-        }),
+        AttachmentRequest::Detach(key) => {
+            change(control, client, "detach", &key, || attach::detach(control, &key).map(|()| Response::Done))
+        }
         AttachmentRequest::Show(key) => match attach::show(control, &key) {
             Ok(attached) => Response::Attached(Box::new(attached)),
             Err(error) => Response::Error(error),

@@ -18,9 +18,7 @@ use ipnet::IpNet;
 use netdev::netns::{self, NetnsError};
 use netdev::{Netns, TapError};
 use parking_lot::Mutex;
-use protocol::attachment::{
-    Attach, Attached, AttachmentKey, AttachmentRole, NetworkName, Readiness,
-};
+use protocol::attachment::{Attach, Attached, AttachmentKey, AttachmentRole, NetworkName, Readiness};
 use protocol::link::DeviceKind;
 use protocol::message::{ApiError, ErrorCode, PodRef};
 use protocol::object::{ObjectMeta, PodSpec, Resources, RestartPolicy, Timestamp};
@@ -193,7 +191,10 @@ fn reserve(control: &Control, plan: Plan, operation: &Arc<Mutex<()>>) -> Result<
     refuse_second(&inventory, &key, &pod)?;
     let held = host_ports::take(&plan.host_ports, &inventory, &pod)?.into();
     let Some(port) = inventory.free_port() else {
-        return Err(ApiError::new(ErrorCode::Exhausted, format!("{key}: all ports of the switch are in use")));
+        return Err(ApiError::new(
+            ErrorCode::Exhausted,
+            format!("{key}: all ports of the switch are in use"),
+        ));
     };
     let ip = plan.address(control, &mut inventory, &format!("pod {pod}"))?;
     let mac = plan.request.mac.unwrap_or_else(|| Mac::for_pod(ip));
@@ -260,10 +261,9 @@ fn refuse_second(inventory: &Inventory, key: &AttachmentKey, pod: &PodRef) -> Re
     match inventory.get(pod).map(|entry| &entry.record.attachment) {
         None => Ok(()),
         Some(None) => refuse(format!("{key}: pod {pod} exists already, and was made by vpodctl")),
-        Some(Some(other)) => refuse(format!(
-            "{key}: pod {pod} has its interface already, {}; vpod gives a pod one",
-            other.key
-        )),
+        Some(Some(other)) => {
+            refuse(format!("{key}: pod {pod} has its interface already, {}; vpod gives a pod one", other.key))
+        }
     }
 }
 
@@ -328,6 +328,10 @@ fn answer(control: &Control, record: &PodRecord) -> Result<Attached, ApiError> {
         mac: record.spec.mac,
         ip_mtu: record.ip_mtu,
         addresses: vec![(net, config.gateway())],
-        resolver: record.attachment.as_ref().map(|attachment| attachment.resolver.clone()).unwrap_or_default(),
+        resolver: record
+            .attachment
+            .as_ref()
+            .map(|attachment| attachment.resolver.clone())
+            .unwrap_or_default(),
     })
 }

@@ -31,7 +31,9 @@ impl Plan {
         create::check_station(&request.labels, request.mac).map_err(invalid)?;
         let ip_mtu = control.pod_mtu();
         if let Some(asked) = request.ip_mtu.filter(|asked| *asked > ip_mtu) {
-            return Err(invalid(format!("an MTU of {asked} is above {ip_mtu}, which pods of this node have")));
+            return Err(invalid(format!(
+                "an MTU of {asked} is above {ip_mtu}, which pods of this node have"
+            )));
         }
         check_bursts(&request.bandwidth, request.ip_mtu.unwrap_or(ip_mtu)).map_err(invalid)?;
         check_addresses(control, &request).map_err(invalid)?;
@@ -121,7 +123,9 @@ fn check_bursts(limits: &BandwidthLimits, ip_mtu: u16) -> Result<(), String> {
     let least = u64::from(ip_mtu) * 8;
     for (name, burst) in [("ingressBurst", limits.ingress_burst), ("egressBurst", limits.egress_burst)] {
         if let Some(bits) = burst.filter(|bits| *bits < least) {
-            return Err(format!("{name} {bits} is less than {least}, the bits of one packet of {ip_mtu} bytes"));
+            return Err(format!(
+                "{name} {bits} is less than {least}, the bits of one packet of {ip_mtu} bytes"
+            ));
         }
     }
     Ok(())
