@@ -3,9 +3,12 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Once;
 
-use integration::{Background, TestNode, TestPod, binary, programs, wait};
+use integration::node::pod_request;
+use integration::{Background, NodeOptions, TestNode, TestPod, binary, programs, wait};
+use protocol::message::CreatePod;
 use protocol::object::Pod;
 use serde_json::{Value, json};
 
@@ -45,6 +48,27 @@ fn find(node: &TestNode, name: &str) -> Option<Pod> {
     node.pods().into_iter().find(|pod| pod.metadata.name.as_str() == name)
 }
 
+/// Pod `name` with label `app=web`.
+pub(crate) fn labelled(name: &str) -> CreatePod {
+    let mut request = pod_request(name, &[]);
+    request.labels.insert("app".to_owned(), "web".to_owned());
+    request
+}
+
+/// A node that answers for names, in its system pod.
+#[track_caller]
+pub(crate) fn node_with_dns() -> TestNode {
+    programs::assert_fresh("vpod-dns");
+    let dns =
+        format!("[dns]\nenabled = true\nprogram = {:?}\nupstreams = [\"192.0.2.53\"]\n", binary("vpod-dns"));
+    let node = NodeOptions::default().sections(&dns).start();
+    let name = format!("vpod-dns-{}", node.name());
+    wait::until("names are answered", || {
+        node.pods().into_iter().find(|pod| pod.metadata.name.as_str() == name && pod.status.ready)
+    });
+    node
+}
+
 /// Waits until the node has no pod `name`: what runtimes do after a container's end, they do in the background.
 #[track_caller]
 pub(crate) fn until_gone(node: &TestNode, name: &str) {
@@ -61,10 +85,18 @@ impl Stream {
     /// At 2 MiB a second for so many seconds; begun when this returns.
     #[track_caller]
     pub(crate) fn start(from: &TestPod, to: &TestPod, seconds: u64) -> Self {
+        Self::into(from, &format!("/run/netns/{}", to.netns), to.ip, seconds)
+    }
+
+    /// The same, to the network namespace at a path.
+    #[track_caller]
+    pub(crate) fn into(from: &TestPod, netns: &str, address: IpAddr, seconds: u64) -> Self {
         let program = binary("stream");
+        let rate: u64 = 2 << 20;
+        let mut serve = Command::new("nsenter");
+        serve.arg(format!("--net={netns}")).arg(&program).args(["serve", &format!("{address}:7000")]);
+        let mut receiver = Background::start(serve);
         let program = program.display();
-        let (address, rate): (IpAddr, u64) = (to.ip, 2 << 20);
-        let mut receiver = to.spawn(&format!("exec {program} serve {address}:7000"));
         receiver.wait_for_output("ready\n");
         let sender = from.spawn(&format!("exec {program} send {address}:7000 {} {rate}", seconds * rate));
         Self { receiver, sender }

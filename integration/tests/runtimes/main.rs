@@ -5,6 +5,6 @@
 //! below the node's directory, so nothing of a runtime that this machine may have is touched.
 
 mod bed;
-//mod containerd;
+mod containerd;
 mod image;
 mod podman;

@@ -69,7 +69,7 @@ fn restarts_of_daemon_and_containerd_cost_a_container_nothing() {
     let mut containerd = Containerd::on(&node);
     containerd.ctr(&containerd.line("web", "--detach", &web("still here"))).ok();
     let pod = TestPod::of(&node.pod(&pod_name("web")));
-    // Its namespace has a path below /proc, so the stream goes the other way.
+    let stream = Stream::into(&client, &node.pod(&pod_name("web")).status.netns, pod.ip, 8);
     let fetch = format!("curl -sS -m 3 --retry 5 --retry-connrefused http://{}/", pod.ip);
     assert_eq!(client.sh(&fetch).ok(), "still here\n");
     node.stop_daemon();
@@ -79,6 +79,7 @@ fn restarts_of_daemon_and_containerd_cost_a_container_nothing() {
     node.signal(nix::sys::signal::Signal::SIGKILL);
     let _ = node.wait_for_end();
     node.start_daemon();
+    stream.complete();
     assert_eq!(client.sh(&fetch).ok(), "still here\n");
     containerd.exec("web", &format!("ping -c 1 -W 2 {}", client.ip)).ok();
     containerd.ctr("task rm --force web").ok();

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
+use hyper::http::uri::PathAndQuery;
 use prost::Message;
 use tokio::runtime::{Builder, Runtime};
-use tonic::codegen::http::uri::PathAndQuery;
+
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
@@ -81,6 +82,12 @@ struct RunPodSandboxRequest {
 struct Id {
     #[prost(string, tag = "1")]
     id: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Sandboxes {
+    #[prost(message, repeated, tag = "1")]
+    items: Vec<Id>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -207,6 +214,12 @@ impl Cri {
         self.call::<_, Empty>("RemovePodSandbox", Id { id: sandbox.to_owned() }).map(drop)
     }
 
+    /// All pods.
+    pub(crate) fn sandboxes(&self) -> Vec<String> {
+        let answer: Result<Sandboxes, Status> = self.call("ListPodSandbox", Empty {});
+        answer.map(|answer| answer.items.into_iter().map(|item| item.id).collect()).unwrap_or_default()
+    }
+
     /// The address that the runtime tells of a pod.
     #[track_caller]
     pub(crate) fn address(&self, sandbox: &str) -> String {
@@ -217,7 +230,13 @@ impl Cri {
 
     /// Starts a container in a pod: a script for its shell.
     #[track_caller]
-    pub(crate) fn start_container(&self, sandbox: &str, config: &PodSandboxConfig, name: &str, script: &str) -> String {
+    pub(crate) fn start_container(
+        &self,
+        sandbox: &str,
+        config: &PodSandboxConfig,
+        name: &str,
+        script: &str,
+    ) -> String {
         let container = ContainerConfig {
             metadata: Some(ContainerMetadata { name: name.to_owned() }),
             image: Some(ImageSpec { image: crate::image::IMAGE.to_owned() }),

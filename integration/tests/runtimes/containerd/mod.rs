@@ -72,7 +72,9 @@ impl Containerd {
     /// What starts container `name`: a script for its shell.
     pub(crate) fn line(&self, name: &str, options: &str, script: &str) -> String {
         let cgroup = format!("{}/{name}", self.cgroup());
-        format!("run --cni --snapshotter native --cgroup {cgroup} {options} {IMAGE} {name} /bin/sh -c '{script}'")
+        format!(
+            "run --cni --snapshotter native --cgroup {cgroup} {options} {IMAGE} {name} /bin/sh -c '{script}'"
+        )
     }
 
     fn cgroup(&self) -> String {
@@ -176,7 +178,11 @@ fn furnish(dir: &Path) {
 fn start(dir: &Path, node: &str) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).expect("a log");
     let mut command = Command::new("nsenter");
-    command.arg(format!("--net=/run/netns/{node}")).arg("containerd").arg("--config").arg(dir.join("config.toml"));
+    command
+        .arg(format!("--net=/run/netns/{node}"))
+        .arg("containerd")
+        .arg("--config")
+        .arg(dir.join("config.toml"));
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file can be cloned")).stderr(log);
     command.spawn().unwrap_or_else(|error| panic!("cannot start containerd: {error}"))
 }

@@ -118,6 +118,8 @@ fn a_runtime_that_dies_without_a_word_gives_its_addresses_back() {
     .ok();
     until_gone(&node, "web");
     assert!(node.log().contains("its network namespace is gone"), "{}", node.log());
+    // podman finds its container in two steps: that it ended, and that it can be removed.
+    drop(podman.podman("rm --force --time 0 web"));
 }
 
 /// conmon first, or it tidies up.

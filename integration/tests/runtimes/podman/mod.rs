@@ -42,7 +42,8 @@ impl Podman {
         let this = Self { dir, node: node.name().to_owned() };
         fs::write(this.dir.join("containers.conf"), this.containers_conf()).expect("a new file");
         fs::write(this.dir.join("storage.conf"), this.storage_conf()).expect("a new file");
-        this.podman(&format!("import --quiet {} {IMAGE}", root_archive(&this.dir).display())).ok();
+        let command = "--change CMD=[\\\"/bin/sleep\\\",\\\"3600\\\"]";
+        this.podman(&format!("import --quiet {command} {} {IMAGE}", root_archive(&this.dir).display())).ok();
         this
     }
 
@@ -52,7 +53,7 @@ impl Podman {
         // This machine has no systemd, and as root of a container it may not raise limits.
         format!(
             "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nruntime = \"runc\"\nlock_type = \"file\"\n\
-             infra_image = \"{IMAGE}\"\ninfra_command = \"/bin/sleep 3600\"\ntmp_dir = \"{dir}/tmp\"\n\
+             infra_image = \"{IMAGE}\"\ntmp_dir = \"{dir}/tmp\"\n\
              [containers]\nlog_driver = \"k8s-file\"\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n\
              [network]\nnetwork_backend = \"cni\"\nnetwork_config_dir = \"{dir}/net.d\"\ncni_plugin_dirs = [{plugins:?}]\n\
              default_network = \"{}\"\n",
@@ -63,6 +64,15 @@ impl Podman {
     fn storage_conf(&self) -> String {
         let dir = self.dir.display();
         format!("[storage]\ndriver = \"vfs\"\nrunroot = \"{dir}/run\"\ngraphroot = \"{dir}/root\"\n")
+    }
+
+    /// The image as other runtimes import it, in a file that is gone with the node.
+    #[track_caller]
+    pub(crate) fn image_archive(&self) -> PathBuf {
+        let archive = self.dir.with_extension("oci");
+        self.podman(&format!("save --quiet --format oci-archive --output {} {IMAGE}", archive.display()))
+            .ok();
+        archive
     }
 
     /// Runs podman with the words of a shell's line.

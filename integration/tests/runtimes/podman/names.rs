@@ -1,33 +1,11 @@
 //! Containers find services by their names, over the node's own DNS.
 
-use integration::node::pod_request;
-use integration::{NodeOptions, TestNode, binary, programs, wait};
-use protocol::message::{CreatePod, Kind};
+use integration::wait;
+use protocol::message::Kind;
 
 use super::Podman;
-use crate::bed::pod_of;
+use crate::bed::{labelled, node_with_dns, pod_of};
 use crate::image::web;
-
-/// A node that answers for names, in its system pod.
-#[track_caller]
-fn node_with_dns() -> TestNode {
-    programs::assert_fresh("vpod-dns");
-    let dns =
-        format!("[dns]\nenabled = true\nprogram = {:?}\nupstreams = [\"192.0.2.53\"]\n", binary("vpod-dns"));
-    let node = NodeOptions::default().sections(&dns).start();
-    let name = format!("vpod-dns-{}", node.name());
-    wait::until("names are answered", || {
-        node.pods().into_iter().find(|pod| pod.metadata.name.as_str() == name && pod.status.ready)
-    });
-    node
-}
-
-/// Pod `name` with label `app=web`.
-fn labelled(name: &str) -> CreatePod {
-    let mut request = pod_request(name, &[]);
-    request.labels.insert("app".to_owned(), "web".to_owned());
-    request
-}
 
 #[test]
 fn a_service_is_found_by_name_and_answers() {
@@ -66,15 +44,19 @@ fn a_container_serves_a_service() {
     podman.start("two", "", &web("two"));
     node.vpodctl("create-service clusterip web --tcp 80:80").ok();
     let client = node.create_pod("client");
+    let ask = || {
+        // With the pod's resolv.conf.
+        let script = "for i in $(seq 20); do curl -sS -m 2 http://web/; done";
+        node.vpodctl_words(&["exec", &client.name, "--", "sh", "-c", script])
+    };
     let both = || {
-        let all = client.sh("for i in $(seq 20); do curl -s -m 2 http://web/; done").stdout;
+        let all = ask().stdout;
         (all.contains("one") && all.contains("two")).then_some(())
     };
     wait::until("both containers answer", both);
     // One that is removed is asked no more, at once.
     podman.remove("one");
-    let all = client.sh("for i in $(seq 20); do curl -sS -m 2 http://web/; done").ok();
-    assert_eq!(all, "two\n".repeat(20));
+    assert_eq!(ask().ok(), "two\n".repeat(20));
     assert!(!node.list(Kind::Services).is_empty());
     assert!(client.pings(pod_of(&node, "two").ip));
 }
