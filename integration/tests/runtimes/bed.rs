@@ -7,7 +7,8 @@ use std::process::Command;
 use std::sync::Once;
 
 use integration::node::pod_request;
-use integration::{Background, NodeOptions, TestNode, TestPod, binary, programs, wait};
+use integration::{Background, Cluster, ClusterOptions, NodeOptions, TestNode, TestPod, binary, programs, wait};
+use integration::underlay::SWITCH_ADDRESS;
 use protocol::message::CreatePod;
 use protocol::object::Pod;
 use serde_json::{Value, json};
@@ -46,6 +47,17 @@ pub(crate) fn pod_of(node: &TestNode, name: &str) -> TestPod {
 
 fn find(node: &TestNode, name: &str) -> Option<Pod> {
     node.pods().into_iter().find(|pod| pod.metadata.name.as_str() == name)
+}
+
+/// One node on a network that is its way out, so that it is reached from there.
+#[track_caller]
+pub(crate) fn node_with_outside() -> Cluster {
+    let cluster = ClusterOptions::new(1).start();
+    let node = cluster.node(0);
+    node.sh(&format!("ip route replace default via {SWITCH_ADDRESS}")).ok();
+    // It was started before there was a way out.
+    wait::until("the uplink is open", || node.sh("nft list table netdev vpod").succeeded().then_some(()));
+    cluster
 }
 
 /// Pod `name` with label `app=web`.

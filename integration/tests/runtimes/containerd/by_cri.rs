@@ -1,12 +1,12 @@
 //! Pods by CRI, as a kubelet makes them.
 
-use integration::{ClusterOptions, TestNode, TestPod, wait};
+use integration::{TestNode, TestPod, wait};
 use nix::sys::signal::Signal;
 use protocol::object::Pod;
 
 use super::Containerd;
 use super::cri::{DnsConfig, PortMapping};
-use crate::bed::{Stream, labelled, until_gone};
+use crate::bed::{Stream, labelled, node_with_dns, node_with_outside, until_gone};
 use crate::image::web;
 
 #[track_caller]
@@ -61,7 +61,7 @@ fn a_stopped_pod_gives_its_address_back_and_may_be_stopped_again() {
 
 #[test]
 fn a_host_port_is_the_pods_until_it_is_stopped() {
-    let cluster = ClusterOptions::new(1).start();
+    let cluster = node_with_outside();
     let node = cluster.node(0);
     let containerd = Containerd::on(node);
     let cri = containerd.cri();
@@ -85,7 +85,7 @@ fn a_host_port_is_the_pods_until_it_is_stopped() {
 
 #[test]
 fn a_pod_reaches_a_service_by_the_name_servers_that_its_kubelet_says() {
-    let node = crate::bed::node_with_dns();
+    let node = node_with_dns();
     let backend = node.create(&labelled("backend"));
     let mut server =
         backend.spawn("cd $(mktemp -d) && echo by service >index.html && exec python3 -um http.server 8080");
@@ -104,7 +104,7 @@ fn a_pod_reaches_a_service_by_the_name_servers_that_its_kubelet_says() {
     let sandbox = cri.run_sandbox(&config).expect("the pod is made");
     let container = cri.start_container(&sandbox, &config, "main", "exec sleep 600");
     wait::until("the service answers by name", || {
-        let (_, said) = cri.exec(&container, "wget -T 2 -qO- http://web.default/");
+        let (_, said) = cri.exec(&container, "wget -qO- http://web.default/");
         (said == "by service\n").then_some(())
     });
     drop(server);

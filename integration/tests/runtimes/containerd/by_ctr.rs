@@ -38,7 +38,7 @@ fn a_container_that_ends_gives_its_address_back() {
     assert!(said.contains("inet 10.244.0."), "{said}");
     assert!(node.pods().is_empty(), "{:?}", node.pods());
     // Detached, it does not: the namespace ends with its last process, and that is enough.
-    for (name, end) in [("killed", "task kill --signal KILL"), ("removed", "task rm --force")] {
+    for (name, end) in [("shot", "task kill --signal KILL"), ("gone", "task rm --force")] {
         containerd.ctr(&containerd.line(name, "--detach", "exec sleep 600")).ok();
         assert_eq!(node.pods().len(), 1);
         containerd.ctr(&format!("{end} {name}")).ok();
@@ -57,7 +57,7 @@ fn a_container_reaches_a_service() {
     let containerd = Containerd::on(&node);
     containerd.ctr(&containerd.line("client", "--detach", "exec sleep 600")).ok();
     wait::until("the service answers", || {
-        (containerd.exec("client", "wget -T 2 -qO- http://10.96.7.7/").stdout == "by service\n").then_some(())
+        (containerd.exec("client", "wget -qO- http://10.96.7.7/").stdout == "by service\n").then_some(())
     });
     drop(server);
 }

@@ -61,7 +61,7 @@ fn containers_of_a_podman_pod_share_localhost_address_and_ports() {
     podman.start("shop-web", "--pod shop", &web("shop"));
     podman.start("shop-side", "--pod shop", "exec sleep 600");
     assert_eq!(node.pods().len(), 1, "one pod for all of its containers: {:?}", node.pods());
-    let pod = pod_of(&node, "shop-infra");
+    let pod = pod_of(&node, "shop");
     podman
         .exec(
             "shop-side",
@@ -78,7 +78,7 @@ fn containers_of_a_podman_pod_share_localhost_address_and_ports() {
     podman.remove("shop-web");
     assert!(client.pings(pod.ip));
     podman.podman("pod rm --force --time 0 shop").ok();
-    until_gone(&node, "shop-infra");
+    until_gone(&node, "shop");
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn a_service_is_found_by_name_and_answers() {
         "{resolv}"
     );
     for name in ["web", "web.default.svc.cluster.local"] {
-        let fetch = format!("wget -T 2 -qO- http://{name}/");
+        let fetch = format!("wget -qO- http://{name}/");
         wait::until(&format!("{name} answers"), || {
             (podman.exec("client", &fetch).stdout == "by service\n").then_some(())
         });

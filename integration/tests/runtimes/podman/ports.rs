@@ -1,20 +1,16 @@
 //! Published ports: `-p`.
 
-use integration::{Cluster, ClusterOptions, wait};
+use integration::wait;
 
 use super::Podman;
-use crate::bed::{pod_of, until_gone};
+use crate::bed::{node_with_outside, pod_of, until_gone};
 use crate::image::web;
 
 const FROM_OUTSIDE: &str = "curl -sS -m 3 http://192.0.2.1:8080/";
 
-fn one_node() -> Cluster {
-    ClusterOptions::new(1).start()
-}
-
 #[test]
 fn a_published_port_is_reached_from_everywhere_until_its_container_is_gone() {
-    let cluster = one_node();
+    let cluster = node_with_outside();
     let node = cluster.node(0);
     let client = node.create_pod("client");
     let podman = Podman::on(node);
@@ -43,7 +39,7 @@ fn a_published_port_is_reached_from_everywhere_until_its_container_is_gone() {
 
 #[test]
 fn published_ports_may_be_ranges_of_either_protocol_and_at_one_address() {
-    let cluster = one_node();
+    let cluster = node_with_outside();
     let node = cluster.node(0);
     let podman = Podman::on(node);
     podman.start("udp", "-p 5353:53/udp -p 127.0.0.1:9000-9001:80-81", &web("some"));
@@ -62,7 +58,7 @@ fn published_ports_may_be_ranges_of_either_protocol_and_at_one_address() {
 
 #[test]
 fn the_ports_of_a_podman_pod_lead_to_its_containers() {
-    let cluster = one_node();
+    let cluster = node_with_outside();
     let node = cluster.node(0);
     let podman = Podman::on(node);
     podman.create_pod("shop", "-p 8080:80");

@@ -7,7 +7,7 @@ use integration::{TestNode, TestPod, wait};
 use nix::sys::signal::{Signal, kill};
 
 use super::Podman;
-use crate::bed::{Stream, pod_of, until_gone};
+use crate::bed::{Stream, node_with_outside, pod_of, until_gone};
 use crate::image::web;
 
 /// A container, a client, and a stream between them, under way.
@@ -36,33 +36,36 @@ fn as_before(node: &TestNode, podman: &Podman, client: &TestPod, before: &TestPo
 
 #[test]
 fn an_orderly_restart_costs_a_container_nothing() {
-    let mut node = TestNode::start();
-    let podman = Podman::on(&node);
-    let (client, pod, stream) = under_traffic(&node, &podman);
+    let mut cluster = node_with_outside();
+    let node = cluster.node_mut(0);
+    let podman = Podman::on(node);
+    let (client, pod, stream) = under_traffic(node, &podman);
     node.stop_daemon();
     node.start_daemon();
     stream.complete();
-    as_before(&node, &podman, &client, &pod);
+    as_before(node, &podman, &client, &pod);
 }
 
 #[test]
 fn a_killed_control_process_costs_a_container_nothing() {
-    let mut node = TestNode::start();
-    let podman = Podman::on(&node);
-    let (client, pod, stream) = under_traffic(&node, &podman);
+    let mut cluster = node_with_outside();
+    let node = cluster.node_mut(0);
+    let podman = Podman::on(node);
+    let (client, pod, stream) = under_traffic(node, &podman);
     node.signal(Signal::SIGKILL);
     let _ = node.wait_for_end();
     node.start_daemon();
     stream.complete();
-    as_before(&node, &podman, &client, &pod);
+    as_before(node, &podman, &client, &pod);
 }
 
 #[test]
 fn a_killed_datapath_costs_a_container_nothing() {
-    let mut node = TestNode::start();
+    let mut cluster = node_with_outside();
+    let node = cluster.node_mut(0);
     node.allow_log("datapath");
-    let podman = Podman::on(&node);
-    let (client, pod, stream) = under_traffic(&node, &podman);
+    let podman = Podman::on(node);
+    let (client, pod, stream) = under_traffic(node, &podman);
     let before = node.datapath_pid();
     kill(before, Signal::SIGKILL).expect("the datapath can be killed");
     wait::until("another datapath runs", || {
@@ -70,22 +73,23 @@ fn a_killed_datapath_costs_a_container_nothing() {
         (i64::from(now.pid) != i64::from(before.as_raw()) && now.ports >= 3).then_some(())
     });
     stream.complete();
-    as_before(&node, &podman, &client, &pod);
+    as_before(node, &podman, &client, &pod);
 }
 
 #[test]
 fn both_processes_killed_cost_a_container_nothing() {
-    let mut node = TestNode::start();
+    let mut cluster = node_with_outside();
+    let node = cluster.node_mut(0);
     node.allow_log("datapath");
-    let podman = Podman::on(&node);
-    let (client, pod, stream) = under_traffic(&node, &podman);
+    let podman = Podman::on(node);
+    let (client, pod, stream) = under_traffic(node, &podman);
     let datapath = node.datapath_pid();
     node.signal(Signal::SIGKILL);
     kill(datapath, Signal::SIGKILL).expect("the datapath can be killed");
     let _ = node.wait_for_end();
     node.start_daemon();
     stream.complete();
-    as_before(&node, &podman, &client, &pod);
+    as_before(node, &podman, &client, &pod);
 }
 
 #[test]
