@@ -290,6 +290,34 @@ const GOALS: &[Goal] = &[
         against: Against::Peer("bridge-host-local"),
         wanted: Wanted::AtMost(1.0),
     },
+    Goal {
+        workload: "bandwidth",
+        metric: "least share",
+        params: &[("nodes", "1")],
+        against: Against::Nothing,
+        wanted: Wanted::AtLeast(0.90),
+    },
+    Goal {
+        workload: "bandwidth",
+        metric: "most share",
+        params: &[("nodes", "1")],
+        against: Against::Nothing,
+        wanted: Wanted::AtMost(1.05),
+    },
+    Goal {
+        workload: "bandwidth",
+        metric: "least share",
+        params: &[("nodes", "2")],
+        against: Against::Nothing,
+        wanted: Wanted::AtLeast(0.90),
+    },
+    Goal {
+        workload: "bandwidth",
+        metric: "most share",
+        params: &[("nodes", "2")],
+        against: Against::Nothing,
+        wanted: Wanted::AtMost(1.05),
+    },
 ];
 
 /// A line for each goal about which enough was measured.

@@ -1,9 +1,9 @@
 //! What this crate knows, in the words that plugin and daemon share, and back.
 
-use protocol::attachment::{self as wire, AddressRange, Attach, AttachmentRole, BandwidthLimits};
+use protocol::attachment::{self as wire, AddressRange, Attach, AttachmentRole};
 use protocol::link::Transport;
 use protocol::message::{ApiError, ErrorCode, PodRef};
-use protocol::object::ContainerPort;
+use protocol::object::{self, ContainerPort};
 
 use crate::attached::Attached;
 use crate::attachment::Attachment;
@@ -62,10 +62,10 @@ fn port(mapping: &PortMapping) -> ContainerPort {
     }
 }
 
-fn limits(bandwidth: Bandwidth) -> BandwidthLimits {
+fn limits(bandwidth: Bandwidth) -> object::Bandwidth {
     let rate = |limit: Option<Rate>| limit.map(|limit| limit.bits_per_second);
     let burst = |limit: Option<Rate>| limit.map(|limit| limit.burst_bits);
-    BandwidthLimits {
+    object::Bandwidth {
         ingress_rate: rate(bandwidth.ingress),
         ingress_burst: burst(bandwidth.ingress),
         egress_rate: rate(bandwidth.egress),

@@ -10,7 +10,7 @@ use protocol::PortId;
 use crate::action::Forward;
 use crate::frame::Frame;
 use crate::offload::merge::Merge;
-use crate::output::does_segments;
+use crate::output::Takes;
 use crate::received::Received;
 use crate::switch::Switch;
 use crate::window::Seen;
@@ -69,7 +69,8 @@ impl Switch {
             Some(peer) => self.slow_path.overlay.peers.get(peer)?.ip_mtu().into(),
             None => to.ip_mtu(),
         };
-        let pays = does_segments(&to.config, merge.segments()) && is_forwarded(&forward, received, ip_mtu);
+        let pays =
+            Takes::of(&to.config).segments(merge.segments()) && is_forwarded(&forward, received, ip_mtu);
         pays.then_some(merge)
     }
 }

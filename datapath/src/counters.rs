@@ -18,6 +18,11 @@ pub(crate) struct Counters {
     tx_bytes: u64,
     tx_refused: u64,
     originated: u64,
+    delayed_frames: u64,
+    delayed_bytes: u64,
+    limited_frames: u64,
+    limited_bytes: u64,
+    pauses: u64,
 }
 
 impl Counters {
@@ -31,6 +36,11 @@ impl Counters {
             tx_bytes: 0,
             tx_refused: 0,
             originated: 0,
+            delayed_frames: 0,
+            delayed_bytes: 0,
+            limited_frames: 0,
+            limited_bytes: 0,
+            pauses: 0,
         }
     }
 
@@ -68,6 +78,23 @@ impl Counters {
         self.originated += 1;
     }
 
+    /// Frames of `bytes` together have waited for the port's ingress rate.
+    pub(crate) const fn delayed(&mut self, frames: u64, bytes: usize) {
+        self.delayed_frames += frames;
+        self.delayed_bytes += bytes as u64;
+    }
+
+    /// Frames of `bytes` together were more than the port's ingress rate lets pass.
+    pub(crate) const fn limited(&mut self, frames: u64, bytes: usize) {
+        self.limited_frames += frames;
+        self.limited_bytes += bytes as u64;
+    }
+
+    /// The port is not read for a while.
+    pub(crate) const fn paused(&mut self) {
+        self.pauses += 1;
+    }
+
     pub(crate) const fn rx_frames(&self) -> u64 {
         self.rx_frames
     }
@@ -103,6 +130,11 @@ impl Counters {
             tx_bytes: self.tx_bytes,
             tx_refused: self.tx_refused,
             originated: self.originated,
+            delayed_frames: self.delayed_frames,
+            delayed_bytes: self.delayed_bytes,
+            limited_frames: self.limited_frames,
+            limited_bytes: self.limited_bytes,
+            pauses: self.pauses,
         }
     }
 }

@@ -36,7 +36,13 @@ impl Switch {
 
     /// Builds anew what follows from the node, its ports and peers.
     fn install_network(&mut self, fresh: &[PortId], now: Instant) {
-        self.ports.install(self.active.ports.values(), fresh, &self.limits);
+        let buckets = &self.slow_path.shared.buckets;
+        let replaced = self.ports.install(self.active.ports.values(), fresh, &self.limits, buckets);
+        for port in replaced {
+            self.delayed.forget(port.config.id);
+            port.receives.into_iter().for_each(|shaper| self.drop_backlog(*shaper));
+        }
+        self.delayed.reserve(self.ports.iter().filter(|port| port.receives.is_some()).count());
 
         let node = self.active.node.as_ref().and_then(node);
         let ports = &self.active.ports;

@@ -19,6 +19,7 @@
 //! 6. `output`: the frame goes to [`Egress::transmit`] as it is, or after what the destination's device
 //!    cannot do was done in software (`offload`).
 //!    What leads to another node goes to [`Egress::transmit_tunnel`] (`overlay`).
+//!    What is more than its destination may receive waits first (`bandwidth`).
 //! 7. `counters`: one verdict is counted, at the port the frame came from.
 //!
 //! Between batches: [`Switch::apply`] (configuration, `config` checks it and `install` makes it active; in
@@ -57,6 +58,7 @@
 
 mod action;
 mod admission;
+mod bandwidth;
 mod bounded;
 mod burst;
 mod config;
@@ -95,6 +97,7 @@ pub mod limits;
 pub mod pool;
 pub mod time;
 
+pub use bandwidth::MayRead;
 pub use batch::Batch;
 pub use config::ConfigError;
 pub use frame::{Frame, HEADROOM, VNET_HDR_LEN};

@@ -71,12 +71,24 @@ impl Output {
         received: &mut Received,
         egress: &mut impl Egress,
     ) -> Verdict {
+        let takes = Takes::of(&to.config);
+        self.fit(takes, frame, received, |bytes| transmit(to, bytes, egress))
+    }
+
+    /// Hands the frame, virtio header first, to `write`, or what it becomes in software: its segments until that fails.
+    pub(crate) fn fit(
+        &mut self,
+        takes: Takes,
+        frame: &mut Frame,
+        received: &mut Received,
+        mut write: impl FnMut(&[u8]) -> Verdict,
+    ) -> Verdict {
         if let (Body::Ipv4(ip), Some(segments)) = (&received.packet.body, received.offload.segments)
-            && !does_segments(&to.config, segments)
+            && !takes.segments(segments)
         {
             let mut verdict = Err(DropReason::PortQueueFull);
             gso::split(frame.ethernet(), ip, segments, &mut self.segment, |segment| {
-                let written = transmit(to, segment, egress);
+                let written = write(segment);
                 if written.is_ok() || verdict.is_err() {
                     verdict = written;
                 }
@@ -84,10 +96,10 @@ impl Output {
             });
             return verdict;
         }
-        if received.offload.checksum == Checksum::Partial && !to.config.offloads.contains(Offloads::CSUM) {
+        if received.offload.checksum == Checksum::Partial && !takes.offloads.contains(Offloads::CSUM) {
             received.complete_checksum(frame);
         }
-        transmit(to, frame.bytes(), egress)
+        write(frame.bytes())
     }
 }
 
@@ -145,16 +157,29 @@ pub(crate) fn transmit(to: &mut Port, bytes: &[u8], egress: &mut impl Egress) ->
     }
 }
 
-/// Whether the port's device takes such superframes.
-pub(crate) fn does_segments(port: &PortConfig, segments: Segments) -> bool {
-    // Whatever it is, the tunnel makes it segments.
-    if port.kind == PortKind::Tunnel {
-        return true;
+/// What a port's device takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Takes {
+    offloads: Offloads,
+    is_tunnel: bool,
+}
+
+impl Takes {
+    pub(crate) fn of(port: &PortConfig) -> Self {
+        Self { offloads: port.offloads, is_tunnel: port.kind == PortKind::Tunnel }
     }
-    // The kernel offers no segmentation without checksums; a configuration might.
-    let needed = Offloads::CSUM.union(match segments.kind {
-        SegmentKind::Tcp { .. } => Offloads::TSO4,
-        SegmentKind::Udp => Offloads::USO4,
-    });
-    port.offloads.contains(needed)
+
+    /// Such superframes, whole.
+    pub(crate) const fn segments(self, segments: Segments) -> bool {
+        // Whatever it is, the tunnel makes it segments.
+        if self.is_tunnel {
+            return true;
+        }
+        // The kernel offers no segmentation without checksums; a configuration might.
+        let needed = Offloads::CSUM.union(match segments.kind {
+            SegmentKind::Tcp { .. } => Offloads::TSO4,
+            SegmentKind::Udp => Offloads::USO4,
+        });
+        self.offloads.contains(needed)
+    }
 }

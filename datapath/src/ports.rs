@@ -1,9 +1,12 @@
 //! The ports: configuration, counters and rate limits of each, by number.
 
+use std::sync::Arc;
+
 use protocol::PortId;
 use protocol::link::PortConfig;
-use protocol::object::{PortKind, PortState};
+use protocol::object::{PortKind, PortState, Rate};
 
+use crate::bandwidth::{Bucket, Buckets, Shaper};
 use crate::counters::Counters;
 use crate::limits::Limits;
 use crate::token_bucket::TokenBucket;
@@ -20,17 +23,43 @@ pub(crate) struct Port {
     pub(crate) icmp_errors: TokenBucket,
     /// What other workers may still be told about its stations.
     pub(crate) learned_told: TokenBucket,
+    /// What its station may send, if there is a limit.
+    pub(crate) sends: Option<Bucket>,
+    /// What may come to it, if there is a limit.
+    pub(crate) receives: Option<Box<Shaper>>,
 }
 
 impl Port {
-    pub(crate) fn new(config: PortConfig, limits: &Limits) -> Self {
+    pub(crate) fn new(config: PortConfig, limits: &Limits, buckets: &Arc<Buckets>) -> Self {
+        let (id, bandwidth) = (config.id, config.bandwidth);
         Self {
             config,
             counters: Counters::new(),
             flood: TokenBucket::new(limits.flood_per_second, limits.flood_burst),
             icmp_errors: TokenBucket::new(limits.icmp_errors_per_second, limits.icmp_error_burst),
             learned_told: TokenBucket::new(limits.learned_told_per_second, limits.learned_told_burst),
+            sends: bandwidth.egress().map(Bucket::new),
+            receives: bandwidth.ingress().map(|rate| Box::new(Shaper::new(rate, id, buckets))),
         }
+    }
+
+    /// The same port with another configuration. What waits for its rate goes on waiting.
+    fn reconfigured(mut self, config: &PortConfig, buckets: &Arc<Buckets>) -> Self {
+        let (old, new) = (self.config.bandwidth, config.bandwidth);
+        if old.egress() != new.egress() {
+            self.sends = new.egress().map(Bucket::new);
+        }
+        // Without a limit, what waits is let go at once.
+        let unlimited = Rate { bits_per_second: Rate::MAX, burst_bits: Rate::MAX_BURST };
+        match (&mut self.receives, new.ingress()) {
+            (Some(shaper), rate) if rate.is_some() || !shaper.is_idle() => {
+                shaper.set_rate(rate.unwrap_or(unlimited), config.id, buckets);
+            }
+            (receives, rate) => {
+                *receives = rate.map(|rate| Box::new(Shaper::new(rate, config.id, buckets)));
+            }
+        }
+        Self { config: config.clone(), ..self }
     }
 
     /// Whether a frame from it may go on.
@@ -65,6 +94,7 @@ pub(crate) struct Ports {
     gateway: Option<PortId>,
     uplink: Option<PortId>,
     tunnels: Vec<PortId>,
+    limits_senders: bool,
 }
 
 impl Ports {
@@ -82,6 +112,11 @@ impl Ports {
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Port> {
         self.slots.iter_mut().flatten()
+    }
+
+    /// Whether any port has a limit of what it sends.
+    pub(crate) const fn limits_senders(&self) -> bool {
+        self.limits_senders
     }
 
     /// The node's own port, if attached.
@@ -102,13 +137,14 @@ impl Ports {
     }
 
     /// Takes over a configuration: counters and limits of a port that stays survive, those of a
-    /// `fresh` one start anew.
+    /// `fresh` one start anew. Gives the ports that are no more.
     pub(crate) fn install<'a>(
         &mut self,
         wanted: impl Iterator<Item = &'a PortConfig>,
         fresh: &[PortId],
         limits: &Limits,
-    ) {
+        buckets: &Arc<Buckets>,
+    ) -> Vec<Port> {
         let mut old = std::mem::take(&mut self.slots);
         (self.gateway, self.uplink) = (None, None);
         self.tunnels.clear();
@@ -117,10 +153,10 @@ impl Ports {
             if self.slots.len() <= index {
                 self.slots.resize_with(index + 1, || None);
             }
-            let kept = old.get_mut(index).and_then(Option::take).filter(|_| !fresh.contains(&config.id));
+            let kept = old.get_mut(index).filter(|_| !fresh.contains(&config.id)).and_then(Option::take);
             let port = match kept {
-                Some(port) => Port { config: config.clone(), ..port },
-                None => Port::new(config.clone(), limits),
+                Some(port) => port.reconfigured(config, buckets),
+                None => Port::new(config.clone(), limits, buckets),
             };
             match config.kind {
                 PortKind::Gateway => self.gateway = Some(config.id),
@@ -132,5 +168,8 @@ impl Ports {
                 *slot = Some(port);
             }
         }
+        self.limits_senders = self.slots.iter().flatten().any(|port| port.sends.is_some());
+        // Those that are no more, or were replaced by others.
+        old.into_iter().flatten().collect()
     }
 }

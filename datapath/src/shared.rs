@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use zerocopy::FromZeros;
 
+use crate::bandwidth::Buckets;
 use crate::conntrack::Connections;
 use crate::limits::Limits;
 use crate::nat::fail_over::Openings;
@@ -19,6 +20,8 @@ const ALONE: u32 = 1 << 14;
 pub struct Shared {
     pub(crate) connections: Connections,
     pub(crate) services: Arc<SharedServices>,
+    /// What may come to ports with a limit.
+    pub(crate) buckets: Arc<Buckets>,
     /// SYNs that may have to be offered to another backend.
     pub(crate) openings: Openings,
 }
@@ -41,7 +44,7 @@ impl Shared {
     pub fn new(memory: &'static [AtomicU64], seed: u64, limits: &Limits) -> Self {
         let services = Arc::new(SharedServices::new(seed));
         let connections = Connections::new(memory, seed, limits, Arc::clone(&services.active));
-        Self { connections, services, openings: Openings::new() }
+        Self { connections, services, buckets: Arc::new(Buckets::new()), openings: Openings::new() }
     }
 
     /// Over what is `below`, for decisions that are only tried: finds what that has, and changes nothing of it. `slots`: backends
@@ -55,7 +58,7 @@ impl Shared {
         let services = Arc::new(SharedServices::above(&below.services, slots));
         let active = Arc::clone(&services.active);
         let connections = Connections::above(below, memory, limits, active);
-        Self { connections, services, openings: Openings::nothing() }
+        Self { connections, services, buckets: Arc::clone(&below.buckets), openings: Openings::nothing() }
     }
 
     /// For one switch without a successor. Its memory is never given back.

@@ -21,13 +21,15 @@ impl Switch {
     /// there is nothing to wake up for.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let dues = [self.sweep.due, self.slow_path.overlay.rounds.due(), self.slow_path.uplink.due()];
-        dues.into_iter().flatten().min()
+        let timers = [self.slow_path.overlay.rounds.due(), self.slow_path.uplink.due()];
+        let dues = timers.into_iter().chain([self.sweep.due, self.delayed.due()]);
+        dues.flatten().min()
     }
 
-    /// Sends the keep-alives that are due, asks and announces on the uplink's link what is, and expires what is, at most `Limits::sweep_entries` of each table. When more is due, the next
+    /// Writes what has waited for its destination's rate, sends the keep-alives that are due, asks and announces on the uplink's link what is, and expires what is, at most `Limits::sweep_entries` of each table. When more is due, the next
     /// deadline is already reached, so that the caller comes back after its next batch.
     pub fn on_deadline(&mut self, now: Instant, egress: &mut impl Egress) {
+        self.release_delayed(now, egress);
         self.send_keep_alives(now, egress);
         self.serve_uplink(now, egress);
         if self.sweep.due.is_none_or(|due| now < due) {

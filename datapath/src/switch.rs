@@ -19,6 +19,7 @@ use protocol::object::{PortCounters, PortKind, PortState};
 use protocol::{PeerId, PortId};
 
 use crate::action::{Action, Forward, Refusal};
+use crate::bandwidth::{Delayed, Leaving};
 use crate::batch::Batch;
 use crate::burst::Burst;
 use crate::config::{ConfigError, Desired};
@@ -70,6 +71,10 @@ pub(crate) enum Done {
     Held,
     /// It waits for the first fragment of its datagram, and is counted then.
     Waits,
+    /// It waits for the rate of the port it goes to, with what it counts as.
+    Delayed {
+        port: PortId,
+    },
 }
 
 /// One switch, owned by one worker.
@@ -90,6 +95,8 @@ pub struct Switch {
     pub(crate) sweep: Sweep,
     /// Frames that wait for a next hop's MAC.
     pub(crate) held: Held,
+    /// Ports at which frames wait for their rates.
+    pub(crate) delayed: Delayed,
     /// Room for connections that are only tried, once there was a trace.
     pub(crate) scratch: Option<&'static [AtomicU64]>,
 }
@@ -120,6 +127,7 @@ impl Switch {
             merged: 0,
             sweep: Sweep::default(),
             held: Held::default(),
+            delayed: Delayed::default(),
             scratch: None,
         }
     }
@@ -131,6 +139,9 @@ impl Switch {
         let mut window = std::mem::take(&mut self.window);
         for frames in batch.windows_mut(WINDOW) {
             window.look_up(frames, &self.ports, &self.flows, &self.slow_path.shared.connections);
+            if self.ports.limits_senders() {
+                self.charge_senders(frames, window.seen(), now);
+            }
             let mut rest = (frames, window.seen());
             while let ([(ingress, frame), frames @ ..], [seen, others @ ..]) = rest {
                 let burst = self.gather(frame, seen, frames, others);
@@ -182,13 +193,16 @@ impl Switch {
             Action::Resolve { next_hop } => return self.hold(next_hop, ingress, frame, seen, burst, now),
             _ => {}
         }
-        if let Err(refusal) = self.carry_out(action, ingress, frame, received, now, egress) {
-            return self.refuse((refusal, action.connection()), ingress, frame, received, now, egress);
-        }
+        let done = match self.carry_out(action, ingress, frame, received, now, egress) {
+            Ok(done) => done,
+            Err(refusal) => {
+                return self.refuse((refusal, action.connection()), ingress, frame, received, now, egress);
+            }
+        };
         if let Some(flow) = flow {
             self.flows.count(flow, burst, now);
         }
-        Ok(Done::Forwarded)
+        Ok(done)
     }
 
     /// Counts what became of packets, or leaves that to when it is known.
@@ -196,6 +210,7 @@ impl Switch {
         match done {
             Ok(Done::Forwarded) => self.account(ingress, packets, bytes, Ok(())),
             Ok(Done::Held) => self.held.count_last(packets, bytes),
+            Ok(Done::Delayed { port }) => self.count_delayed(port, packets, bytes),
             Ok(Done::Waits) => {}
             Err(reason) => self.account(ingress, packets, bytes, Err(reason)),
         }
@@ -272,24 +287,27 @@ impl Switch {
         received: &mut Received,
         now: Instant,
         egress: &mut impl Egress,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Done, Refusal> {
         let answer = self.way_back(ingress, frame.peer());
         match action {
-            Action::Forward { forward, .. } => self.forward(forward, frame, received, egress),
+            Action::Forward { forward, .. } => self.forward(forward, ingress, frame, received, now, egress),
             // Before it came here.
-            Action::Hold => Ok(()),
+            Action::Hold => Ok(Done::Waits),
             Action::ForwardError(forward) => {
                 let forward = self.translate_error(forward, frame, received)?;
-                self.forward(forward, frame, received, egress)
+                self.forward(forward, ingress, frame, received, now, egress)
             }
-            Action::Flood(flood) => Ok(self.flood(flood, ingress, frame, received, now, egress)?),
+            Action::Flood(flood) => {
+                self.flood(flood, ingress, frame, received, now, egress)?;
+                Ok(Done::Forwarded)
+            }
             Action::AnswerArp { request, mac } => {
                 arp::answer(frame.ethernet_mut(), &request, mac);
-                self.forward(answer, frame, received, egress)
+                self.forward(answer, ingress, frame, received, now, egress)
             }
             Action::AnswerEcho { mac } => {
                 answer_echo(frame.ethernet_mut(), mac);
-                self.forward(answer, frame, received, egress)
+                self.forward(answer, ingress, frame, received, now, egress)
             }
             // Is held before it comes here.
             Action::Resolve { .. } => Err(DropReason::NextHopUnresolved.into()),
@@ -311,15 +329,18 @@ impl Switch {
     fn forward(
         &mut self,
         forward: Forward,
+        ingress: PortId,
         frame: &mut Frame,
         received: &mut Received,
+        now: Instant,
         egress: &mut impl Egress,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Done, Refusal> {
         let translation = self.translation(&forward)?;
         let to = self.ports.get_mut(forward.egress).ok_or(DropReason::PortGone)?;
         to.check_egress()?;
         if let Some(peer) = forward.peer() {
-            return self.encapsulate(peer, &forward, translation.as_ref(), frame, received, egress);
+            self.encapsulate(peer, &forward, translation.as_ref(), frame, received, egress)?;
+            return Ok(Done::Forwarded);
         }
         let mut fits = true;
         if let Body::Ipv4(ip) = &mut received.packet.body {
@@ -340,11 +361,16 @@ impl Switch {
                 rewrite.apply(frame.ethernet_mut(), ip, received.offload.checksum, translation.as_ref());
             }
         }
-        if fits {
-            Ok(self.output.write(to, frame, received, egress)?)
-        } else {
-            Ok(self.output.write_fragments(to, frame, received, egress)?)
+        if to.receives.is_some() {
+            let leaving = Leaving { ingress, frame, received, fits };
+            return Ok(self.write_limited(forward.egress, leaving, now, egress)?);
         }
+        if fits {
+            self.output.write(to, frame, received, egress)?;
+        } else {
+            self.output.write_fragments(to, frame, received, egress)?;
+        }
+        Ok(Done::Forwarded)
     }
 
     /// Forwarded if at least one port took a copy.
@@ -377,6 +403,9 @@ impl Switch {
             }
             let written = if ip_len > to.ip_mtu() {
                 Err(DropReason::FrameTooBig)
+            } else if to.receives.as_ref().is_some_and(|shaper| !shaper.passes(now, received, frame)) {
+                to.counters.limited(1, frame.ethernet_len());
+                Err(DropReason::RateLimited)
             } else {
                 self.output.write(to, frame, received, egress)
             };

@@ -204,6 +204,8 @@ drop_reasons! {
         "The destination port does not forward (yet)."
     PortQueueFull "port_queue_full"
         "The destination's queue was full."
+    RateLimited "rate_limited"
+        "More than the destination may receive at its ingress rate, and its queue was full."
     PortGone "port_gone"
         "The destination's device is gone."
 }

@@ -481,6 +481,7 @@ pub fn pod_request(name: &str, command: &[&str]) -> CreatePod {
         dns: protocol::object::PodDns::default(),
         hostname: None,
         subdomain: None,
+        bandwidth: protocol::object::Bandwidth::default(),
     }
 }
 

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 /// First bytes of a connection.
 pub const MAGIC: [u8; 4] = *b"VPOD";
 /// Version of the messages; a peer with another one is refused.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 5;
 /// Largest frame on the admin socket, and of any response.
 pub const MAX_ADMIN_FRAME_BYTES: usize = 1 << 20;
 /// Largest request on the read-only socket.

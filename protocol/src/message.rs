@@ -15,7 +15,7 @@ use crate::feed::{Changes, FeedPosition, FollowRequest};
 use crate::link::TraceProtocol;
 use crate::name::{Namespace, ObjectName};
 use crate::object::{
-    Connection, Document, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, PodDns, Port,
+    Bandwidth, Connection, Document, DropEntry, FdbEntry, Flow, NeighborEntry, Node, Peer, Pod, PodDns, Port,
     Programming, Resources, RestartPolicy, Route, Serving, Timestamp, Trace, Traffic,
 };
 
@@ -216,6 +216,8 @@ pub struct CreatePod {
     pub hostname: Option<String>,
     /// The headless service whose domain its host name is in.
     pub subdomain: Option<String>,
+    /// How much it may send and receive.
+    pub bandwidth: Bandwidth,
 }
 
 /// What became of one object of [`AdminRequest::Apply`].

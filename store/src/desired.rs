@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use protocol::link::{
     ConfigDelta, DeviceKind, Epoch, MAX_FDS, NodeConfig, PeerConfig, PortConfig, TunnelConfig, UplinkConfig,
 };
-use protocol::object::{PortKind, PortState};
+use protocol::object::{Bandwidth, PortKind, PortState};
 use protocol::{Mac, Offloads, PeerId, PortId};
 
 use crate::record::{PodRecord, Provisioning};
@@ -207,6 +207,7 @@ fn uplink_port(uplink: &UplinkFacts) -> PortConfig {
         ip_mtu: uplink.ip_mtu,
         port_security: false,
         state: PortState::Active,
+        bandwidth: Bandwidth::default(),
     }
 }
 
@@ -227,6 +228,7 @@ fn tunnel_ports(facts: &NodeFacts, tunnel: &TunnelFacts) -> impl Iterator<Item =
             ip_mtu: tunnel.config.underlay_mtu.saturating_sub(VXLAN_OVERHEAD),
             port_security: false,
             state: PortState::Active,
+            bandwidth: Bandwidth::default(),
         };
         (id, config)
     })
@@ -245,6 +247,7 @@ fn gateway_port(facts: &NodeFacts) -> PortConfig {
         ip_mtu: facts.gateway.ip_mtu,
         port_security: false,
         state: PortState::Active,
+        bandwidth: Bandwidth::default(),
     }
 }
 
@@ -260,6 +263,7 @@ fn pod_port(pod: &PodRecord) -> (PortId, PortConfig) {
         ip_mtu: pod.ip_mtu,
         port_security: pod.spec.port_security,
         state: PortState::Active,
+        bandwidth: pod.spec.bandwidth,
     };
     (pod.port, config)
 }

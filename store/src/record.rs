@@ -3,7 +3,7 @@
 //! JSON with `serde` defaults for fields added later, so that a newer release reads an older file.
 
 use ipnet::IpNet;
-use protocol::attachment::{AttachmentKey, BandwidthLimits, NetnsPath, Resolver};
+use protocol::attachment::{AttachmentKey, NetnsPath, Resolver};
 use protocol::link::DeviceKind;
 use protocol::object::PeerOrigin;
 use protocol::object::{ObjectMeta, PodSpec, Timestamp};
@@ -62,8 +62,6 @@ pub struct AttachmentRecord {
     pub resolver: Resolver,
     /// Further names.
     pub aliases: Vec<ObjectName>,
-    /// What it may send and receive.
-    pub bandwidth: BandwidthLimits,
 }
 
 /// An address that was given to another plugin's interface. Its key's name is the address.

@@ -101,6 +101,29 @@ pub(crate) fn describe(port: &Port) -> String {
     for (label, value) in rows {
         let _ = writeln!(text, "{label:<12} {value}");
     }
+    // Only of ports with a limit.
+    let limits = [
+        (
+            "Delayed:",
+            counters.delayed_frames,
+            format!(
+                "{} frames, {} bytes (they waited for the ingress rate)",
+                counters.delayed_frames, counters.delayed_bytes
+            ),
+        ),
+        (
+            "Limited:",
+            counters.limited_frames,
+            format!(
+                "{} frames, {} bytes (beyond the ingress rate, dropped)",
+                counters.limited_frames, counters.limited_bytes
+            ),
+        ),
+        ("Pauses:", counters.pauses, format!("{} (the egress rate was used up)", counters.pauses)),
+    ];
+    for (label, _, value) in limits.iter().filter(|(_, count, _)| *count > 0) {
+        let _ = writeln!(text, "{label:<12} {value}");
+    }
     if !counters.drops.is_empty() {
         text.push_str("Drops:\n");
         let mut drops = vec![vec!["  REASON".to_owned(), "FRAMES".to_owned()]];

@@ -278,6 +278,7 @@ fn record(number: u8, ip: IpAddr) -> PodRecord {
             dns: protocol::object::PodDns::default(),
             hostname: None,
             subdomain: None,
+            bandwidth: protocol::object::Bandwidth::default(),
         },
         provisioning: Provisioning::Ready,
         netns: format!("default.p{number}"),
@@ -393,6 +394,7 @@ impl Node {
             host_ports: vec![host_port(number, at)],
             hostname: None,
             subdomain: None,
+            bandwidth: protocol::object::Bandwidth::default(),
         });
     }
 

@@ -41,6 +41,7 @@ pub(crate) fn port(id: PortId, host: u8) -> PortConfig {
         ip_mtu: 1450,
         port_security: true,
         state: PortState::Active,
+        bandwidth: protocol::object::Bandwidth::default(),
     }
 }
 

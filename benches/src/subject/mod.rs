@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use protocol::object::Bandwidth;
 
 use self::kube_proxy::{KubeProxy, Mode};
 use self::services::Services;
@@ -215,6 +216,11 @@ pub(crate) trait Subject {
 
     /// Adds a pod that can talk to all others.
     fn add_pod(&mut self) -> Result<()>;
+
+    /// Pods added from now on have these limits.
+    fn limit(&mut self, _bandwidth: Bandwidth) -> Result<()> {
+        bail!("it limits no pod")
+    }
 
     /// Removes the newest pod.
     fn remove_pod(&mut self) -> Result<()>;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use protocol::client::Client;
 use protocol::message::{AdminRequest, CreatePod, DatapathStatus, PodRef, ReadRequest, Response, Status};
-use protocol::object::{Resources, RestartPolicy};
+use protocol::object::{Bandwidth, Resources, RestartPolicy};
 use tempfile::TempDir;
 
 use super::services::Services;
@@ -33,6 +33,7 @@ pub(crate) struct Vpod {
     prefix: String,
     /// Lines of the configuration beside those that every daemon here has.
     settings: String,
+    bandwidth: Bandwidth,
     directory: TempDir,
     daemon: Option<Background>,
     /// The newest has the highest number in its name.
@@ -99,6 +100,7 @@ impl Vpod {
             programs,
             prefix: netns_prefix(),
             settings,
+            bandwidth: Bandwidth::default(),
             directory,
             daemon: None,
             pods: Vec::new(),
@@ -190,6 +192,7 @@ impl Vpod {
             dns: protocol::object::PodDns::default(),
             hostname: None,
             subdomain: None,
+            bandwidth: self.bandwidth,
         }));
         let pod = match self.request(&request)? {
             Response::Pod(pod) => pod,
@@ -246,6 +249,11 @@ impl Subject for Vpod {
     fn add_pod(&mut self) -> Result<()> {
         let pod = self.create_pod_numbered(self.pods.len())?;
         self.pods.push(pod);
+        Ok(())
+    }
+
+    fn limit(&mut self, bandwidth: Bandwidth) -> Result<()> {
+        self.bandwidth = bandwidth;
         Ok(())
     }
 

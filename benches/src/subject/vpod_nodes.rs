@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use protocol::object::Bandwidth;
 
 use super::nodes::{Offloads, joined, other, underlay_address};
 use super::vpod::NO_SYSTEM_PODS;
@@ -52,6 +53,10 @@ impl Subject for VpodNodes {
         let pod = self.daemons[number % 2].create_pod_numbered(number)?;
         self.pods.push(pod);
         Ok(())
+    }
+
+    fn limit(&mut self, bandwidth: Bandwidth) -> Result<()> {
+        self.daemons.iter_mut().try_for_each(|daemon| daemon.limit(bandwidth))
     }
 
     fn remove_pod(&mut self) -> Result<()> {

@@ -1,5 +1,6 @@
 //! What is measured.
 
+mod bandwidth;
 mod cni;
 mod create_pod;
 mod cross_node_rr;
@@ -164,6 +165,11 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         name: fairness::NAME,
         description: "ten polite pods beside one that floods: their loss and latency",
         run: Run::Alone(fairness::run),
+    },
+    Workload {
+        name: bandwidth::NAME,
+        description: "a TCP stream to and from a pod with a rate: its share of 10, 100 and 1000 Mbit/s (iperf3, cubic)",
+        run: Run::Alone(bandwidth::run),
     },
     Workload {
         name: scale_pods::NAME,

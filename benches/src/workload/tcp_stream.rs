@@ -50,14 +50,19 @@ pub(super) fn measure_to(
     streams: u32,
     seconds: f64,
 ) -> Result<Sample> {
+    measure_between(subject.client(), to, streams, seconds)
+}
+
+/// As [`measure`], between any pods.
+pub(super) fn measure_between(from: &Pod, to: &Server<'_>, streams: u32, seconds: f64) -> Result<Sample> {
     let mut server = in_netns(&to.pod.netns, "iperf3");
     let mut server = Running::start(server.args(["-s", "-1", "-p", &to.listen.to_string()]))?;
     // iperf3 says nothing when it listens; a client that is too early would just be refused.
     thread::sleep(Duration::from_millis(200));
     server.check_running().context("iperf3 -s")?;
-    let dropped = || Ok::<_, anyhow::Error>(drops(&subject.client().netns)? + drops(&to.pod.netns)?);
+    let dropped = || Ok::<_, anyhow::Error>(drops(&from.netns)? + drops(&to.pod.netns)?);
     let (drops_before, cpu_before) = (dropped()?, machine_cpu_seconds()?);
-    let mut client = in_netns(&subject.client().netns, "iperf3");
+    let mut client = in_netns(&from.netns, "iperf3");
     client.args(["-c", &to.address.ip().to_string(), "-p", &to.address.port().to_string()]);
     client.args(["-C", CONGESTION_CONTROL, "-J"]);
     client.args(["-P", &streams.to_string(), "-t", &seconds.max(1.0).round().to_string()]);

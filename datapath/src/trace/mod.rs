@@ -196,7 +196,7 @@ impl Switch {
                 let kept = self.keep_counts(&Forward::switched(ingress));
                 let result = self.carry_out(action, ingress, frame, received, now, &mut trial::Nowhere);
                 self.put_counts_back(kept);
-                result.map(|()| ingress)
+                result.map(|_| ingress)
             }
             // Neither an error nor a fragment is ever described.
             Action::ForwardError(_) | Action::Hold => Err(DropReason::NoRoute.into()),

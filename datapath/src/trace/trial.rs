@@ -7,6 +7,7 @@ use protocol::{PeerId, PortId};
 
 use crate::Transmit;
 use crate::action::Forward;
+use crate::bandwidth::Shaper;
 use crate::conntrack::{Connections, Key};
 use crate::counters::Counters;
 use crate::limits::Limits;
@@ -42,9 +43,9 @@ impl Egress for Nowhere {
     }
 }
 
-/// Counts of whom a frame passes.
+/// Counts of whom a frame passes, and the limit of its port: nothing that is only tried waits.
 pub(super) struct Counts {
-    port: Option<(PortId, Counters)>,
+    port: Option<(PortId, Counters, Option<Box<Shaper>>)>,
     peer: Option<(PeerId, Traffic)>,
 }
 
@@ -86,18 +87,19 @@ impl Switch {
         slow_path.rng = rng;
     }
 
-    /// What counts the frames that a decision forwards.
-    pub(super) fn keep_counts(&self, forward: &Forward) -> Counts {
-        let port = self.ports.get(forward.egress).map(|port| (forward.egress, port.counters.clone()));
+    /// What counts and delays the frames that a decision forwards.
+    pub(super) fn keep_counts(&mut self, forward: &Forward) -> Counts {
+        let port = self.ports.get_mut(forward.egress);
+        let port = port.map(|port| (forward.egress, port.counters.clone(), port.receives.take()));
         let peer = forward.peer().and_then(|id| Some((id, self.slow_path.overlay.peers.get(id)?.traffic)));
         Counts { port, peer }
     }
 
     pub(super) fn put_counts_back(&mut self, counts: Counts) {
-        if let Some((id, counters)) = counts.port
+        if let Some((id, counters, shaper)) = counts.port
             && let Some(port) = self.ports.get_mut(id)
         {
-            port.counters = counters;
+            (port.counters, port.receives) = (counters, shaper);
         }
         if let Some((id, traffic)) = counts.peer
             && let Some(peer) = self.slow_path.overlay.peers.get_mut(id)

@@ -3,6 +3,7 @@
 
 mod admission;
 mod arp;
+mod bandwidth;
 mod bursts;
 mod common;
 mod configuration;
@@ -43,9 +44,10 @@ mod uplink_services;
 /// "Every drop has a name, a counter and a test": the last of the three.
 #[test]
 fn every_drop_reason_is_provoked_by_a_test() {
-    const SOURCES: [&str; 18] = [
+    const SOURCES: [&str; 19] = [
         include_str!("admission.rs"),
         include_str!("arp.rs"),
+        include_str!("bandwidth.rs"),
         include_str!("configuration.rs"),
         include_str!("connection_errors.rs"),
         include_str!("fail_over.rs"),

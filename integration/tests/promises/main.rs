@@ -3,6 +3,7 @@
 
 mod arp;
 mod bad_input;
+mod bandwidth;
 mod bed;
 mod capture;
 mod cli;

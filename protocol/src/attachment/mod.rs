@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::addr::Mac;
 use crate::message::PodRef;
 use crate::name::ObjectName;
-use crate::object::ContainerPort;
+use crate::object::{Bandwidth, ContainerPort};
 
 pub use identity::{
     AttachmentKey, ContainerId, IdentityError, InterfaceName, MAX_ID_LEN, MAX_INTERFACE_LEN, MAX_NETNS_LEN,
@@ -82,7 +82,7 @@ pub struct Attach {
     /// Ports of the node that lead to it.
     pub ports: Vec<ContainerPort>,
     /// What it may send and receive.
-    pub bandwidth: BandwidthLimits,
+    pub bandwidth: Bandwidth,
     /// How its programs resolve names; as the cluster does if it says nothing.
     pub resolver: Resolver,
     /// Further names of the pod.
@@ -108,20 +108,6 @@ impl AddressRange {
     pub fn contains(&self, ip: IpAddr) -> bool {
         self.start <= ip && ip <= self.end
     }
-}
-
-/// Limits of a pod, of which ingress is what comes to it; `None` is no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct BandwidthLimits {
-    /// Bits per second to the pod.
-    pub ingress_rate: Option<u64>,
-    /// Bits that may come at once after a rest.
-    pub ingress_burst: Option<u64>,
-    /// Bits per second from the pod.
-    pub egress_rate: Option<u64>,
-    /// Bits that may go at once after a rest.
-    pub egress_burst: Option<u64>,
 }
 
 /// Lines of a `resolv.conf(5)`.

@@ -27,12 +27,13 @@ pub use trace::{ServiceRow, TracePacket, TraceProtocol};
 pub use uplink::{EgressRule, Filtering, UplinkConfig};
 
 use crate::object::{
-    Connection, FdbEntry, Flow, NeighborEntry, PeerHealth, PortCounters, PortKind, PortState, Trace,
+    Bandwidth, Connection, FdbEntry, Flow, NeighborEntry, PeerHealth, PortCounters, PortKind, PortState,
+    Trace,
 };
 
 /// Version of this conversation. A control process that finds a datapath of another version
 /// replaces it.
-pub const LINK_VERSION: u32 = 6;
+pub const LINK_VERSION: u32 = 7;
 /// Longest message; `SOCK_SEQPACKET` keeps messages whole, and the default socket buffer is larger.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// Descriptors in one message; the kernel's `SCM_MAX_FD` is 253.
@@ -331,6 +332,8 @@ pub struct PortConfig {
     pub port_security: bool,
     /// Whether it forwards.
     pub state: PortState,
+    /// How much the station behind it may send and receive.
+    pub bandwidth: Bandwidth,
 }
 
 /// Which back-end reads a port's descriptors.

@@ -3,6 +3,7 @@
 //! Only what bincode and postcard can carry without self-description: no `flatten`, no untagged
 //! or internally tagged enums, no skipped fields, no recursion.
 
+mod bandwidth;
 mod dns;
 mod pod;
 mod programming;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::name::{Namespace, ObjectName};
 
+pub use bandwidth::{Bandwidth, Rate};
 pub use dns::{DnsOption, DnsPolicy, PodDns};
 pub use pod::{
     Container, ContainerState, ContainerStatus, Exit, Pod, PodPhase, PodSpec, PodStatus, Resources,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ObjectMeta, PodDns, Serving, Timestamp};
+use super::{Bandwidth, ObjectMeta, PodDns, Serving, Timestamp};
 use crate::addr::{Mac, PortId};
 use crate::name::ObjectName;
 
@@ -50,6 +50,9 @@ pub struct PodSpec {
     /// The headless service whose domain its host name is in.
     #[serde(default)]
     pub subdomain: Option<String>,
+    /// How much it may send and receive.
+    #[serde(default)]
+    pub bandwidth: Bandwidth,
 }
 
 /// Limits enforced by the pod's cgroup; `None` is no limit.

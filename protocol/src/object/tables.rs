@@ -300,6 +300,17 @@ pub struct PortCounters {
     pub tx_refused: u64,
     /// Frames the switch made itself and wrote here: ICMP errors.
     pub originated: u64,
+    /// Frames that waited for the port's ingress rate before they were written here; those that wait now are none yet.
+    pub delayed_frames: u64,
+    /// Bytes of those, from the Ethernet header on.
+    pub delayed_bytes: u64,
+    /// Frames for this port that exceeded its ingress rate; those merged into one are one here, and each a drop at the port it came
+    /// from.
+    pub limited_frames: u64,
+    /// Bytes of those, from the Ethernet header on.
+    pub limited_bytes: u64,
+    /// Times the port was not read for a while, because it had used up its egress rate.
+    pub pauses: u64,
 }
 
 /// One drop reason with its count.

@@ -12,8 +12,8 @@ use protocol::codec::{self, CodecId, MAX_ADMIN_FRAME_BYTES};
 use protocol::link::{ConfigDelta, DeviceKind, Envelope, FromDatapath, PeerConfig, PortConfig, ToDatapath};
 use protocol::message::{AdminRequest, CreatePod, Items, PodRef, Response};
 use protocol::object::{
-    Container, ContainerState, ContainerStatus, DropCount, Exit, Flow, ObjectMeta, Pod, PodPhase, PodSpec,
-    PodStatus, PortCounters, PortKind, PortState, Resources, RestartPolicy, Timestamp,
+    Bandwidth, Container, ContainerState, ContainerStatus, DropCount, Exit, Flow, ObjectMeta, Pod, PodPhase,
+    PodSpec, PodStatus, PortCounters, PortKind, PortState, Resources, RestartPolicy, Timestamp,
 };
 use protocol::{Mac, Namespace, ObjectName, Offloads, PeerId, PortId};
 use serde::Serialize;
@@ -87,6 +87,7 @@ fn create_pod() -> impl Strategy<Value = CreatePod> {
             dns: protocol::object::PodDns::default(),
             hostname: None,
             subdomain: None,
+            bandwidth: protocol::object::Bandwidth::default(),
         },
     )
 }
@@ -107,19 +108,22 @@ fn metadata() -> impl Strategy<Value = ObjectMeta> {
 fn spec() -> impl Strategy<Value = PodSpec> {
     let container = (name(), words()).prop_map(|(name, command)| Container { name, command });
     let placement = (any::<String>(), vec(any::<IpAddr>(), 0..3), mac(), any::<bool>());
-    (placement, resources(), restart_policy(), vec(container, 0..3)).prop_map(
-        |((node_name, pod_ips, mac, port_security), resources, restart_policy, containers)| PodSpec {
-            node_name,
-            pod_ips,
-            mac,
-            port_security,
-            resources,
-            restart_policy,
-            containers,
-            serving: protocol::object::Serving::default(),
-            dns: protocol::object::PodDns::default(),
-            hostname: None,
-            subdomain: None,
+    (placement, resources(), restart_policy(), vec(container, 0..3), bandwidth()).prop_map(
+        |((node_name, pod_ips, mac, port_security), resources, restart_policy, containers, bandwidth)| {
+            PodSpec {
+                node_name,
+                pod_ips,
+                mac,
+                port_security,
+                resources,
+                restart_policy,
+                containers,
+                serving: protocol::object::Serving::default(),
+                dns: protocol::object::PodDns::default(),
+                hostname: None,
+                subdomain: None,
+                bandwidth,
+            }
         },
     )
 }
@@ -174,7 +178,7 @@ fn counters() -> impl Strategy<Value = PortCounters> {
     let drops = vec((any::<String>(), any::<u64>()), 0..4).prop_map(|drops| {
         drops.into_iter().map(|(reason, frames)| DropCount { reason, frames }).collect::<Vec<_>>()
     });
-    (any::<[u64; 7]>(), drops).prop_map(|(n, drops)| PortCounters {
+    (any::<[u64; 12]>(), drops).prop_map(|(n, drops)| PortCounters {
         rx_frames: n[0],
         rx_bytes: n[1],
         forwarded: n[2],
@@ -183,6 +187,20 @@ fn counters() -> impl Strategy<Value = PortCounters> {
         tx_bytes: n[4],
         tx_refused: n[5],
         originated: n[6],
+        delayed_frames: n[7],
+        delayed_bytes: n[8],
+        limited_frames: n[9],
+        limited_bytes: n[10],
+        pauses: n[11],
+    })
+}
+
+fn bandwidth() -> impl Strategy<Value = Bandwidth> {
+    any::<[Option<u64>; 4]>().prop_map(|[ingress_rate, ingress_burst, egress_rate, egress_burst]| Bandwidth {
+        ingress_rate,
+        ingress_burst,
+        egress_rate,
+        egress_burst,
     })
 }
 
@@ -196,19 +214,22 @@ fn port_config() -> impl Strategy<Value = PortConfig> {
     let device =
         prop_oneof![Just(DeviceKind::VnetTap), Just(DeviceKind::PlainTap), Just(DeviceKind::UdpTunnel)];
     let kind = prop_oneof![Just(PortKind::Pod), Just(PortKind::Gateway), Just(PortKind::Tunnel)];
-    let numbers = (any::<u32>(), any::<u32>(), any::<u16>(), any::<bool>());
+    let numbers = (any::<u32>(), any::<u32>(), any::<u16>(), any::<bool>(), bandwidth());
     (any::<String>(), kind, device, mac(), vec(any::<IpAddr>(), 0..3), state, numbers).prop_map(
-        |(name, kind, device, mac, addresses, state, (id, offloads, ip_mtu, port_security))| PortConfig {
-            id: PortId(id),
-            name,
-            kind,
-            device,
-            offloads: Offloads(offloads),
-            mac,
-            addresses,
-            ip_mtu,
-            port_security,
-            state,
+        |(name, kind, device, mac, addresses, state, (id, offloads, ip_mtu, port_security, bandwidth))| {
+            PortConfig {
+                id: PortId(id),
+                name,
+                kind,
+                device,
+                offloads: Offloads(offloads),
+                mac,
+                addresses,
+                ip_mtu,
+                port_security,
+                state,
+                bandwidth,
+            }
         },
     )
 }

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use protocol::attachment::{
+    AddressRange, Attach, Attached, AttachmentKey, AttachmentRequest, AttachmentRole, ContainerId,
+    InterfaceName, NetnsPath, NetworkName, Readiness, Resolver,
+};
 use protocol::feed::{
     BackendPort, Changes, Feed, FeedChange, FeedPosition, FollowRequest, NameChange, NameTarget,
     NamedEndpoint, NamedPort, NamedService, RouteChange, ServiceBackends,
@@ -17,11 +21,11 @@ use protocol::message::{
     Outcome, PodEntry, PodRef, ReadRequest, Response, Status, TraceDestination, TraceRequest, TunnelStatus,
 };
 use protocol::object::{
-    Backend, Check, ConnTuple, Connection, Container, ContainerPort, ContainerState, ContainerStatus,
-    Document, DropCount, DropEntry, Exit, FdbEntry, Flow, NeighborEntry, Node, NodeProgramming, ObjectMeta,
-    Peer, PeerHealth, PeerOrigin, Pod, PodPhase, PodSpec, PodStatus, Port, PortCounters, PortKind, PortState,
-    Probe, Programming, Resources, RestartPolicy, Route, RouteVia, ServiceCounters, Serving, Timestamp,
-    Trace, TraceStep, Traffic,
+    Backend, Bandwidth, Check, ConnTuple, Connection, Container, ContainerPort, ContainerState,
+    ContainerStatus, Document, DropCount, DropEntry, Exit, FdbEntry, Flow, NeighborEntry, Node,
+    NodeProgramming, ObjectMeta, Peer, PeerHealth, PeerOrigin, Pod, PodPhase, PodSpec, PodStatus, Port,
+    PortCounters, PortKind, PortState, Probe, Programming, Resources, RestartPolicy, Route, RouteVia,
+    ServiceCounters, Serving, Timestamp, Trace, TraceStep, Traffic,
 };
 use protocol::{Mac, Offloads, PeerId, PortId, ServiceId};
 
@@ -45,6 +49,16 @@ pub(crate) fn create_pod() -> CreatePod {
         dns: pod_dns(),
         hostname: Some("web-0".to_owned()),
         subdomain: Some("db".to_owned()),
+        bandwidth: bandwidth(),
+    }
+}
+
+fn bandwidth() -> Bandwidth {
+    Bandwidth {
+        ingress_rate: Some(10_000_000),
+        ingress_burst: Some(524_288),
+        egress_rate: Some(1_000_000_000),
+        egress_burst: None,
     }
 }
 
@@ -168,6 +182,7 @@ pub(crate) fn pod() -> Pod {
             dns: pod_dns(),
             hostname: Some("web-0".to_owned()),
             subdomain: Some("db".to_owned()),
+            bandwidth: bandwidth(),
         },
         status: PodStatus {
             phase: PodPhase::Running,
@@ -208,6 +223,11 @@ fn counters() -> PortCounters {
         tx_bytes: u64::MAX,
         tx_refused: 0,
         originated: 1,
+        delayed_frames: 300,
+        delayed_bytes: 70_001,
+        limited_frames: 2,
+        limited_bytes: 3_000,
+        pauses: 9,
     }
 }
 
@@ -318,6 +338,7 @@ fn port_config() -> PortConfig {
         ip_mtu: 1450,
         port_security: false,
         state: PortState::Closed,
+        bandwidth: bandwidth(),
     }
 }
 
@@ -448,7 +469,68 @@ fn admin_requests() -> Vec<(&'static str, AdminRequest)> {
                 dry_run: false,
             },
         ),
+        ("admin attach", attachment_request(AttachmentRequest::Attach(Box::new(attach())))),
+        ("admin detach", attachment_request(AttachmentRequest::Detach(attachment_key()))),
+        ("admin show attachment", attachment_request(AttachmentRequest::Show(attachment_key()))),
+        ("admin list attachments", attachment_request(AttachmentRequest::List(attachment_key().network))),
+        ("admin attachment readiness", attachment_request(AttachmentRequest::Readiness)),
     ]
+}
+
+fn attachment_request(request: AttachmentRequest) -> AdminRequest {
+    AdminRequest::Attachment(request)
+}
+
+fn attachment_key() -> AttachmentKey {
+    AttachmentKey {
+        network: NetworkName::new("pods").unwrap(),
+        container: ContainerId::new("4f6c").unwrap(),
+        interface: InterfaceName::new("eth0").unwrap(),
+    }
+}
+
+fn attach() -> Attach {
+    let ip = |text: &str| text.parse().unwrap();
+    Attach {
+        key: attachment_key(),
+        role: AttachmentRole::Interface,
+        netns: NetnsPath::new("/run/netns/blue").unwrap(),
+        netns_identity: (4, 4_026_532_000),
+        netns_override: false,
+        pod: pod_ref(),
+        labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
+        addresses: vec![ip("10.244.0.7")],
+        ranges: vec![vec![AddressRange {
+            subnet: "10.244.0.0/24".parse().unwrap(),
+            start: ip("10.244.0.5"),
+            end: ip("10.244.0.9"),
+            gateway: Some(ip("10.244.0.1")),
+        }]],
+        mac: Some(MAC),
+        ip_mtu: Some(1400),
+        ports: serving().ports,
+        bandwidth: Bandwidth { ingress_rate: Some(1_000_000), ..Bandwidth::default() },
+        resolver: resolver(),
+        aliases: vec!["front".parse().unwrap()],
+    }
+}
+
+fn resolver() -> Resolver {
+    Resolver {
+        nameservers: vec!["192.0.2.53".parse().unwrap()],
+        domain: Some("corp.example".to_owned()),
+        searches: vec!["a.example".to_owned()],
+        options: vec!["ndots:2".to_owned()],
+    }
+}
+
+fn attached() -> Attached {
+    Attached {
+        mac: MAC,
+        ip_mtu: 1400,
+        addresses: vec![("10.244.0.7/24".parse().unwrap(), "10.244.0.1".parse().unwrap())],
+        resolver: resolver(),
+    }
 }
 
 fn responses() -> Vec<(&'static str, Response)> {
@@ -469,6 +551,16 @@ fn responses() -> Vec<(&'static str, Response)> {
         ("response error forbidden", error(ErrorCode::Forbidden)),
         ("response error unavailable", error(ErrorCode::Unavailable)),
         ("response error internal", error(ErrorCode::Internal)),
+        ("response error host port taken", error(ErrorCode::HostPortTaken)),
+        ("response attached", Response::Attached(Box::new(attached()))),
+        ("response attachments", Response::Attachments(vec![attachment_key()])),
+        ("response ready", Response::Readiness(Readiness::Ready)),
+        ("response refusing", Response::Readiness(Readiness::Refusing { why: "m".to_owned() })),
+        (
+            "response exhausted",
+            Response::Readiness(Readiness::Exhausted { pool: "10.244.0.0/24".to_owned(), held: 253 }),
+        ),
+        ("response not forwarding", Response::Readiness(Readiness::NotForwarding { why: "m".to_owned() })),
         ("response items pods", Response::Items(Items::Pods(vec![pod()]))),
         ("response items nodes", Response::Items(Items::Nodes(vec![node()]))),
         ("response items fdb", Response::Items(Items::Fdb(vec![fdb()]))),

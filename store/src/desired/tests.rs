@@ -81,6 +81,7 @@ pub(super) fn pod(port: u32) -> PodRecord {
             dns: protocol::object::PodDns::default(),
             hostname: None,
             subdomain: None,
+            bandwidth: protocol::object::Bandwidth::default(),
         },
         provisioning: Provisioning::Ready,
         netns: format!("default.p{port}"),
@@ -131,6 +132,21 @@ fn only_ready_pods_have_ports_and_the_gateway_always_has() {
     assert_eq!(names, ["gateway", "default/p1"]);
     let node = configuration.node.unwrap();
     assert_eq!(node.router_mac, Mac::for_pod(node.gateway_ip));
+}
+
+#[test]
+fn limits_of_a_pod_are_its_ports_and_a_record_from_before_has_none() {
+    let bandwidth = protocol::object::Bandwidth { egress_rate: Some(10_000_000), ..Default::default() };
+    let mut limited = pod(1);
+    limited.spec.bandwidth = bandwidth;
+    let configuration = configuration(&[limited.clone()]);
+    assert_eq!(configuration.ports[&limited.port].bandwidth, bandwidth);
+    assert_eq!(configuration.ports[&GATEWAY_PORT].bandwidth, protocol::object::Bandwidth::default());
+    let mut json = serde_json::to_value(&limited).unwrap();
+    assert_eq!(json["spec"]["bandwidth"]["egressRate"], 10_000_000);
+    assert_eq!(serde_json::from_value::<PodRecord>(json.clone()).unwrap(), limited);
+    json["spec"].as_object_mut().unwrap().remove("bandwidth");
+    assert_eq!(serde_json::from_value::<PodRecord>(json).unwrap(), pod(1));
 }
 
 #[test]

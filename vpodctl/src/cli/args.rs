@@ -7,11 +7,11 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum, ValueHint};
 use protocol::message::PodRef;
-use protocol::object::{ContainerPort, RestartPolicy};
+use protocol::object::{Bandwidth, ContainerPort, RestartPolicy};
 use protocol::{Mac, Namespace, ObjectName};
 
 use super::kind::{KindArg, parse_kind};
-use super::quantity::{parse_cpu, parse_memory};
+use super::quantity::{parse_bits, parse_cpu, parse_memory};
 use super::selector::{Selector, parse_selector};
 pub(crate) use super::service::{
     ApplyArgs, CreateServiceArgs, DeleteServiceArgs, FileArgs, PortArg, ReadinessArgs, ServiceType,
@@ -66,10 +66,35 @@ impl PodArg {
     }
 }
 
+/// Limits of a pod's traffic. Bursts need their rates; whether they can be kept is the daemon's to say.
+#[derive(Debug, Args)]
+pub(crate) struct BandwidthArgs {
+    /// At most so many bits per second to the pod: 10M, 1.5G
+    #[arg(long, value_name = "RATE", value_parser = parse_bits)]
+    pub(crate) ingress_rate: Option<u64>,
+    /// So many bits may come at once after a rest [default: those of 20 ms, at least 64 KiB]
+    #[arg(long, value_name = "BITS", value_parser = parse_bits)]
+    pub(crate) ingress_burst: Option<u64>,
+    /// At most so many bits per second from the pod: 10M, 1.5G
+    #[arg(long, value_name = "RATE", value_parser = parse_bits)]
+    pub(crate) egress_rate: Option<u64>,
+    /// So many bits may leave at once after a rest [default: those of 20 ms, at least 64 KiB]
+    #[arg(long, value_name = "BITS", value_parser = parse_bits)]
+    pub(crate) egress_burst: Option<u64>,
+}
+
+impl BandwidthArgs {
+    pub(crate) const fn bandwidth(&self) -> Bandwidth {
+        let Self { ingress_rate, ingress_burst, egress_rate, egress_burst } = *self;
+        Bandwidth { ingress_rate, ingress_burst, egress_rate, egress_burst }
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vpodctl create-pod web -l app=web -- python3 -m http.server 80
   vpodctl create-pod db -n prod --ip 10.244.0.10 --cpu 500m --memory 256Mi -- postgres
+  vpodctl create-pod mirror --ingress-rate 100M --egress-rate 10M -- python3 -m http.server 80
   vpodctl create-pod job --restart Never -- sh -c 'echo done'
   vpodctl create-pod empty")]
 pub(crate) struct CreatePodArgs {
@@ -93,6 +118,8 @@ pub(crate) struct CreatePodArgs {
     /// At most so much memory for all its processes together: 64Mi, 1G
     #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
     pub(crate) memory: Option<u64>,
+    #[command(flatten)]
+    pub(crate) bandwidth: BandwidthArgs,
     /// When an ended container is started again
     #[arg(long, value_name = "POLICY", default_value = "Always", ignore_case = true, value_parser = restart_policies())]
     pub(crate) restart: RestartPolicy,

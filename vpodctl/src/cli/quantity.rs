@@ -1,18 +1,20 @@
-//! Amounts as Kubernetes writes them: `500m` cores, `64Mi` bytes.
+//! Amounts as Kubernetes writes them: `500m` cores, `64Mi` bytes, `10M` bits per second.
 
 /// Most cores a limit can name; the kernel's own arithmetic ends far above.
 const MAX_CORES: u64 = 4096;
 
-const MEMORY_UNITS: [(&str, u64); 10] = [
+const UNITS: [(&str, u64); 12] = [
     ("Ki", 1 << 10),
     ("Mi", 1 << 20),
     ("Gi", 1 << 30),
     ("Ti", 1 << 40),
+    ("Pi", 1 << 50),
     ("k", 1_000),
     ("K", 1_000),
     ("M", 1_000_000),
     ("G", 1_000_000_000),
     ("T", 1_000_000_000_000),
+    ("P", 1_000_000_000_000_000),
     ("", 1),
 ];
 
@@ -36,13 +38,23 @@ pub(crate) fn parse_cpu(text: &str) -> Result<u32, String> {
 pub(crate) fn parse_memory(text: &str) -> Result<u64, String> {
     let wrong =
         || format!("\"{text}\" is not an amount of memory: write 64Mi, 1.5Gi, 1G or a number of bytes");
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let (_, scale) = MEMORY_UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
-    match decimal(number, *scale).ok_or_else(wrong)? {
+    match scaled(text).ok_or_else(wrong)? {
         0 => Err(format!("\"{text}\" is no memory at all")),
         bytes => Ok(bytes),
     }
+}
+
+/// Bits per second, or bits, as `10M`, `1.5G` or a plain number. What limits there are is the daemon's to say.
+pub(crate) fn parse_bits(text: &str) -> Result<u64, String> {
+    scaled(text)
+        .ok_or_else(|| format!("\"{text}\" is not a number of bits: write 10M, 1.5G or a plain number"))
+}
+
+fn scaled(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let (_, scale) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    decimal(number, *scale)
 }
 
 /// `number` × `scale` when that is whole; a decimal point is read exactly, not as a float.
@@ -79,6 +91,16 @@ pub(crate) fn format_memory(bytes: u64) -> String {
         }
     }
     bytes.to_string()
+}
+
+/// A rate in the largest decimal unit that leaves it whole: `10 Mbit/s`.
+pub(crate) fn format_rate(bits_per_second: u64) -> String {
+    for (name, unit) in [("T", 1_000_000_000_000), ("G", 1_000_000_000), ("M", 1_000_000), ("k", 1_000)] {
+        if bits_per_second != 0 && bits_per_second.is_multiple_of(unit) {
+            return format!("{} {name}bit/s", bits_per_second / unit);
+        }
+    }
+    format!("{bits_per_second} bit/s")
 }
 
 #[cfg(test)]
@@ -134,6 +156,30 @@ mod tests {
         }
         for text in ["", "Mi", "0", "0Mi", "-1Mi", "1.0001", "64MB", "64mi", "1 Gi", "99999999Ti"] {
             assert!(parse_memory(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn bits_are_decimal_as_rates_are_and_zero_is_for_the_daemon_to_refuse() {
+        for (text, bits) in [
+            ("10M", 10_000_000),
+            ("1.5G", 1_500_000_000),
+            ("64Ki", 65_536),
+            ("1P", 1_000_000_000_000_000),
+            ("0", 0),
+        ] {
+            assert_eq!(parse_bits(text), Ok(bits), "{text}");
+        }
+        for text in ["", "M", "-1M", "10Mbit", "10 M", "1e6", "99999999P"] {
+            assert!(parse_bits(text).is_err(), "{text}");
+        }
+        for (bits, text) in [
+            (10_000_000, "10 Mbit/s"),
+            (1_500_000, "1500 kbit/s"),
+            (1_001, "1001 bit/s"),
+            (2_000_000_000, "2 Gbit/s"),
+        ] {
+            assert_eq!(format_rate(bits), text);
         }
     }
 

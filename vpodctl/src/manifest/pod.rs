@@ -8,12 +8,13 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use protocol::link::Transport;
 use protocol::message::{CreatePod, PodRef};
 use protocol::object::{
-    Check, ContainerPort, DnsOption, DnsPolicy, PodDns, Probe, Resources, RestartPolicy, Serving,
+    Bandwidth, Check, ContainerPort, DnsOption, DnsPolicy, PodDns, Probe, Rate, Resources, RestartPolicy,
+    Serving,
 };
 use serde_json::Value;
 
 use super::Named;
-use crate::cli::quantity::{parse_cpu, parse_memory};
+use crate::cli::quantity::{parse_bits, parse_cpu, parse_memory};
 
 /// Fields that vpod understands.
 const SPEC: [&str; 6] = ["containers", "restartPolicy", "dnsPolicy", "dnsConfig", "hostname", "subdomain"];
@@ -73,6 +74,7 @@ pub(crate) fn request(named: &Named, pod: &Pod) -> Result<Request, String> {
         dns: dns(spec)?,
         hostname: spec.hostname.clone().filter(|name| !name.is_empty()),
         subdomain: spec.subdomain.clone().filter(|name| !name.is_empty()),
+        bandwidth: bandwidth(pod)?,
     };
     let more = others.iter().map(|container| (container.name.clone(), command(container))).collect();
     Ok(Request { create, more, warnings })
@@ -197,6 +199,26 @@ fn weight(pod: &Pod) -> Result<Option<u16>, String> {
     };
     let bad = |_| format!("metadata.annotations[vpod.io/weight]: \"{text}\" is not a number from 0 to 65535");
     text.parse().map(Some).map_err(bad)
+}
+
+/// Kubernetes' annotations, which name no burst.
+fn bandwidth(pod: &Pod) -> Result<Bandwidth, String> {
+    let rate = |name: &str| {
+        let Some(text) = pod.metadata.annotations.as_ref().and_then(|all| all.get(name)) else {
+            return Ok(None);
+        };
+        let bad = |problem: String| format!("metadata.annotations[{name}]: {problem}");
+        let rate = parse_bits(text).map_err(bad)?;
+        if !(Rate::MIN..=Rate::MAX).contains(&rate) {
+            return Err(bad(format!("\"{text}\" is not between 1k and 1P bits per second")));
+        }
+        Ok(Some(rate))
+    };
+    Ok(Bandwidth {
+        ingress_rate: rate("kubernetes.io/ingress-bandwidth")?,
+        egress_rate: rate("kubernetes.io/egress-bandwidth")?,
+        ..Bandwidth::default()
+    })
 }
 
 fn readiness(container: &Container) -> Result<Option<Probe>, String> {

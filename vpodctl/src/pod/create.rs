@@ -50,5 +50,6 @@ fn request(args: CreatePodArgs) -> Result<CreatePod, CliError> {
         dns: args.dns.dns()?,
         hostname: args.dns.hostname,
         subdomain: args.dns.subdomain,
+        bandwidth: args.bandwidth.bandwidth(),
     })
 }

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use protocol::object::{Container, ContainerState, ContainerStatus, Exit, Pod, Port, Timestamp};
+use protocol::object::{Container, ContainerState, ContainerStatus, Exit, Pod, Port, Rate, Timestamp};
 
 use super::{addresses, document, publish, summary};
-use crate::cli::quantity::{format_cpu, format_memory};
+use crate::cli::quantity::{format_cpu, format_memory, format_rate};
 use crate::output::{age, or_none};
 use crate::port;
 
@@ -32,6 +32,7 @@ pub(crate) fn describe(pod: &Pod, port: Option<&Port>, now: Timestamp) -> String
         ("Restart:", document::policy(pod.spec.restart_policy).to_owned()),
         ("CPU limit:", limit(pod.spec.resources.cpu_millicores.map(format_cpu))),
         ("Memory:", limit(pod.spec.resources.memory_bytes.map(format_memory))),
+        ("Bandwidth:", bandwidth(pod)),
     ];
     let mut text = String::new();
     for (label, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
@@ -48,6 +49,18 @@ pub(crate) fn describe(pod: &Pod, port: Option<&Port>, now: Timestamp) -> String
         None => text.push_str("Network:     no port at the switch\n"),
     }
     text
+}
+
+/// Both directions; nothing for a pod without limits.
+fn bandwidth(pod: &Pod) -> String {
+    let limits = &pod.spec.bandwidth;
+    let shown = |(direction, rate): (&str, Option<Rate>)| {
+        let rate = rate?;
+        let (per_second, burst) = (format_rate(rate.bits_per_second), format_memory(rate.burst_bits / 8));
+        Some(format!("{direction} {per_second} (burst {burst} bytes)"))
+    };
+    let directions = [("ingress", limits.ingress()), ("egress", limits.egress())];
+    directions.into_iter().filter_map(shown).collect::<Vec<_>>().join(", ")
 }
 
 fn containers(pod: &Pod, now: Timestamp) -> String {

@@ -2,13 +2,14 @@
 //!
 //! What Kubernetes has is where Kubernetes has it (`status.podIP`, `status.containerStatuses`,
 //! `spec.containers[].command`), so that scripts written for kubectl find it. Ours are
-//! `spec.mac`, `spec.portSecurity`, `spec.resources` (of the whole pod), `status.netns` and
+//! `spec.mac`, `spec.portSecurity`, `spec.bandwidth`, `spec.resources` (of the whole pod), `status.netns` and
 //! `status.port`. Ports are the pod's, whichever container listens: they are shown at the first one,
 //! and as `spec.ports` of a pod without containers.
 
 use protocol::link::Transport;
 use protocol::object::{
-    Container, ContainerPort, ContainerState, ContainerStatus, DnsPolicy, Exit, Pod, PodDns, RestartPolicy,
+    Bandwidth, Container, ContainerPort, ContainerState, ContainerStatus, DnsPolicy, Exit, Pod, PodDns,
+    RestartPolicy,
 };
 use serde_json::{Value, json};
 
@@ -33,6 +34,7 @@ pub(super) fn of_pod(pod: &Pod) -> Value {
             "resourceVersion": meta.resource_version.to_string(),
         },
         "spec": {
+            "bandwidth": bandwidth(pod),
             "containers": containers,
             "dnsConfig": dns_config(&pod.spec.dns),
             "dnsPolicy": dns_policy(&pod.spec.dns),
@@ -102,6 +104,11 @@ fn resources(pod: &Pod) -> Value {
         "cpu": resources.cpu_millicores.map(format_cpu),
         "memory": resources.memory_bytes.map(format_memory),
     } })
+}
+
+fn bandwidth(pod: &Pod) -> Value {
+    let limits = pod.spec.bandwidth;
+    if limits == Bandwidth::default() { Value::Null } else { json!(limits) }
 }
 
 fn container(status: &ContainerStatus) -> Value {

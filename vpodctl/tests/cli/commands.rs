@@ -40,6 +40,7 @@ fn pod(name: &str, phase: PodPhase) -> Pod {
             dns: protocol::object::PodDns::default(),
             hostname: None,
             subdomain: None,
+            bandwidth: protocol::object::Bandwidth::default(),
         },
         status: PodStatus {
             phase,
@@ -81,6 +82,12 @@ fn create_pod_asks_for_everything_that_was_said() {
         "0.5",
         "--memory",
         "64Mi",
+        "--ingress-rate",
+        "10M",
+        "--ingress-burst",
+        "1M",
+        "--egress-rate",
+        "1.5G",
         "--restart",
         "onfailure",
         "--no-port-security",
@@ -104,6 +111,12 @@ fn create_pod_asks_for_everything_that_was_said() {
         dns: protocol::object::PodDns::default(),
         hostname: None,
         subdomain: None,
+        bandwidth: protocol::object::Bandwidth {
+            ingress_rate: Some(10_000_000),
+            ingress_burst: Some(1_000_000),
+            egress_rate: Some(1_500_000_000),
+            egress_burst: None,
+        },
     };
     assert_eq!(daemon.seen(), [AdminRequest::CreatePod(Box::new(expected))]);
 }
@@ -125,6 +138,7 @@ fn create_pod_asks_for_nothing_that_was_not_said() {
         dns: protocol::object::PodDns::default(),
         hostname: None,
         subdomain: None,
+        bandwidth: protocol::object::Bandwidth::default(),
     };
     assert_eq!(daemon.seen(), [AdminRequest::CreatePod(Box::new(expected))]);
 }

@@ -141,6 +141,33 @@ fn a_pod_that_could_not_run_as_written_is_refused() {
 }
 
 #[test]
+fn annotations_of_kubernetes_limit_a_pods_bandwidth() {
+    let pod = |annotations: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  annotations: {{{annotations}}}\n\
+             spec:\n  containers:\n  - {{name: p, command: [sleep]}}\n"
+        )
+    };
+    let daemon = Daemon::admin(|_| vec![Response::Done]);
+    let limits = "kubernetes.io/ingress-bandwidth: 10M, kubernetes.io/egress-bandwidth: 1Gi";
+    apply(&daemon, &pod(limits), &[]);
+    let asked = daemon.seen().into_iter().find_map(|request| match request {
+        AdminRequest::CreatePod(request) => Some(request.bandwidth),
+        _ => None,
+    });
+    let Some(bandwidth) = asked else { panic!("{:?}", daemon.seen()) };
+    assert_eq!((bandwidth.ingress_rate, bandwidth.egress_rate), (Some(10_000_000), Some(1 << 30)));
+    assert_eq!((bandwidth.ingress_burst, bandwidth.egress_burst), (None, None));
+    for value in ["fast", "999", "2P", "\"0\""] {
+        let daemon = Daemon::admin(|_| vec![Response::Done]);
+        let annotation = format!("kubernetes.io/egress-bandwidth: {value}");
+        let text = pod(&annotation.replace(": 999", ": \"999\""));
+        apply(&daemon, &text, &[]).fails(1, &["metadata.annotations[kubernetes.io/egress-bandwidth]"]);
+        assert_eq!(daemon.seen(), []);
+    }
+}
+
+#[test]
 fn create_service_has_kubectls_habits() {
     let daemon = Daemon::admin(|request| match request {
         AdminRequest::Apply { .. } => outcome(Outcome::Created),

@@ -72,7 +72,7 @@ struct Snapshot {
 /// A counter per port: its name, meaning and where it is found.
 type PortMetric = (&'static str, &'static str, fn(&PortCounters) -> u64);
 
-const PORT_COUNTERS: [PortMetric; 7] = [
+const PORT_COUNTERS: [PortMetric; 12] = [
     ("vswitch_port_receive_frames", "Frames read from the port's device; a superframe is one", |c| {
         c.rx_frames
     }),
@@ -84,6 +84,15 @@ const PORT_COUNTERS: [PortMetric; 7] = [
     ("vswitch_port_transmit_bytes", "Bytes of those", |c| c.tx_bytes),
     ("vswitch_port_transmit_refused_frames", "Frames the port's device refused", |c| c.tx_refused),
     ("vswitch_port_originated_frames", "Frames the switch made itself and wrote there", |c| c.originated),
+    ("vswitch_port_delayed_frames", "Frames that waited for the pod's ingress rate", |c| c.delayed_frames),
+    ("vswitch_port_delayed_bytes", "Bytes of those", |c| c.delayed_bytes),
+    ("vswitch_port_limited_frames", "Frames for the pod beyond its ingress rate, dropped", |c| {
+        c.limited_frames
+    }),
+    ("vswitch_port_limited_bytes", "Bytes of those", |c| c.limited_bytes),
+    ("vswitch_port_pauses", "Times the pod had used up its egress rate and was not read for a while", |c| {
+        c.pauses
+    }),
 ];
 
 /// A counter per peer.

@@ -19,6 +19,7 @@ mod change;
 mod command;
 mod crash;
 mod link_server;
+mod paused;
 mod peers;
 mod ports;
 mod ready;

@@ -80,6 +80,7 @@ fn apply(worker: &mut Worker, change: &Change) -> Reply {
         worker.switch.commit(worker.now());
         let Staged { detach, attach } = std::mem::take(&mut worker.staged);
         worker.switch_devices(&detach, attach);
+        worker.resume_paused();
         change.complete();
     }
     FromDatapath::Applied { epoch: delta.epoch }.into()

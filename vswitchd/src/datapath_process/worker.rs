@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use datapath::time::Instant;
-use datapath::{Batch, Datagram, Pool, Switch};
+use datapath::{Batch, Datagram, MayRead, Pool, Switch};
 use mio::{Events, Poll, Token};
 use netdev::DeviceError;
 use netdev::udp_tunnel::Inbox;
@@ -35,6 +35,7 @@ use super::bearer::Bearer;
 use super::capture::{self, Captures, Direction};
 use super::command::{Command, Reply};
 use super::link_server::EventSender;
+use super::paused::Paused;
 use super::peers::{Message, Peers};
 use super::ports::Ports;
 use super::ready::{Budget, ReadyList};
@@ -69,6 +70,7 @@ pub(super) struct Worker {
     poll: Poll,
     events: Events,
     ready: ReadyList,
+    paused: Paused,
     spin: Spin,
     rest: Rest,
     pool: Pool,
@@ -113,6 +115,7 @@ impl Worker {
             poll,
             events: Events::with_capacity(EVENTS),
             ready: ReadyList::new(),
+            paused: Paused::new(),
             spin: Spin::new(),
             rest: Rest::new(Load::open()),
             pool: Pool::new(BATCH_FRAMES),
@@ -201,7 +204,8 @@ impl Worker {
         let mut budget = Budget::new();
         let mut latest = None;
         loop {
-            let emptied = self.read_batch(port);
+            let Some(most) = self.may_read(port) else { return latest };
+            let emptied = self.read_batch(port, most);
             if self.batch.is_empty() {
                 return latest;
             }
@@ -223,6 +227,30 @@ impl Worker {
                 self.ready.push(port);
                 return latest;
             }
+        }
+    }
+
+    /// Bytes that may be read from `port` at once; `None` if it must wait for its rate, which is seen to.
+    fn may_read(&mut self, port: PortId) -> Option<usize> {
+        if !self.switch.limits_senders() {
+            return Some(BATCH_BYTES);
+        }
+        // Only a port with a limit costs a look at the clock.
+        let now = self.switch.limits_sender(port).then(|| self.clock.now());
+        match now.map_or(MayRead::Anything, |now| self.switch.may_read(port, now)) {
+            MayRead::Anything => Some(BATCH_BYTES),
+            MayRead::Bytes(most) => Some(most.min(BATCH_BYTES)),
+            MayRead::NotBefore(until) => {
+                self.paused.push(port, until);
+                None
+            }
+        }
+    }
+
+    /// Looks at all ports again that wait for their rates: these may have changed.
+    pub(super) fn resume_paused(&mut self) {
+        while let Some(port) = self.paused.pop_any() {
+            self.ready.push(port);
         }
     }
 
@@ -276,11 +304,11 @@ impl Worker {
         }
     }
 
-    /// Fills the batch from `port`; true when it was read empty, or cannot be read any more.
-    fn read_batch(&mut self, port: PortId) -> bool {
+    /// Fills the batch from `port` until it has `most` bytes; true when it was read empty, or cannot be read any more.
+    fn read_batch(&mut self, port: PortId, most: usize) -> bool {
         let Some((bearer, captures)) = self.ports.device_and_captures(port) else { return true };
         let captured = captures.wants(port);
-        while !self.batch.is_full() && self.batch.bytes() < BATCH_BYTES {
+        while !self.batch.is_full() && self.batch.bytes() < most {
             let Some(mut frame) = self.pool.take() else { return false };
             let received = bearer.recv(frame.receive_area());
             let Ok(Some(len)) = received else {
@@ -335,7 +363,11 @@ impl Worker {
                 self.peers.tell_learned(&mut self.switch, now);
             }
         }
-        self.switch.next_deadline().map(|deadline| deadline.saturating_since(now))
+        while let Some(port) = self.paused.pop(now) {
+            self.ready.push(port);
+        }
+        let deadlines = self.switch.next_deadline().into_iter().chain(self.paused.due());
+        deadlines.min().map(|deadline| deadline.saturating_since(now))
     }
 
     /// Answers one request, if there is one; false when it was the last.

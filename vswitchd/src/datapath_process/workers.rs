@@ -167,8 +167,21 @@ fn sum_counters(replies: Vec<Reply>) -> Reply {
 }
 
 fn add(sum: &mut PortCounters, more: PortCounters) {
-    let PortCounters { rx_frames, rx_bytes, forwarded, drops, tx_frames, tx_bytes, tx_refused, originated } =
-        more;
+    let PortCounters {
+        rx_frames,
+        rx_bytes,
+        forwarded,
+        drops,
+        tx_frames,
+        tx_bytes,
+        tx_refused,
+        originated,
+        delayed_frames,
+        delayed_bytes,
+        limited_frames,
+        limited_bytes,
+        pauses,
+    } = more;
     sum.rx_frames += rx_frames;
     sum.rx_bytes += rx_bytes;
     sum.forwarded += forwarded;
@@ -182,6 +195,11 @@ fn add(sum: &mut PortCounters, more: PortCounters) {
     sum.tx_bytes += tx_bytes;
     sum.tx_refused += tx_refused;
     sum.originated += originated;
+    sum.delayed_frames += delayed_frames;
+    sum.delayed_bytes += delayed_bytes;
+    sum.limited_frames += limited_frames;
+    sum.limited_bytes += limited_bytes;
+    sum.pauses += pauses;
 }
 
 /// Traffic adds up, the last packet is the last of all, and the first worker is the one that asks peers

@@ -169,6 +169,7 @@ fn make_station(subnet: u8, station: u8) -> (Tap, PortConfig) {
         ip_mtu: 1450,
         port_security: true,
         state: PortState::Active,
+        bandwidth: protocol::object::Bandwidth::default(),
     };
     (tap, port)
 }

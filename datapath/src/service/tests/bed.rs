@@ -52,6 +52,7 @@ pub(super) fn pod(number: u32, address: [u8; 4]) -> PortConfig {
         ip_mtu: 1450,
         port_security: true,
         state: PortState::Active,
+        bandwidth: protocol::object::Bandwidth::default(),
     }
 }
 

@@ -88,6 +88,7 @@ pub(crate) fn port(id: PortId, name: &str, address: [u8; 4]) -> PortConfig {
         ip_mtu: MTU,
         port_security: true,
         state: PortState::Active,
+        bandwidth: protocol::object::Bandwidth::default(),
     }
 }
 

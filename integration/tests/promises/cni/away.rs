@@ -161,7 +161,11 @@ fn failed_add_leaves_nothing() {
         (asked(json!({"ips": ["192.0.2.9"]})), 7, "is not in 10.244.0.0/24, the range of this node"),
         (asked(json!({"mac": "02:00:00:00:00:01", "ips": ["10.244.0.300"]})), 7, "runtimeConfig.ips"),
         (plain.clone().set("mtu", json!(9000)), 7, "an MTU of 9000 is above"),
-        (asked(json!({"bandwidth": {"ingressRate": 1_000_000, "ingressBurst": 8}})), 7, "bits of one packet"),
+        (
+            asked(json!({"bandwidth": {"ingressRate": 1_000_000, "ingressBurst": 8}})),
+            7,
+            "is less than one full packet",
+        ),
         (plain.clone().with("CNI_NETNS", "/run/netns/absent"), 3, "there is no network namespace"),
         (plain.clone().with("CNI_NETNS", "/etc/passwd"), 4, "is not a network namespace"),
         (plain.clone().with("CNI_NETNS", &format!("/run/netns/{}", node.name())), 4, "is in itself"),

@@ -55,6 +55,7 @@ fn pod(name: &str, number: u8, phase: PodPhase, containers: &[(&str, u32, Contai
             dns: protocol::object::PodDns::default(),
             hostname: None,
             subdomain: None,
+            bandwidth: protocol::object::Bandwidth::default(),
         },
         status: PodStatus {
             phase,
@@ -205,6 +206,7 @@ pub(super) fn ports() -> Vec<Port> {
             tx_bytes: 54_000,
             tx_refused: 0,
             originated: 1,
+            ..PortCounters::default()
         },
     };
     let mut gateway = port(1, "gateway", PortKind::Gateway, PortState::Active);

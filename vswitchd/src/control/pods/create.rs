@@ -108,6 +108,9 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
     let pod = request.pod;
     let refuse = |code, text: String| Err(ApiError::new(code, text));
     let uid = new_uid().map_err(|e| api(ErrorCode::Internal, &format!("pod {pod}"), &e))?;
+    if let Err(problem) = request.bandwidth.check(control.pod_mtu()) {
+        return refuse(ErrorCode::Invalid, format!("pod {pod}: {problem}"));
+    }
     let host_ports = host_ports::check(control, &pod, &request.serving)?;
     let mut inventory = control.inventory.lock();
     if let Some(entry) = inventory.get(&pod) {
@@ -168,6 +171,7 @@ fn reserve(control: &Control, request: CreatePod, operation: &Arc<Mutex<()>>) ->
             dns: request.dns,
             hostname: request.hostname,
             subdomain: request.subdomain,
+            bandwidth: request.bandwidth,
         },
         provisioning: Provisioning::Pending,
         netns: control.netns_name(&pod),

@@ -243,6 +243,7 @@ mod tests {
                 dns: protocol::object::PodDns::default(),
                 hostname: None,
                 subdomain: None,
+                bandwidth: protocol::object::Bandwidth::default(),
             },
             provisioning,
             netns: format!("default.{name}"),

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use protocol::link::Transport;
 use protocol::message::{CreatePod, PodRef};
-use protocol::object::{Check, ContainerPort, DnsPolicy, PodDns, Probe, Resources, RestartPolicy, Serving};
+use protocol::object::{
+    Bandwidth, Check, ContainerPort, DnsPolicy, PodDns, Probe, Resources, RestartPolicy, Serving,
+};
 use store::record::PodRecord;
 
 use super::super::inventory::Life;
@@ -172,5 +174,6 @@ fn request(role: Role, config: &Config, pod: &PodRef) -> CreatePod {
         dns: PodDns { policy: DnsPolicy::Default, ..PodDns::default() },
         hostname: None,
         subdomain: None,
+        bandwidth: Bandwidth::default(),
     }
 }

@@ -225,6 +225,7 @@ fn reserve(control: &Control, plan: Plan, operation: &Arc<Mutex<()>>) -> Result<
             dns: plan.dns,
             hostname: None,
             subdomain: None,
+            bandwidth: plan.request.bandwidth,
         },
         provisioning: Provisioning::Pending,
         netns: control.netns_name(&pod),
@@ -239,7 +240,6 @@ fn reserve(control: &Control, plan: Plan, operation: &Arc<Mutex<()>>) -> Result<
             ip_mtu: plan.request.ip_mtu,
             resolver: plan.resolver,
             aliases: plan.request.aliases,
-            bandwidth: plan.request.bandwidth,
         }),
     };
     let entry = PodEntry {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use protocol::attachment::{AddressRange, Attach, BandwidthLimits, Resolver};
+use protocol::attachment::{AddressRange, Attach, Resolver};
 use protocol::message::{ApiError, ErrorCode, PodRef};
 use protocol::object::{DnsPolicy, PodDns, Serving};
 use store::ipam::IpamError;
@@ -35,7 +35,7 @@ impl Plan {
                 "an MTU of {asked} is above {ip_mtu}, which pods of this node have"
             )));
         }
-        check_bursts(&request.bandwidth, request.ip_mtu.unwrap_or(ip_mtu)).map_err(invalid)?;
+        request.bandwidth.check(request.ip_mtu.unwrap_or(ip_mtu)).map_err(invalid)?;
         check_addresses(control, &request).map_err(invalid)?;
         let serving = Serving { ports: request.ports.clone(), ..Serving::default() };
         let host_ports = host_ports::check(control, &request.pod, &serving)?;
@@ -117,19 +117,6 @@ pub(super) fn check_addresses(control: &Control, request: &Attach) -> Result<(),
         }
         Some(_) | None => Ok(()),
     }
-}
-
-/// A packet of the largest size must fit.
-fn check_bursts(limits: &BandwidthLimits, ip_mtu: u16) -> Result<(), String> {
-    let least = u64::from(ip_mtu) * 8;
-    for (name, burst) in [("ingressBurst", limits.ingress_burst), ("egressBurst", limits.egress_burst)] {
-        if let Some(bits) = burst.filter(|bits| *bits < least) {
-            return Err(format!(
-                "{name} {bits} is less than {least}, the bits of one packet of {ip_mtu} bytes"
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// What is asked, or what the cluster has for a pod of its namespace.
