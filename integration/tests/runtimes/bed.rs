@@ -16,18 +16,19 @@ use serde_json::{Value, json};
 /// The name of the network in every runtime.
 pub(crate) const NETWORK: &str = "vpod";
 
-/// Writes the one configuration of directory `dir`: the plugin asks this node. `extra` are further keys of its object.
+/// What `make install` installs.
+const INSTALLED: &str = include_str!("../../../scripts/10-vpod.conflist");
+
+/// Writes the one configuration of directory `dir`, which is what `make install` installs, but that the plugin asks this node. `extra`
+/// are further keys of its object.
 pub(crate) fn configure_plugin(node: &TestNode, dir: &Path, extra: &Value) {
     static FRESH: Once = Once::new();
     FRESH.call_once(|| programs::assert_fresh("vpod-cni"));
-    let mut plugin = json!({
-        "type": "vpod-cni",
-        "socket": node.socket(),
-        "capabilities": {"portMappings": true},
-    });
-    let keys = plugin.as_object_mut().expect("an object");
+    let mut list: Value = serde_json::from_str(INSTALLED).expect("what is installed is JSON");
+    list["name"] = NETWORK.into();
+    let keys = list["plugins"][0].as_object_mut().expect("an object");
+    keys.insert("socket".to_owned(), json!(node.socket()));
     keys.extend(extra.as_object().expect("an object").clone());
-    let list = json!({"cniVersion": "1.0.0", "name": NETWORK, "plugins": [plugin]});
     fs::create_dir_all(dir).expect("the node's directory can be written to");
     fs::write(dir.join("10-vpod.conflist"), list.to_string()).expect("a new file");
 }
