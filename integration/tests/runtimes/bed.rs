@@ -7,8 +7,10 @@ use std::process::Command;
 use std::sync::Once;
 
 use integration::node::pod_request;
-use integration::{Background, Cluster, ClusterOptions, NodeOptions, TestNode, TestPod, binary, programs, wait};
 use integration::underlay::SWITCH_ADDRESS;
+use integration::{
+    Background, Cluster, ClusterOptions, NodeOptions, TestNode, TestPod, binary, programs, wait,
+};
 use protocol::message::CreatePod;
 use protocol::object::Pod;
 use serde_json::{Value, json};

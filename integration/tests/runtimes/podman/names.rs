@@ -1,5 +1,7 @@
 //! Containers find services by their names, over the node's own DNS.
 
+use std::collections::BTreeSet;
+
 use integration::wait;
 use protocol::message::Kind;
 
@@ -22,6 +24,13 @@ fn a_service_is_found_by_name_and_answers() {
         resolv.contains("nameserver 10.96.0.10") && resolv.contains("search default.svc.cluster.local"),
         "{resolv}"
     );
+    // What podman leaves out and adds can be said to it, and then it is all said.
+    let options = "--dns 10.96.0.10 --dns-search default.svc.cluster.local --dns-option ndots:5";
+    podman.start("careful", options, "exec sleep 600");
+    let careful = podman.exec("careful", "cat /etc/resolv.conf").ok();
+    let lines: BTreeSet<&str> = careful.lines().collect();
+    let expected = ["search default.svc.cluster.local", "nameserver 10.96.0.10", "options ndots:5"];
+    assert_eq!(lines, expected.into(), "{careful}");
     for name in ["web", "web.default.svc.cluster.local"] {
         let fetch = format!("wget -qO- http://{name}/");
         wait::until(&format!("{name} answers"), || {
