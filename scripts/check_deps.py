@@ -24,6 +24,7 @@ DIRECT = {
     "routing": {"protocol", "ipnet", "k8s-openapi", "rustls", "rustls-pki-types", "serde", "serde_json", "thiserror"},
     "policy": {"protocol", "ipnet", "serde", "serde_json"},
     "vpod-cni": {"protocol", "ipnet", "serde_json", "thiserror"},
+    "vpod-cni-plugin": {"vpod-cni", "protocol", "netdev", "ipnet", "libc", "serde_json"},
     "vpodctl": {
         "protocol", "netdev", "anyhow", "clap", "clap_complete", "clap_mangen", "comfy-table", "hickory-proto",
         "humantime", "ipnet", "k8s-openapi", "serde", "serde_json", "serde-saphyr", "signal-hook", "thiserror",
@@ -37,7 +38,8 @@ UNREACHABLE = {
     "store": {"netdev", "datapath"},
     "routing": {"mio", "socket2", "tokio", "tracing", "netdev", "store"},
     "policy": {"libc", "nix", "mio", "socket2", "tokio", "tracing", "netdev", "datapath", "store"},
-    "vpod-cni": {"tokio", "store", "datapath", "vswitchd"},
+    "vpod-cni": {"libc", "nix", "mio", "socket2", "tokio", "tracing", "netdev", "store", "datapath", "vswitchd"},
+    "vpod-cni-plugin": {"tokio", "store", "datapath", "vswitchd"},
     "vpod-dns": {"store", "datapath", "vswitchd"},
     "vpodctl": {"tokio", "store", "datapath"},
     "vpod-ingress": {"store", "datapath", "vswitchd"},

@@ -27,7 +27,7 @@ const STDIN_LIMIT: usize = MAX_CONFIG_BYTES + 1;
 /// Does what the environment asks. The exit status is 0, or 1 with an error object on standard output.
 #[must_use]
 pub fn run(role: Role) -> ExitCode {
-    let variables = Variables::read(|name| std::env::var_os(name));
+    let variables = Variables::read(std::env::var_os);
     let answer = cni::read(role, &variables, read_stdin).and_then(|asked| match asked {
         Asked::About => {
             complain(&cni::about(role));

@@ -228,3 +228,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn ranges_are_filled_in_order_and_nothing_outside_of_them_is_given() {
+    let now = Duration::ZERO;
+    let mut ipam = Ipam::new(net("10.244.0.0/24"));
+    let ranges = [(ip("10.244.0.20"), ip("10.244.0.21")), (ip("10.244.0.0"), ip("10.244.0.2"))];
+    let mut taken = Vec::new();
+    while let Ok(found) = ipam.allocate_within("x", &ranges, now) {
+        taken.push(found.to_string());
+    }
+    // Of the second, the first two are the network's and the gateway's.
+    assert_eq!(taken, ["10.244.0.20", "10.244.0.21", "10.244.0.2"]);
+    ipam.release(ip("10.244.0.20"), now);
+    assert!(ipam.allocate_within("x", &ranges, now).is_err(), "it rests");
+    assert_eq!(ipam.allocate_within("x", &ranges, COOL_DOWN).unwrap(), ip("10.244.0.20"));
+    let other = [(ip("fd00::1"), ip("fd00::9")), (ip("192.0.2.1"), ip("192.0.2.9"))];
+    assert!(ipam.allocate_within("x", &other, now).is_err());
+    assert!(ipam.allocate("x", None, now).is_ok() && ipam.has_free(now).is_ok());
+}

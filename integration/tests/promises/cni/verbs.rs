@@ -199,6 +199,7 @@ fn requested_address_mac_mtu_names_and_labels_are_given() {
             json!({
                 "ips": ["10.244.0.77"],
                 "mac": "0a:58:0a:f4:00:99",
+                "bandwidth": {"ingressRate": 8_000_000, "ingressBurst": 800_000},
                 "aliases": ["front"],
                 "dns": {"servers": ["192.0.2.53"], "searches": ["corp.example"], "options": ["ndots:2"]},
             }),
@@ -215,6 +216,8 @@ fn requested_address_mac_mtu_names_and_labels_are_given() {
     assert!(shown.contains("mtu 1400") && shown.contains("0a:58:0a:f4:00:99"), "{shown}");
     let pod = node.vpodctl("get pods -n shop -l app=web").ok();
     assert!(pod.contains("web-0"), "{pod}");
+    let text = node.vpodctl("describe pod web-0 -n shop").ok();
+    assert!(text.contains("Bandwidth:") && text.contains("ingress 8"), "{text}");
     let refused = node.vpodctl("delete-pod web-0 -n shop").fails(1);
     assert!(refused.contains("remove the container with the program that runs it"), "{refused}");
     assert_eq!(node.vpodctl("exec web-0 -n shop -- cat /sys/class/net/eth0/mtu").ok().trim(), "1400");
