@@ -11,7 +11,7 @@ SHELL := /bin/bash
 .PHONY: help setup demo demo-pods demo-cluster demo-service demo-http test test-runtimes setup-runtimes vm-test soak soak-cni install uninstall lint bench bench-services bench-http bench-setup clean
 
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
 	@awk '/^# Variables:/,/^$$/{sub(/^#( Variables:)? */, "    "); if (NF) print}' Makefile
 
 setup: ## Install what is missing: Debian packages, /dev/net/tun; check the Rust toolchain

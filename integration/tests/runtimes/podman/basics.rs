@@ -1,6 +1,6 @@
 //! A container is a pod: reached, reaching, named, shared by a podman pod, and gone when it is.
 
-use integration::TestNode;
+use integration::{Cluster, TestNode};
 use serde_json::json;
 
 use super::Podman;
@@ -51,6 +51,18 @@ fn containers_reach_each_other_by_address_without_nat() {
         .ok();
     assert!(said.contains(&two.ip.to_string()), "{said}");
     podman.exec("two", &format!("ping -c 1 -W 2 {}", one.ip)).ok();
+}
+
+#[test]
+fn containers_of_two_nodes_reach_each_other() {
+    let cluster = Cluster::start(2);
+    let [one, two] = [0, 1].map(|number| Podman::on(cluster.node(number)));
+    one.start("one", "", "exec sleep 600");
+    two.start("two", "", &web("from afar"));
+    let far = pod_of(cluster.node(1), "two").ip;
+    let fetch = format!("for i in 1 2 3 4 5; do wget -qO- http://{far}/ && exit; sleep 0.2; done; exit 1");
+    assert_eq!(one.exec("one", &fetch).ok(), "from afar\n");
+    two.exec("two", &format!("ping -c 1 -W 2 {}", pod_of(cluster.node(0), "one").ip)).ok();
 }
 
 #[test]
