@@ -81,7 +81,7 @@ pub(super) fn pod(port: u32) -> PodRecord {
             dns: protocol::object::PodDns::default(),
             hostname: None,
             subdomain: None,
-            bandwidth: protocol::object::Bandwidth::default(),
+            bandwidth: Bandwidth::default(),
         },
         provisioning: Provisioning::Ready,
         netns: format!("default.p{port}"),
@@ -136,12 +136,12 @@ fn only_ready_pods_have_ports_and_the_gateway_always_has() {
 
 #[test]
 fn limits_of_a_pod_are_its_ports_and_a_record_from_before_has_none() {
-    let bandwidth = protocol::object::Bandwidth { egress_rate: Some(10_000_000), ..Default::default() };
+    let bandwidth = Bandwidth { egress_rate: Some(10_000_000), ..Default::default() };
     let mut limited = pod(1);
     limited.spec.bandwidth = bandwidth;
     let configuration = configuration(&[limited.clone()]);
     assert_eq!(configuration.ports[&limited.port].bandwidth, bandwidth);
-    assert_eq!(configuration.ports[&GATEWAY_PORT].bandwidth, protocol::object::Bandwidth::default());
+    assert_eq!(configuration.ports[&GATEWAY_PORT].bandwidth, Bandwidth::default());
     let mut json = serde_json::to_value(&limited).unwrap();
     assert_eq!(json["spec"]["bandwidth"]["egressRate"], 10_000_000);
     assert_eq!(serde_json::from_value::<PodRecord>(json.clone()).unwrap(), limited);

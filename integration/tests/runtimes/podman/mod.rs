@@ -8,6 +8,7 @@ mod ports;
 mod restarts;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -42,6 +43,7 @@ impl Podman {
         let this = Self { dir, node: node.name().to_owned() };
         fs::write(this.dir.join("containers.conf"), this.containers_conf()).expect("a new file");
         fs::write(this.dir.join("storage.conf"), this.storage_conf()).expect("a new file");
+        this.write_runc();
         let command = "--change CMD=[\\\"/bin/sleep\\\",\\\"3600\\\"]";
         this.podman(&format!("import --quiet {command} {} {IMAGE}", root_archive(&this.dir).display())).ok();
         this
@@ -50,15 +52,28 @@ impl Podman {
     fn containers_conf(&self) -> String {
         let dir = self.dir.display();
         let plugins = bed::plugin_dir();
-        // This machine has no systemd, and as root of a container it may not raise limits.
+        // Wants neither systemd nor the right to raise limits: tests run in containers, too.
         format!(
             "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nruntime = \"runc\"\nlock_type = \"file\"\n\
              infra_image = \"{IMAGE}\"\ntmp_dir = \"{dir}/tmp\"\n\
              [containers]\nlog_driver = \"k8s-file\"\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n\
+             [engine.runtimes]\nrunc = [\"{dir}/runc\"]\n\
              [network]\nnetwork_backend = \"cni\"\nnetwork_config_dir = \"{dir}/net.d\"\ncni_plugin_dirs = [{plugins:?}]\n\
              default_network = \"{}\"\n",
             bed::NETWORK
         )
+    }
+
+    /// `runc` with its state below this directory: podman does not say where it should be.
+    fn write_runc(&self) {
+        let script = format!(
+            "#!/bin/sh\nexec {} --root {}/state \"$@\"\n",
+            need("runc").display(),
+            self.dir.display()
+        );
+        let path = self.dir.join("runc");
+        fs::write(&path, script).expect("a new file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode");
     }
 
     fn storage_conf(&self) -> String {
