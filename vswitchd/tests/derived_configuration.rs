@@ -394,7 +394,6 @@ impl Node {
             host_ports: vec![host_port(number, at)],
             hostname: None,
             subdomain: None,
-            bandwidth: protocol::object::Bandwidth::default(),
         });
     }
 

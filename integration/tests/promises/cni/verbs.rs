@@ -127,7 +127,7 @@ fn check_finds_what_was_changed_behind_its_back() {
     for (change, undo, part) in [
         (
             "ip link set eth0 down",
-            format!("ip link set eth0 up; ip route add default via 10.244.0.1"),
+            "ip link set eth0 up; ip route add default via 10.244.0.1".to_owned(),
             "eth0 is down",
         ),
         (
