@@ -87,7 +87,7 @@ fn create_pod() -> impl Strategy<Value = CreatePod> {
             dns: protocol::object::PodDns::default(),
             hostname: None,
             subdomain: None,
-            bandwidth: protocol::object::Bandwidth::default(),
+            bandwidth: Bandwidth::default(),
         },
     )
 }

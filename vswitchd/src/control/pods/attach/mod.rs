@@ -145,16 +145,18 @@ fn namespace(request: &Attach) -> Result<Netns, ApiError> {
 
 /// What is in the way and has lost its namespace goes: its runtime has forgotten it, or makes it anew.
 fn make_way(control: &Control, request: &Attach) {
-    let in_the_way: Vec<AttachmentKey> = {
+    // The inventory is not held while paths are looked at: a runtime's may hang.
+    let (pods, reserved) = {
         let inventory = control.inventory.lock();
         let by_key = inventory.attached(&request.key);
         let pods = [by_key, Some(&request.pod)].into_iter().flatten().filter_map(|pod| inventory.get(pod));
-        let lost = pods.filter(|entry| entry.life != Life::Creating && is_lost(&entry.record));
-        let keys = lost.filter_map(|entry| entry.record.attachment.as_ref().map(|a| a.key.clone()));
-        let reserved = inventory.reservations().get(&request.key);
-        let reserved = reserved.filter(|reservation| lost::is_released(&reservation.record));
-        keys.chain(reserved.map(|reservation| reservation.record.key.clone())).collect()
+        let pods: Vec<PodRecord> =
+            pods.filter(|entry| entry.life != Life::Creating).map(|entry| entry.record.clone()).collect();
+        (pods, inventory.reservations().get(&request.key).map(|reservation| reservation.record.clone()))
     };
+    let pods = pods.into_iter().filter(is_lost).filter_map(|record| record.attachment.map(|a| a.key));
+    let reserved = reserved.filter(lost::is_released).map(|record| record.key);
+    let in_the_way: Vec<AttachmentKey> = pods.chain(reserved).collect();
     for key in in_the_way {
         if let Err(error) = detach(control, &key) {
             tracing::warn!(%key, "its namespace is gone, but it stays: {error}");
