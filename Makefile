@@ -2,16 +2,16 @@
 #
 # `make demo`, `make test` and `make vm-test` do their own set-up, so each works on a fresh Debian 12 with Rust.
 # Variables:  KEEP=1       make demo, demo-pods, demo-cluster, demo-service, demo-http leave everything running and say what to try next
-#             TESTS=word   make test runs only integration tests whose name contains the word
+#             TESTS=word   make test and test-runtimes run only integration tests whose name contains the word
 #             PREFIX, DESTDIR, CNI_BIN_DIR, CNI_CONF_DIR  where make install puts things: /usr/local, /, /opt/cni/bin, /etc/cni/net.d
 #             BASE=commit  make bench measures that commit too, as the peer "base"
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-pods demo-cluster demo-service demo-http test vm-test soak soak-cni install uninstall lint bench bench-services bench-http bench-setup clean
+.PHONY: help setup demo demo-pods demo-cluster demo-service demo-http test test-runtimes setup-runtimes vm-test soak soak-cni install uninstall lint bench bench-services bench-http bench-setup clean
 
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
 	@awk '/^# Variables:/,/^$$/{sub(/^#( Variables:)? */, "    "); if (NF) print}' Makefile
 
 setup: ## Install what is missing: Debian packages, /dev/net/tun; check the Rust toolchain
@@ -46,6 +46,13 @@ test: ## Unit and model tests, then the promises on the real kernel (as root, th
 vm-test: ## The promises that need several kernels, in three small virtual machines (QEMU; no root but for set-up)
 	@scripts/setup.sh --vm
 	@scripts/vm-test.sh
+
+test-runtimes: ## podman and containerd run containers on vpod, as root (two minutes)
+	@scripts/setup.sh --runtimes
+	@scripts/test-runtimes.sh $(TESTS)
+
+setup-runtimes: ## Install the container runtimes that make test-runtimes calls
+	@scripts/setup.sh --runtimes
 
 soak: ## Two hundred kills of daemons under churn, as root (a minute)
 	@scripts/setup.sh --quiet

@@ -78,8 +78,19 @@ remove_cgroups() {
     done < <(find /sys/fs/cgroup -depth -type d -path "*/pod-$1-*" 2>/dev/null)
 }
 
+# Containers of a test's podman, whose namespaces bear podman's names. Those of its containerd are found like other processes.
+remove_containers() {
+    local name
+    [ -e "$1/podman/containers.conf" ] || return 0
+    name=$(cat "$1/name" 2>/dev/null)
+    say "cleanup: containers of $1"
+    CONTAINERS_CONF="$1/podman/containers.conf" CONTAINERS_STORAGE_CONF="$1/podman/storage.conf" \
+        timeout 60 nsenter --net="/run/netns/$name" -- podman rm --all --force --time 0 >/dev/null 2>&1
+}
+
 for dir in "${dirs[@]}"; do
     say "cleanup: $dir"
+    remove_containers "$dir"
     # Daemons first, or they start again what is killed below.
     kill_users_of "$dir"
     name=$(cat "$dir/name" 2>/dev/null)

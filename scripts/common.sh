@@ -45,5 +45,5 @@ build_first() {
 owned() {
     local pid=${1#*/vpod-*.}
     pid=${pid%%[!0-9]*}
-    [ "$pid" != "${ENDING:-}" ] && grep -qsE '^(promises|virtual_machine|demo-(pods|cluster|service|http)\.sh|vpod-bench)' "/proc/$pid/comm"
+    [ "$pid" != "${ENDING:-}" ] && grep -qsE '^(promises|runtimes|virtual_machine|demo-(pods|cluster|service|http)\.sh|vpod-bench)' "/proc/$pid/comm"
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes a Debian machine ready to build, demonstrate and test vpod. Installs only what is missing,
 # so a second run changes nothing and needs no network. With --quiet it speaks only when it acts, with
-# --bench it also installs what make bench compares vpod with, with --vm what make vm-test boots with.
+# --bench it also installs what make bench compares vpod with, with --vm what make vm-test boots with, with
+# --runtimes the container runtimes that make test-runtimes calls.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -46,6 +47,12 @@ readonly NEEDED_BY_VM=(
     "busybox:busybox-static" "cpio:cpio" "modprobe:kmod" "xz:xz-utils" "zstd:zstd" "strip:binutils"
 )
 
+# Only `make test-runtimes` runs containers. What Debian recommends besides is another network and init systems.
+readonly NEEDED_BY_RUNTIMES=(
+    "podman:podman" "conmon:conmon" "runc:runc" "containerd:containerd" "pgrep:procps" "unshare:util-linux" "tar:tar"
+    "/usr/lib/cni/loopback:containernetworking-plugins"
+)
+
 quiet=false
 wanted=("${NEEDED[@]}" "${NEEDED_BY_LINT[@]}")
 case "${1:-}" in
@@ -57,6 +64,10 @@ case "${1:-}" in
 --vm)
     quiet=true
     wanted=("${NEEDED[@]}" "${NEEDED_BY_VM[@]}")
+    ;;
+--runtimes)
+    quiet=true
+    wanted=("${NEEDED[@]}" "${NEEDED_BY_RUNTIMES[@]}")
     ;;
 esac
 # Debian keeps some of these in /usr/sbin, which a user's PATH may lack.
@@ -90,12 +101,21 @@ install_packages() {
     esac
     as_root apt-get -q update
     case " ${missing[*]} " in
-    *" openvswitch-switch "* | *" etcd-server "*) forbid_daemons ;;
+    *" openvswitch-switch "* | *" etcd-server "* | *" containerd "* | *" podman "*) forbid_daemons ;;
     esac
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get -q install -y --no-install-recommends "${missing[@]}" ||
         die "apt-get could not install: ${missing[*]}"
-    # Nor at the next boot.
+    # Nor at the next boot. Who has a runtime already has it as it was.
+    case " ${missing[*]} " in
+    *" containerd "*) as_root systemctl disable containerd.service 2>/dev/null || true ;;
+    esac
+    case " ${missing[*]} " in
+    *" podman "*)
+        as_root systemctl disable podman.service podman.socket podman-restart.service \
+            podman-auto-update.service podman-auto-update.timer 2>/dev/null || true
+        ;;
+    esac
     case " ${missing[*]} " in
     *" openvswitch-switch "*) as_root systemctl disable openvswitch-switch.service 2>/dev/null || true ;;
     esac
@@ -107,7 +127,7 @@ install_packages() {
     done
 }
 
-# Harness and tests run an Open vSwitch and an etcd of their own; the packages' daemons are not to
+# Harness and tests run an Open vSwitch, an etcd and a containerd of their own; the packages' daemons are not to
 # start. Debian's packages ask this program before they start anything (invoke-rc.d(8)).
 forbid_daemons() {
     local policy=/usr/sbin/policy-rc.d

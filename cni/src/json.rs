@@ -1,7 +1,7 @@
 //! Reads values out of JSON that somebody else wrote, and says where it found what it could not use.
 //!
 //! `null` is as if the key were not there, and a key that comes twice has its last value, as in the reference library (Go's
-//! `encoding/json`). Lists are bounded, and so is what is said about them.
+//! `encoding/json`), and a key may be written in capitals: containerd writes what it asks by capabilities so (`HostPort`). Lists are bounded, and so is what is said about them.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -64,9 +64,11 @@ pub(crate) struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// The field of an object that is itself at `path` (empty: the document).
+    /// The field of an object that is itself at `path` (empty: the document). The spelling that was asked for goes first.
     pub(crate) fn of(map: &'a Map<String, Value>, path: &str, key: &str) -> Option<Self> {
-        let value = map.get(key).filter(|value| !value.is_null())?;
+        let otherwise =
+            || map.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value);
+        let value = map.get(key).or_else(otherwise).filter(|value| !value.is_null())?;
         let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
         Some(Self { path, value })
     }

@@ -5,7 +5,8 @@
 //!
 //! Free addresses are given out round-robin from the last one, so that an address rests as long as
 //! possible; one that was released is not given out for [`COOL_DOWN`], not even by name, because
-//! peers may still hold its neighbour entry and connections to it.
+//! peers may still hold its neighbour entry and connections to it. [`Ipam::allocate_again`] is the exception: what peers
+//! hold then is of the one who gets it.
 //!
 //! Time is whatever monotonic clock the caller passes as a `Duration` since its own start.
 
@@ -78,10 +79,17 @@ pub struct Ipam {
     cidr: IpNet,
     /// Address → owner.
     used: BTreeMap<IpAddr, String>,
-    /// Address → when it is free again.
-    cooling: BTreeMap<IpAddr, Duration>,
+    cooling: BTreeMap<IpAddr, Cooling>,
     /// Last one given out by rotation; the search for the next starts behind it.
     last: IpAddr,
+}
+
+/// An address that rests.
+#[derive(Debug, Clone)]
+struct Cooling {
+    free_at: Duration,
+    /// Who had it; unknown if that was before a start.
+    last_owner: Option<String>,
 }
 
 impl Ipam {
@@ -124,6 +132,23 @@ impl Ipam {
         Ok(ip)
     }
 
+    /// As [`Ipam::allocate`] of `wanted`, which need not have rested if it was `owner` who had it.
+    ///
+    /// # Errors
+    /// Why not; nothing was changed.
+    pub fn allocate_again(
+        &mut self,
+        owner: &str,
+        wanted: IpAddr,
+        now: Duration,
+    ) -> Result<IpAddr, IpamError> {
+        let had = |rest: &Cooling| rest.last_owner.as_deref() == Some(owner);
+        if self.cooling.get(&wanted).is_some_and(had) {
+            self.cooling.remove(&wanted);
+        }
+        self.allocate(owner, Some(wanted), now)
+    }
+
     /// Gives `owner` the next free address of the first of `ranges` (first and last address) that has one.
     ///
     /// # Errors
@@ -158,8 +183,8 @@ impl Ipam {
 
     /// Takes an address back; it rests for [`COOL_DOWN`]. No effect if it is not in use.
     pub fn release(&mut self, ip: IpAddr, now: Duration) {
-        if self.used.remove(&ip).is_some() {
-            self.cooling.insert(ip, now + COOL_DOWN);
+        if let Some(owner) = self.used.remove(&ip) {
+            self.cooling.insert(ip, Cooling { free_at: now + COOL_DOWN, last_owner: Some(owner) });
         }
     }
 
@@ -173,7 +198,7 @@ impl Ipam {
     pub fn resume_cooling(&mut self, ip: IpAddr, ago: Duration, now: Duration) {
         let remaining = COOL_DOWN.saturating_sub(ago);
         if !remaining.is_zero() && !self.used.contains_key(&ip) && self.check_usable(ip).is_ok() {
-            self.cooling.insert(ip, now + remaining);
+            self.cooling.insert(ip, Cooling { free_at: now + remaining, last_owner: None });
         }
     }
 
@@ -196,7 +221,7 @@ impl Ipam {
     }
 
     fn expire(&mut self, now: Duration) {
-        self.cooling.retain(|_, free_at| *free_at > now);
+        self.cooling.retain(|_, rest| rest.free_at > now);
     }
 
     fn check_usable(&self, ip: IpAddr) -> Result<(), IpamError> {
@@ -222,7 +247,7 @@ impl Ipam {
             return Err(IpamError::InUse { ip, owner: owner.clone() });
         }
         match self.cooling.get(&ip) {
-            Some(free_at) => Err(IpamError::Cooling { ip, seconds: whole_seconds(*free_at, now) }),
+            Some(rest) => Err(IpamError::Cooling { ip, seconds: whole_seconds(rest.free_at, now) }),
             None => Ok(()),
         }
     }
@@ -287,7 +312,12 @@ impl Ipam {
             cidr: self.cidr,
             used: self.used.len(),
             cooling: self.cooling.len(),
-            next_free: self.cooling.values().min().map(|free_at| whole_seconds(*free_at, now)),
+            next_free: self
+                .cooling
+                .values()
+                .map(|rest| rest.free_at)
+                .min()
+                .map(|free_at| whole_seconds(free_at, now)),
         }
     }
 }

@@ -44,6 +44,25 @@ fn bandwidth_is_bits_per_second_and_bits_either_direction_optional() {
     assert_eq!((rate.bytes_per_second(), rate.burst_bytes()), (1001, 1));
 }
 
+/// containerd names the fields as Go does, and Go's plugins read either.
+#[test]
+fn fields_that_begin_with_a_capital_are_understood() {
+    let attachment = asked(&json!({
+        "portMappings": [{ "HostPort": 8080, "ContainerPort": 80, "Protocol": "udp", "HostIP": "192.0.2.1" }],
+        "bandwidth": { "IngressRate": 4096, "IngressBurst": 1600, "EgressRate": 0, "EgressBurst": 0 },
+        "dns": { "Servers": ["192.0.2.53"], "Searches": ["example"], "Options": null },
+        "ipRanges": [[{ "Subnet": "10.244.0.0/24", "RangeStart": "10.244.0.7", "RangeEnd": "", "Gateway": "" }]],
+    }));
+    let ports: Vec<String> = attachment.port_mappings.iter().map(ToString::to_string).collect();
+    assert_eq!(ports, ["192.0.2.1 8080/udp -> 80"]);
+    assert_eq!(attachment.bandwidth.ingress, Some(Rate { bits_per_second: 4096, burst_bits: 1600 }));
+    assert_eq!(attachment.resolver.searches, ["example"]);
+    assert_eq!(attachment.ranges[0][0].bounds().0.to_string(), "10.244.0.7");
+    // The usual spelling goes first.
+    let both = asked(&json!({ "portMappings": [{ "HostPort": 1, "hostPort": 2, "containerPort": 80 }] }));
+    assert_eq!(both.port_mappings[0].host_port, 2);
+}
+
 #[test]
 fn bandwidth_that_cannot_be_is_named() {
     for (value, part) in [

@@ -64,6 +64,28 @@ fn fixed_address_is_refused_outside_the_range_in_use_and_while_it_rests() {
 }
 
 #[test]
+fn who_had_an_address_may_have_it_again_while_it_rests() {
+    let mut ipam = Ipam::new(net("10.0.0.0/24"));
+    let want = ip("10.0.0.9");
+    assert_eq!(ipam.allocate_again("a", want, at(0)).unwrap(), want);
+    assert_eq!(
+        ipam.allocate_again("b", want, at(0)).unwrap_err(),
+        IpamError::InUse { ip: want, owner: "a".to_owned() }
+    );
+    ipam.release(want, at(0));
+    assert_eq!(
+        ipam.allocate_again("b", want, at(10)).unwrap_err(),
+        IpamError::Cooling { ip: want, seconds: 20 }
+    );
+    assert_eq!(ipam.allocate_again("a", want, at(10)).unwrap(), want);
+    ipam.release(want, at(10));
+    // Whose it was is not known after a start.
+    ipam.resume_cooling(want, at(1), at(11));
+    assert!(ipam.allocate_again("a", want, at(12)).is_err());
+    assert_eq!(ipam.allocate_again("b", want, at(41)).unwrap(), want);
+}
+
+#[test]
 fn rotation_does_not_return_to_an_abandoned_address_first() {
     let mut ipam = Ipam::new(net("10.0.0.0/24"));
     let first = ipam.allocate("a", None, at(0)).unwrap();

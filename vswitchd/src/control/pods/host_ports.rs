@@ -3,6 +3,9 @@
 //! A port is one pod's, by address and protocol; one without an address is at all of them. While a pod has it, this process has it bound in the
 //! node's network, so that the kernel gives it to no program of the node, nor to a connection that the node makes: these would
 //! get what is the pod's, or it theirs. Nobody listens there: the switch takes what arrives.
+//!
+//! A pod of a container runtime has its ports bound while it is attached only, which says whether a program of the node has them: podman
+//! binds them itself afterwards, for as long as the container runs, and would be refused.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;

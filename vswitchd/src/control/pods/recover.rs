@@ -113,7 +113,10 @@ fn adopt(inventory: &mut Inventory, record: PodRecord, problems: &mut Vec<String
         }
     }
     let operation = Arc::new(Mutex::new(()));
-    let held = host_ports::take_again(&pod, &record.spec.serving).into();
+    let held = match record.attachment {
+        Some(_) => Arc::default(),
+        None => host_ports::take_again(&pod, &record.spec.serving).into(),
+    };
     inventory.insert(pod, PodEntry { record, life, failure, netns_identity: None, held, operation });
 }
 

@@ -191,7 +191,8 @@ fn reserve(control: &Control, plan: Plan, operation: &Arc<Mutex<()>>) -> Result<
     let uid = create::new_uid().map_err(|e| api(ErrorCode::Internal, &key, &e))?;
     let mut inventory = control.inventory.lock();
     refuse_second(&inventory, &key, &pod)?;
-    let held = host_ports::take(&plan.host_ports, &inventory, &pod)?.into();
+    // Not kept: podman binds what it publishes itself, once this is answered.
+    drop(host_ports::take(&plan.host_ports, &inventory, &pod)?);
     let Some(port) = inventory.free_port() else {
         return Err(ApiError::new(
             ErrorCode::Exhausted,
@@ -248,7 +249,7 @@ fn reserve(control: &Control, plan: Plan, operation: &Arc<Mutex<()>>) -> Result<
         life: Life::Creating,
         failure: None,
         netns_identity: None,
-        held,
+        held: Arc::default(),
         operation: Arc::clone(operation),
     };
     inventory.insert(pod, entry);

@@ -63,7 +63,8 @@ pub(super) fn address(
 ) -> Result<IpAddr, ApiError> {
     let now = control.now();
     let taken = match (request.addresses.first(), request.ranges.first()) {
-        (Some(ip), _) => inventory.ipam.allocate(owner, Some(*ip), now),
+        // A runtime that starts a container again asks for the address that it has said itself before.
+        (Some(ip), _) => inventory.ipam.allocate_again(owner, *ip, now),
         (None, Some(set)) => {
             let ranges: Vec<_> = set.iter().map(|range| (range.start, range.end)).collect();
             inventory.ipam.allocate_within(owner, &ranges, now)
