@@ -103,9 +103,9 @@ mod tests {
         fn frames_come_out_as_they_went_in(steps in proptest::collection::vec((1usize..400, any::<bool>()), 1..300)) {
             let mut backlog = Backlog::new(1000);
             let mut model: VecDeque<Vec<u8>> = VecDeque::new();
-            for (number, (len, is_push)) in steps.into_iter().enumerate() {
+            for (number, (len, is_push)) in (0..=u8::MAX).cycle().zip(steps) {
                 if is_push {
-                    let frame = vec![number as u8; len];
+                    let frame = vec![number; len];
                     let used: usize = model.iter().map(Vec::len).sum();
                     if backlog.push(PortId(1), len, &frame) {
                         prop_assert!(used + len <= 1000);

@@ -38,7 +38,7 @@ pub(crate) struct PolicyTestArgs {
     /// Who asks: POD, NAMESPACE/POD or ADDRESS
     #[arg(long, value_name = "WHO")]
     pub(crate) from: String,
-    /// Who is asked: POD:PORT, NAMESPACE/POD:PORT, ADDRESS:PORT or service/NAME[:PORT]
+    /// Who is asked: POD:PORT, NAMESPACE/POD:PORT, ADDRESS:PORT, service/NAME or service/NAME:PORT
     #[arg(long, value_name = "WHOM")]
     pub(crate) to: String,
     /// tcp, udp, sctp, icmp or a number

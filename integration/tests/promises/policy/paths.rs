@@ -39,10 +39,16 @@ fn clients_outside_are_judged_by_their_own_address_on_every_way() {
         }
         // Nobody who asks from there is meant, and the nodes neither.
         enforce(cluster.node(0), &only_from(&["198.51.100.0/24"]));
-        for at in all_ways(&cluster) {
-            let answers = ask_from_outside(&cluster, at, 4);
-            assert!(answers.iter().all(|line| line.starts_with("error")), "{policy} {at:?}: {answers:?}");
-        }
+        std::thread::scope(|scope| {
+            for at in all_ways(&cluster) {
+                let cluster = &cluster;
+                scope.spawn(move || {
+                    let answers = ask_from_outside(cluster, at, 3);
+                    let refused = answers.iter().all(|line| line.starts_with("error"));
+                    assert!(refused, "{policy} {at:?}: {answers:?}");
+                });
+            }
+        });
         enforce(cluster.node(0), &only_from(&[&format!("{OUTSIDER}/32")]));
         for at in all_ways(&cluster) {
             assert!(is_answered(&ask_from_outside(&cluster, at, 4)), "{policy} {at:?}");
@@ -72,13 +78,19 @@ fn pods_are_judged_as_themselves_behind_services() {
         let (friend, stranger) = (labelled(node, "friend", "friend"), labelled(node, "stranger", "stranger"));
         let mut ways = all_ways(&cluster);
         ways.extend([tcp(service, 80), udp(service, 80)]);
-        for at in ways {
-            let answers = ask(Place::Pod(&friend), at, 6);
-            assert!(is_answered(&answers), "friend of {} by {at:?}: {answers:?}", node.name());
-            let answers = ask(Place::Pod(&stranger), at, 3);
-            let refused = answers.iter().all(|line| line.starts_with("error"));
-            assert!(refused, "stranger of {} by {at:?}: {answers:?}", node.name());
-        }
+        // At a time: who is refused waits.
+        std::thread::scope(|scope| {
+            for at in ways {
+                let (friend, stranger) = (&friend, &stranger);
+                scope.spawn(move || {
+                    let answers = ask(Place::Pod(friend), at, 6);
+                    assert!(is_answered(&answers), "friend of {} by {at:?}: {answers:?}", node.name());
+                    let answers = ask(Place::Pod(stranger), at, 2);
+                    let refused = answers.iter().all(|line| line.starts_with("error"));
+                    assert!(refused, "stranger of {} by {at:?}: {answers:?}", node.name());
+                });
+            }
+        });
         node.delete_pod(&friend);
         node.delete_pod(&stranger);
     }

@@ -194,7 +194,7 @@ fn hold(cases: impl Fn(&str) -> bool) {
 
 #[test]
 fn kubernetes_cases_of_ingress_hold_on_two_nodes() {
-    hold(|name| is_of_ingress(name));
+    hold(is_of_ingress);
 }
 
 #[test]
