@@ -1,12 +1,14 @@
 //! Both ends of a truth table: serves ports by TCP, UDP and SCTP, and tries those of others.
 //!
-//!     prober PORT…
+//! ```text
+//! prober PORT…
+//! ```
 //!
 //! It says `ready` once it serves. Then, line by line on standard input:
 //!
-//!     try WORD…   WORD is ADDRESS/PROTOCOL/PORT/EXPECTED, EXPECTED 1 or 0. Tries all at once: until it succeeds if that is expected,
-//!                 for a moment if not. Answers one line of 1s and 0s, in their order
-//!     seen        Answers one line of SOURCE/PROTOCOL/PORT, whose requests have come here since the last time
+//! - `try WORD…`: a word is `ADDRESS/PROTOCOL/PORT/EXPECTED`, `EXPECTED` is 1 or 0. Tries all at once: until it succeeds if that is
+//!   expected, for a moment if not. Answers one line of 1s and 0s, in their order.
+//! - `seen`: answers one line of `SOURCE/PROTOCOL/PORT`, whose requests have come here since the last time.
 //!
 //! SCTP is a header around a few bytes in raw packets: few kernels that tests run on have the protocol.
 
