@@ -14,6 +14,10 @@ use super::node::Control;
 use super::switch::{SwitchError, unexpected};
 use super::{ingress, peers, pods, policy, routes, services};
 
+/// What pods are closed for.
+const POLICIES_UNKNOWN: &str = "network policies have not been read from the cluster's store: until then pods are closed, but for those \
+                                that a running datapath knows";
+
 /// Rows of a kind, in pages of at most [`ITEMS_PER_RESPONSE`].
 pub(crate) fn list(
     control: &Control,
@@ -336,6 +340,9 @@ fn problems(control: &Control) -> Vec<String> {
     problems.extend(control.switch.edge().problem());
     problems.extend(control.switch.edge().shortcomings());
     problems.extend(control.services.problems());
+    if !control.switch.policies().is_known() {
+        problems.push(POLICIES_UNKNOWN.to_owned());
+    }
     problems.extend(control.system_problems.lock().values().cloned());
     problems.extend(control.cluster.iter().flat_map(Cluster::problems));
     problems.extend(control.peers.lock().problems().iter().cloned());

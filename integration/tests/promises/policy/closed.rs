@@ -11,7 +11,7 @@ use protocol::object::RestartPolicy;
 
 use super::{enforce, isolate, labelled};
 
-/// Tries of a pod's first act in `make test`; `make soak` has a thousand.
+/// Tries of a pod's first act in `make test`; `make soak-policy` has a thousand.
 const TRIES: usize = 60;
 const WORKERS: usize = 3;
 const RESTARTS: usize = 20;
