@@ -86,8 +86,7 @@ fn a_silent_daemon_is_given_up_after_the_request_timeout() {
 fn wrong_usage_ends_with_2_and_says_what_is_right() {
     let dir = RunDir::new();
     for (arguments, text) in [
-        (&["get", "netpol"][..], "this version of vpod has no networkpolicies; it has pods (po)"),
-        (&["get", "podz"], "there is no kind \"podz\""),
+        (&["get", "podz"][..], "there is no kind \"podz\""),
         (&["get", "fdb", "-l", "a=b"], "objects that are applied have labels"),
         (&["get", "svc", "web", "-A"], "a service cannot be named across"),
         (&["delete"], "<KIND>"),

@@ -148,7 +148,12 @@ fn annotations_of_kubernetes_limit_a_pods_bandwidth() {
              spec:\n  containers:\n  - {{name: p, command: [sleep]}}\n"
         )
     };
-    let daemon = Daemon::admin(|_| vec![Response::Done]);
+    let daemon = Daemon::admin(|request| match request {
+        AdminRequest::Read(ReadRequest::GetPod(_)) => {
+            vec![Response::Error(ApiError::new(ErrorCode::NotFound, "there is none"))]
+        }
+        _ => vec![Response::Done],
+    });
     let limits = "kubernetes.io/ingress-bandwidth: 10M, kubernetes.io/egress-bandwidth: 1Gi";
     apply(&daemon, &pod(limits), &[]);
     let asked = daemon.seen().into_iter().find_map(|request| match request {
