@@ -108,7 +108,8 @@ fn named(state: &PolicyState, row: &DeniedFlow, number: u64, now: &Now) -> Denia
 
 fn reason(state: &PolicyState, direction: PolicyDirection, by: Option<DeniedBy>) -> String {
     let Some(by) = by else { return "no policies are known of the pod".to_owned() };
-    let policy = state.policy(by.policy).map_or_else(|| "a policy that is gone".to_owned(), ToString::to_string);
+    let policy =
+        state.policy(by.policy).map_or_else(|| "a policy that is gone".to_owned(), ToString::to_string);
     let direction = match direction {
         PolicyDirection::Ingress => "ingress",
         PolicyDirection::Egress => "egress",
