@@ -68,6 +68,7 @@ fn peer(id: u32, address: Ipv4Addr, pod_cidr: &str) -> PeerConfig {
         router_mac: Mac([14, 88, 0, 0, 1, 1]),
         keep_alive: true,
         has_pods: true,
+        shares_policies: true,
     }
 }
 

@@ -67,6 +67,20 @@ const GOALS: &[Goal] = &[
         wanted: Wanted::AtLeast(0.9),
     },
     Goal {
+        workload: "policies",
+        metric: "same-node-tcp",
+        params: &[("policies", "1000")],
+        against: Against::Own("policies", "0"),
+        wanted: Wanted::AtLeast(0.97),
+    },
+    Goal {
+        workload: "policies",
+        metric: "same-node-crr",
+        params: &[("policies", "1000")],
+        against: Against::Own("policies", "0"),
+        wanted: Wanted::AtLeast(0.97),
+    },
+    Goal {
         workload: "program",
         metric: "one change, since heard of",
         params: MANY,

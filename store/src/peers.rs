@@ -45,9 +45,9 @@ pub struct PeerSpec {
 }
 
 impl PeerSpec {
-    /// As the datapath is told.
+    /// As the datapath is told. `shares_store`: it is known from the store that this node's pods and policies are in.
     #[must_use]
-    pub fn config(&self, id: PeerId) -> PeerConfig {
+    pub fn config(&self, id: PeerId, shares_store: bool) -> PeerConfig {
         PeerConfig {
             id,
             name: self.name.clone(),
@@ -58,6 +58,8 @@ impl PeerSpec {
             router_mac: self.router_mac,
             keep_alive: self.keep_alive,
             has_pods: self.has_pods,
+            // A plain VXLAN device asks nobody.
+            shares_policies: shares_store && self.keep_alive,
         }
     }
 }

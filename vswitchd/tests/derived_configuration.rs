@@ -244,6 +244,7 @@ fn peer(number: u8) -> PeerConfig {
         router_mac: Mac::for_router(router),
         keep_alive: true,
         has_pods: true,
+        shares_policies: false,
     }
 }
 

@@ -14,6 +14,7 @@ mod vde;
 mod vpod;
 mod vpod_nodes;
 mod vpod_outside;
+mod vpod_policies;
 mod vpod_services;
 
 use std::path::{Path, PathBuf};
@@ -250,6 +251,11 @@ pub(crate) trait Subject {
     /// The moving service leads to this server from now on.
     fn move_endpoint(&mut self, _server: usize) -> Result<Programmed> {
         bail!("it balances no services")
+    }
+
+    /// Enforces so many network policies from now on, which let its pods pass.
+    fn restrict(&mut self, _policies: u32) -> Result<()> {
+        bail!("it has no network policies")
     }
 
     /// The pod that begins.

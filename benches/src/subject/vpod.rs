@@ -280,6 +280,10 @@ impl Subject for Vpod {
         Ok(())
     }
 
+    fn restrict(&mut self, policies: u32) -> Result<()> {
+        self.write_policies(policies)
+    }
+
     fn reload(&mut self) -> Result<Duration> {
         self.replace_datapath()
     }

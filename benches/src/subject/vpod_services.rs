@@ -30,9 +30,14 @@ impl Vpod {
             std::iter::once(services.manifest(number, Self::NAMESPACE))
                 .chain(services.slices(number, Self::NAMESPACE))
         };
+        self.write_all(services.all().flat_map(of))
+    }
+
+    /// Writes objects, some at a time, and waits until the datapath runs them.
+    pub(super) fn write_all(&self, objects: impl Iterator<Item = Value>) -> Result<()> {
         let mut client = Client::connect(&self.socket())?;
         let (mut few, mut bytes) = (Vec::new(), 0);
-        for object in services.all().flat_map(of) {
+        for object in objects {
             let text = object.to_string();
             if bytes + text.len() > REQUEST_BYTES {
                 check_stop()?;

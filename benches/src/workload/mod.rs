@@ -12,6 +12,7 @@ mod fairness;
 mod idle_cpu;
 mod ingress;
 mod pod_churn;
+mod policies;
 mod same_node_crr;
 mod same_node_rr;
 mod same_node_tcp;
@@ -160,6 +161,11 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         name: dns::pod::NAME,
         description: "the same through the switch, from a pod to the DNS service; time until a new name is answered",
         run: Run::Alone(dns::pod::run),
+    },
+    Workload {
+        name: policies::NAME,
+        description: "a TCP stream and connections between two pods, without network policies and with 1,000",
+        run: Run::Alone(policies::run),
     },
     Workload {
         name: fairness::NAME,

@@ -24,7 +24,7 @@ pub(super) fn run(options: &Options) -> Result<Vec<Metric>> {
     Ok(describe(NAME, &measured).map(|metric| metric.with_param("bytes", 1)).collect())
 }
 
-fn measure(subject: &dyn Subject, seconds: f64) -> Result<Answered> {
+pub(super) fn measure(subject: &dyn Subject, seconds: f64) -> Result<Answered> {
     let address = address_of(subject.server());
     let mut server = command(Some(subject.server()))?;
     server.args(["serve", &address, "--size", "1", "--close"]);

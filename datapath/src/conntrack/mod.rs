@@ -71,6 +71,7 @@ use protocol::PortId;
 use crate::limits::Limits;
 use crate::rewrite::{Translation, Tuple};
 use crate::service::ActiveConnections;
+use crate::time::Instant;
 use above::Below;
 use index::Index;
 use memory::{Entry, Memory, condition_of};
@@ -290,6 +291,11 @@ impl Connections {
     /// What sort of connection it is.
     pub(crate) fn kind(&self, id: ConnectionId) -> Option<Kind> {
         Some(self.memory.slot(id.slot)?.read(id.generation)?.kind)
+    }
+
+    /// When its first packet came; `None` if it is gone.
+    pub(crate) fn created(&self, id: ConnectionId) -> Option<Instant> {
+        Some(self.memory.slot(id.slot)?.read(id.generation)?.created)
     }
 
     /// The port its first packet came in by, in whose share it counts; `None` if it is gone.

@@ -31,6 +31,8 @@ struct Packet<'a> {
     from: PortId,
     /// `None`: to several.
     to: Option<PortId>,
+    /// Of no connection, or the first of one: what allows it is counted. Others are only asked about again.
+    is_first: bool,
     now: Instant,
 }
 
@@ -42,13 +44,14 @@ struct Ends {
 }
 
 /// What a packet of a connection is one of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Of {
     hit: Hit,
     kind: Kind,
     flow: PolicyFlow,
-    /// The server sees this node as its client, by a port of the switch's own: its node asks nobody, so it is asked for here.
-    is_asked_here: bool,
+    /// Who is asked instead of the egress port's pod. The server sees this node as its client, by a port of the switch's own: its node asks
+    /// nobody, so it is asked for here.
+    server: Option<Gate>,
 }
 
 impl SlowPath {
@@ -72,7 +75,11 @@ impl SlowPath {
             Action::Flood(_) => None,
             Action::ForwardError(_) | Action::Hold | Action::AnswerArp { .. } => return Ok(action),
         };
-        let packet = Packet { ip, from: port.id, to, now };
+        let connections = &self.shared.connections;
+        let is_first = hit.is_none_or(|hit| {
+            hit.direction == Direction::Original && connections.created(hit.id) == Some(now)
+        });
+        let packet = Packet { ip, from: port.id, to, is_first, now };
         match hit.and_then(|hit| self.of(hit)) {
             Some(of) => self.police_connection(&packet, of, action),
             None => {
@@ -108,21 +115,30 @@ impl SlowPath {
             protocol: key.protocol(),
             tuple: Tuple { destination, destination_port, ..original },
         };
-        let is_asked_here = self.is_own_gateway(becomes.source, becomes.source_port)
-            && matches!(self.routes.lookup(destination), Some(Target::Peer(_)));
-        Some(Of { hit, kind, flow, is_asked_here })
+        let is_masqueraded = self.is_own_gateway(becomes.source, becomes.source_port);
+        let server = if is_masqueraded { self.gate_at_peer(destination) } else { None };
+        Some(Of { hit, kind, flow, server })
+    }
+
+    /// Who is asked here for what has an address of another node: nobody if that node decides itself. A pod of which nothing is known (yet)
+    /// is closed: its node would take this node's word for it.
+    fn gate_at_peer(&self, address: Ipv4Addr) -> Option<Gate> {
+        let Some(Target::Peer(id)) = self.routes.lookup(address) else { return None };
+        let peer = self.overlay.peers.get(id).filter(|peer| peer.config.shares_policies)?;
+        Some(if peer.is_node(address) { Gate::Open } else { self.policies.gate_elsewhere(address) })
     }
 
     /// A packet of a connection: whether that may still be.
     fn police_connection(&mut self, packet: &Packet<'_>, of: Of, action: Action) -> Result<Action, Refusal> {
         let mut ends = self.ends(packet, of.hit.direction);
-        if of.is_asked_here {
-            ends.server = self.policies.subject(of.flow.tuple.destination).map_or(Gate::Open, Gate::Pod);
+        if let Some(server) = of.server {
+            ends.server = server;
         }
-        let begins = tcp_flags(packet.ip).is_some_and(|flags| flags.begins());
-        if of.kind.is_plain && begins && of.hit.direction == Direction::Reply && !self.is_opening(of.hit) {
+        let is_answer = of.hit.direction == Direction::Reply;
+        if of.kind.is_plain && is_answer && begins(packet.ip) && !self.is_opening(of.hit) {
             // Nobody may begin what goes the other way by an answer's right.
             let new = flow_of(packet.ip);
+            let packet = &Packet { is_first: true, ..*packet };
             self.ask_both(packet, &Ends { client: ends.server, server: ends.client }, &new)?;
             self.shared.connections.remove(of.hit.id);
             return self.remember(packet, packet.from, new, Direction::Original, false, action);
@@ -140,7 +156,10 @@ impl SlowPath {
             Ok(())
         });
         if let Err(refusal) = asked {
-            self.shared.connections.remove(of.hit.id);
+            // Where nothing is known (yet), nobody has said that it may not go on.
+            if refusal.reason != DropReason::PolicyNotReady {
+                self.shared.connections.remove(of.hit.id);
+            }
             return Err(refusal);
         }
         Ok(if of.kind.is_plain { action.of_plain(of.hit) } else { action })
@@ -171,7 +190,7 @@ impl SlowPath {
         if !can_be_remembered || is_answered_here(&action) {
             return self.ask_both(packet, &ends, &flow).map(|()| action);
         }
-        let is_middle = tcp_flags(packet.ip).is_some_and(|flags| !flags.begins());
+        let is_middle = tcp_flags(packet.ip).is_some_and(|flags| !flags.opens());
         let owner = if port.kind == PortKind::Tunnel { packet.to.unwrap_or(port.id) } else { port.id };
         if !is_middle {
             self.ask_both(packet, &ends, &flow)?;
@@ -258,6 +277,7 @@ impl SlowPath {
                 return Err(self.deny(packet, flow, direction, by).into());
             }
             if let Answer::Rule(rule) = answer
+                && packet.is_first
                 && self.policies.told.is_none()
             {
                 self.shared.policies.notes.allowed(rule.policy);
@@ -312,8 +332,8 @@ impl SlowPath {
         matches!(self.shared.connections.state(hit.id), Some(State::SynSent | State::SynSentBoth))
     }
 
-    /// The pod behind the ingress node of a service was asked there, and sees that node's gateway address, with a port that nobody but
-    /// its switch sends from.
+    /// The pod behind the ingress node of a service was asked for there, and sees that node's gateway address, with a port that nobody but
+    /// its switch sends from. A node that does not know this one's pods has asked nobody.
     fn is_decided_elsewhere(&self, flow: &PolicyFlow) -> bool {
         let Tuple { source, source_port, .. } = flow.tuple;
         let is_translated =
@@ -321,7 +341,11 @@ impl SlowPath {
         let Some(Target::Peer(id)) = self.routes.lookup(source) else { return false };
         is_translated
             && self.source_ports().contains(&source_port)
-            && self.overlay.peers.get(id).is_some_and(|peer| peer.is_gateway(source))
+            && self
+                .overlay
+                .peers
+                .get(id)
+                .is_some_and(|peer| peer.config.shares_policies && peer.is_gateway(source))
     }
 
     /// The same, from here.
@@ -373,6 +397,12 @@ fn flow_of(ip: &Ipv4) -> PolicyFlow {
 
 fn is_error(ip: &Ipv4) -> bool {
     matches!(ip.l4, L4::Icmp { kind, .. } if icmp::is_about_packet(kind))
+}
+
+/// What asks for something, against the way of a connection: an identifier of 0 does not tell an echo request from an answer.
+fn begins(ip: &Ipv4) -> bool {
+    matches!(ip.l4, L4::Icmp { kind: icmp::ECHO_REQUEST, .. })
+        || tcp_flags(ip).is_some_and(|flags| flags.begins())
 }
 
 const fn is_answer(ip: &Ipv4) -> bool {

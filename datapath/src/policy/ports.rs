@@ -45,6 +45,8 @@ pub(super) enum Gate {
 pub(super) struct Subject {
     pod: u32,
     node: Option<u32>,
+    /// It is of this node.
+    is_here: bool,
     ingress: Arc<Table>,
     egress: Arc<Table>,
 }
@@ -113,7 +115,7 @@ impl Policies {
                 self.gates.resize(index + 1, Gate::Open);
             }
             let subject = port.addresses.iter().find_map(|address| match address {
-                IpAddr::V4(v4) => self.subject(*v4),
+                IpAddr::V4(v4) => self.subject(*v4, true),
                 IpAddr::V6(_) => None,
             });
             if let Some(gate) = self.gates.get_mut(index) {
@@ -126,11 +128,16 @@ impl Policies {
         self.gates.get(port.index()).unwrap_or(&Gate::Open)
     }
 
-    /// The pod that has an address, wherever it is.
-    pub(super) fn subject(&self, address: Ipv4Addr) -> Option<Subject> {
+    /// Who is asked for the pod of another node that has an address.
+    pub(super) fn gate_elsewhere(&self, address: Ipv4Addr) -> Gate {
+        self.subject(address, false).map_or(Gate::Closed, Gate::Pod)
+    }
+
+    fn subject(&self, address: Ipv4Addr, is_here: bool) -> Option<Subject> {
         let Some(Owner::Pod { pod, identity, node }) = self.tables.owner(address) else { return None };
         let both = self.tables.of(identity)?;
-        Some(Subject { pod, node, ingress: Arc::clone(both.ingress), egress: Arc::clone(both.egress) })
+        let (ingress, egress) = (Arc::clone(both.ingress), Arc::clone(both.egress));
+        Some(Subject { pod, node, is_here, ingress, egress })
     }
 
     /// Whether the end says anything about `peer`, now or about its answers.
@@ -176,8 +183,8 @@ impl Policies {
     fn is_exempt(&self, subject: &Subject, peer: Ipv4Addr, is_own_node: bool) -> bool {
         match self.tables.owner(peer) {
             Some(Owner::Pod { pod, .. }) => pod == subject.pod,
-            Some(Owner::Node(node)) => is_own_node || subject.node == Some(node),
-            None => is_own_node,
+            Some(Owner::Node(node)) => is_own_node && subject.is_here || subject.node == Some(node),
+            None => is_own_node && subject.is_here,
         }
     }
 

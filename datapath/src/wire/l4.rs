@@ -75,6 +75,11 @@ impl TcpFlags {
     pub(crate) const fn begins(self) -> bool {
         self.only(Self::SYN.and(Self::ACK).and(Self::RST).and(Self::FIN)).0 == Self::SYN.0
     }
+
+    /// What some receiver may take for a first segment: SYN without ACK, whatever else it says.
+    pub(crate) const fn opens(self) -> bool {
+        self.only(Self::SYN.and(Self::ACK)).0 == Self::SYN.0
+    }
 }
 
 impl L4 {

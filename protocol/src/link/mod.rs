@@ -342,6 +342,9 @@ pub struct PeerConfig {
     pub keep_alive: bool,
     /// It has pods, so broadcast and multicast are copied to it.
     pub has_pods: bool,
+    /// Either of both nodes is told all pods of the other, and asks their policies about whom it stands for. Of others nothing is taken
+    /// for decided.
+    pub shares_policies: bool,
 }
 
 /// One port.

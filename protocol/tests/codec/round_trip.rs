@@ -239,23 +239,23 @@ fn port_config() -> impl Strategy<Value = PortConfig> {
 fn peer_config() -> impl Strategy<Value = PeerConfig> {
     let address = || any::<u32>().prop_map(Ipv4Addr::from_bits);
     let cidr = (address(), 0..=32u8).prop_map(|(ip, len)| IpNet::new(ip.into(), len).unwrap());
-    let flags = (any::<u16>(), any::<bool>(), any::<bool>());
+    let flags = (any::<u16>(), any::<bool>(), any::<bool>(), any::<bool>());
     (any::<u32>(), any::<String>(), address(), vec(cidr, 0..3), vec(any::<IpAddr>(), 0..3), mac(), flags)
-        .prop_map(
-            |(id, name, address, pod_cidrs, node_addresses, router_mac, (udp_port, keep_alive, has_pods))| {
-                PeerConfig {
-                    id: PeerId(id),
-                    name,
-                    address,
-                    udp_port,
-                    pod_cidrs,
-                    node_addresses,
-                    router_mac,
-                    keep_alive,
-                    has_pods,
-                }
-            },
-        )
+        .prop_map(|(id, name, address, pod_cidrs, node_addresses, router_mac, flags)| {
+            let (udp_port, keep_alive, has_pods, shares_policies) = flags;
+            PeerConfig {
+                id: PeerId(id),
+                name,
+                address,
+                udp_port,
+                pod_cidrs,
+                node_addresses,
+                router_mac,
+                keep_alive,
+                has_pods,
+                shares_policies,
+            }
+        })
 }
 
 fn delta() -> impl Strategy<Value = ConfigDelta> {

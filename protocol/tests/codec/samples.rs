@@ -758,6 +758,7 @@ fn to_datapath() -> Vec<(&'static str, Envelope<ToDatapath>)> {
         router_mac: MAC,
         keep_alive: true,
         has_pods: false,
+        shares_policies: true,
     };
     let delta = ConfigDelta {
         epoch: 8,

@@ -46,6 +46,7 @@ fn peer(id: u32, name: &str) -> PeerConfig {
         router_mac: Mac::for_router(Ipv4Addr::from_bits(0x0a00_0001 + (id << 8)).into()),
         keep_alive: true,
         has_pods: true,
+        shares_policies: false,
     }
 }
 

@@ -116,7 +116,8 @@ pub(crate) fn decide(control: &Control) {
     let own = control.own();
     let mut peers = control.peers.lock();
     let change = peers.decide(&own);
-    let configs = peers.known.iter().map(|(id, peer)| (*id, peer.spec.config(*id))).collect();
+    let config = |peer: &PeerRecord| peer.spec.config(peer.id, peer.origin == PeerOrigin::Cluster);
+    let configs = peers.known.iter().map(|(id, peer)| (*id, config(peer))).collect();
     control.switch.set_peers(configs);
     control.services.on_nodes_changed();
     if let Some(change) = change {

@@ -106,6 +106,7 @@ impl Node {
             router_mac: router(other),
             keep_alive,
             has_pods: true,
+            shares_policies: false,
         };
         let delta = ConfigDelta {
             node: delta.node.map(|node| NodeConfig { tunnel: Some(tunnel), ..node }),

@@ -220,6 +220,7 @@ fn others_cannot_take_a_services_address() {
         router_mac: protocol::Mac([2, 0, 0, 0, 0, 9]),
         keep_alive: false,
         has_pods: false,
+        shares_policies: false,
     };
     let peers = ConfigDelta { peers: vec![peer], ..ConfigDelta::default() };
     assert_refused(&mut bed, peers, &text("node-b"));

@@ -62,6 +62,7 @@ pub(crate) fn node_b() -> PeerConfig {
         router_mac: router_b(),
         keep_alive: true,
         has_pods: true,
+        shares_policies: true,
     }
 }
 
@@ -99,17 +100,21 @@ pub(crate) fn harness_b() -> Harness {
         port_security: false,
         ..port(GATEWAY, "gateway", GATEWAY_B_IP)
     };
-    let node = NodeConfig {
+    let attach = vec![gateway, port(A, "default/c", C_IP), tunnel_port()];
+    let node = Some(node_b_config());
+    harness.apply(ConfigDelta { node, attach, peers: vec![node_a()], ..ConfigDelta::default() });
+    harness
+}
+
+pub(crate) fn node_b_config() -> NodeConfig {
+    NodeConfig {
         pod_cidr: "10.244.1.0/24".parse().unwrap(),
         gateway_ip: ip(GATEWAY_B_IP),
         router_mac: router_b(),
         node_addresses: vec![ip(NODE_B_IP)],
         tunnel: Some(tunnel_config(NODE_B_IP)),
         ..node()
-    };
-    let attach = vec![gateway, port(A, "default/c", C_IP), tunnel_port()];
-    harness.apply(ConfigDelta { node: Some(node), attach, peers: vec![node_a()], ..ConfigDelta::default() });
-    harness
+    }
 }
 
 /// A datagram that carries this Ethernet frame.

@@ -1,5 +1,6 @@
 //! Policies as a cluster has them, compiled and told to a switch.
 
+use datapath::Limits;
 use policy::{Cluster, Compiler, Labels, Pod, PolicyKind, PolicyName, read};
 use protocol::ObjectRef;
 use protocol::link::{ConfigDelta, NodeConfig, PolicyChange};
@@ -130,7 +131,12 @@ fn addresses_of(node: &str) -> std::collections::BTreeSet<std::net::IpAddr> {
 /// Node a with a tunnel, whose switch asks the policies of `world`.
 #[track_caller]
 pub(crate) fn asking(world: &mut World) -> Harness {
-    let mut h = harness_a();
+    asking_with(world, Limits::default())
+}
+
+#[track_caller]
+pub(crate) fn asking_with(world: &mut World, limits: Limits) -> Harness {
+    let mut h = harness_a_with(tunnel_config(NODE_IP), limits);
     world.tell_all(&mut h, NodeConfig { tunnel: Some(tunnel_config(NODE_IP)), ..node() });
     h.deltas();
     h

@@ -1,16 +1,18 @@
 //! Generated policies: the switch decides what the specification says, on every path between pods.
 
+use datapath::Limits;
 use policy::{Flow, Protocol, reference};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestRunner;
-use protocol::PortId;
+use protocol::link::{ConfigDelta, FrontendKind, NodeConfig, ServiceConfig, Transport};
+use protocol::{PortId, ServiceId};
 use serde_json::{Value, json};
 
 use super::bed::*;
 use crate::common::*;
-use crate::services::{SYN, segment};
+use crate::services::{SYN, backend, frontend, put, segment, service};
 
 /// The number of sets that issue 7 asks for.
 const SETS: u32 = 300;
@@ -79,6 +81,26 @@ fn probe() -> impl Strategy<Value = Probe> {
 const ENDS: [(Option<PortId>, [u8; 4]); 4] =
     [(Some(A), A_IP), (Some(B), B_IP), (Some(VM), VM_IP), (None, C_IP)];
 
+/// Where each pod is the only backend of services, by its place among `ENDS`: on the ports that are tried, at others.
+fn vip(to: usize) -> [u8; 4] {
+    [10, 96, 7, u8::try_from(to).unwrap() + 1]
+}
+
+const BEFORE: u16 = 1_000;
+
+fn services() -> ConfigDelta {
+    let ports = [(Transport::Tcp, 80), (Transport::Tcp, 81), (Transport::Udp, 53), (Transport::Udp, 80)];
+    let pairs = (0..ENDS.len()).flat_map(|to| ports.map(|(transport, port)| (to, transport, port)));
+    let mut delta = ConfigDelta::default();
+    for (number, (to, transport, port)) in (100..).zip(pairs) {
+        let id = ServiceId(number);
+        let frontends = vec![frontend(FrontendKind::ClusterIp, vip(to), BEFORE + port)];
+        delta.services.push(ServiceConfig { frontends, ..service(id, transport, port) });
+        delta.backends.push(put(id, &[backend(ENDS[to].1, port)]));
+    }
+    delta
+}
+
 fn frame(path: Path, probe: Probe, number: u16) -> Vec<u8> {
     match probe.protocol {
         6 => segment(path, (40_000 + number, probe.port), SYN, b""),
@@ -87,8 +109,24 @@ fn frame(path: Path, probe: Probe, number: u16) -> Vec<u8> {
     }
 }
 
+/// On which way a probe is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Straight,
+    ClusterIp,
+}
+
 #[test]
 fn the_switch_decides_what_the_specification_says() {
+    decides_as_specified(Way::Straight);
+}
+
+#[test]
+fn the_switch_decides_about_backends_what_the_specification_says() {
+    decides_as_specified(Way::ClusterIp);
+}
+
+fn decides_as_specified(way: Way) {
     let config = proptest::test_runner::Config { failure_persistence: None, ..cases(SETS) };
     let sets = (vec(policy(), 1..5), vec(probe(), 20));
     TestRunner::new(config)
@@ -97,9 +135,20 @@ fn the_switch_decides_what_the_specification_says() {
             for (number, spec) in policies.iter().enumerate() {
                 world.policy(&format!("p{number}"), spec);
             }
-            let mut h = asking(&mut world);
-            for (number, probe) in probes.into_iter().enumerate().filter(|(_, probe)| probe.from != probe.to)
-            {
+            // Tables of connections are never given back.
+            let limits = Limits { connections: 1 << 8, connection_reserve: 0, ..Limits::default() };
+            let mut h = asking_with(&mut world, limits);
+            if way == Way::ClusterIp {
+                let service_cidr = Some("10.96.0.0/16".parse().unwrap());
+                let tunnel = Some(tunnel_config(NODE_IP));
+                let node = Some(NodeConfig { service_cidr, tunnel, policies: true, ..node() });
+                h.apply(ConfigDelta { node, ..services() });
+            }
+            // Services have ports, and are for clients of this node.
+            let is_sent = |probe: &Probe| {
+                probe.from != probe.to && (way == Way::Straight || probe.from != 3 && probe.protocol != 1)
+            };
+            for (number, probe) in probes.into_iter().enumerate().filter(|(_, probe)| is_sent(probe)) {
                 let ((from, source), (to, destination)) = (ENDS[probe.from], ENDS[probe.to]);
                 let flow = Flow {
                     source: ip(source),
@@ -112,7 +161,14 @@ fn the_switch_decides_what_the_specification_says() {
                 let wanted = (from.is_none() || explained.egress.allowed)
                     && (to.is_none() || explained.ingress.allowed);
                 let is_routed = probe.is_routed || to.is_none();
-                let path = if is_routed { routed(source, destination) } else { direct(source, destination) };
+                let (path, probe) = match way {
+                    Way::Straight if !is_routed => (direct(source, destination), probe),
+                    Way::Straight => (routed(source, destination), probe),
+                    Way::ClusterIp => {
+                        (routed(source, vip(probe.to)), Probe { port: BEFORE + probe.port, ..probe })
+                    }
+                };
+                let path = Path { from_mac: pod_mac(source), ..path };
                 let number = u16::try_from(number).unwrap();
                 let got = match from {
                     Some(from) => {

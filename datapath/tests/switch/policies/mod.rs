@@ -5,4 +5,6 @@ mod bed;
 mod changes;
 mod configuration;
 mod generated;
+mod lasting;
+mod outside;
 mod services;

@@ -1,6 +1,6 @@
 //! Through services, from and to the outside: asked after the service's address became a backend's, on the original source.
 
-use protocol::link::{ConfigDelta, FrontendKind, NodeConfig, ServiceConfig, Transport};
+use protocol::link::{ConfigDelta, FrontendKind, ServiceConfig, Transport};
 use serde_json::{Value, json};
 
 use super::bed::*;
@@ -94,16 +94,8 @@ fn the_ingress_node_asks_for_a_pod_of_another_node() {
     h.assert_dropped(UPLINK, &stranger, "policy_denied_ingress");
     // The pod's node takes it for decided, and nothing else of the ingress node.
     let mut b = harness_b();
-    let node = NodeConfig {
-        pod_cidr: "10.244.1.0/24".parse().unwrap(),
-        gateway_ip: ip(GATEWAY_B_IP),
-        router_mac: router_b(),
-        node_addresses: vec![ip(NODE_B_IP)],
-        tunnel: Some(tunnel_config(NODE_B_IP)),
-        ..node()
-    };
     world.confine("c", &Value::Null);
-    world.tell_all(&mut b, node);
+    world.tell_all(&mut b, node_b_config());
     let from_a = |port| {
         let path = Path { from_mac: router_mac(), to_mac: router_b(), from: GATEWAY_IP, to: C_IP, ttl: 63 };
         vxlan(VNI, &segment(path, (port, 8080), SYN, b""))

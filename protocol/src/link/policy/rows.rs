@@ -14,7 +14,7 @@ pub struct PolicyCounts {
     pub policy: u32,
     /// Packets that one of its rules denied, or that nothing allowed where it isolates.
     pub denied: u64,
-    /// Connections that one of its rules allowed at one end.
+    /// Connections that one of its rules allowed at one end, when they began; and decisions about packets of none.
     pub allowed: u64,
 }
 

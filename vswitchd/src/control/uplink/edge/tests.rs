@@ -290,6 +290,7 @@ fn node_reaches_addresses_of_services_by_the_gateway_but_neither_nodes_nor_route
         router_mac: Mac::for_router([10, 244, 1, 1].into()),
         keep_alive: true,
         has_pods: false,
+        shares_policies: false,
     };
     wanted.peers.insert(config.id, Some(config));
     bed.serve(&wanted, &services(&claimed));
