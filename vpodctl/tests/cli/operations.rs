@@ -257,7 +257,9 @@ fn a_service_can_be_waited_for_to_be_active() {
         other => panic!("{other:?}"),
     });
     daemon.run(&["wait", "service", "web", "--for=active"]).prints("service/web condition met\n");
-    daemon.run(&["wait", "pod", "web", "--for=active"]).fails(2, &["only services and policies to be active"]);
+    daemon
+        .run(&["wait", "pod", "web", "--for=active"])
+        .fails(2, &["only services and policies to be active"]);
 }
 
 #[test]

@@ -18,6 +18,8 @@ use super::super::error::chain;
 use super::super::node::Control;
 use crate::config::Config;
 
+/// Says in the file that the store was read, even if there was nothing in it: then it is known which policies there are not.
+const READ: &str = "/vpod/v1/read";
 /// How long a change waits for others.
 const LATE: Duration = Duration::from_secs(2);
 /// Changes in one transaction, each some kilobytes.
@@ -35,6 +37,8 @@ pub(super) struct Remembered {
     writing: Mutex<()>,
     /// Of what was there at the start: how much, and when it was last changed.
     recalled: Mutex<(usize, Option<Timestamp>)>,
+    /// An earlier start has read the store.
+    was_read: bool,
     /// Since the start, the store itself was read.
     is_confirmed: AtomicBool,
 }
@@ -48,12 +52,15 @@ impl Remembered {
                 .ok()
         };
         let file = is_shared.then(open).flatten();
+        let read = |file: &Memory| file.recall(READ).is_ok_and(|entries| !entries.is_empty());
+        let was_read = file.as_ref().is_some_and(read);
         let noted = file.as_ref().and_then(|file| file.noted().ok().flatten()).map(Timestamp);
         Self {
             file,
             pending: Mutex::default(),
             writing: Mutex::default(),
             recalled: Mutex::new((0, noted)),
+            was_read,
             is_confirmed: AtomicBool::new(false),
         }
     }
@@ -74,9 +81,16 @@ impl Remembered {
         self.recalled.lock().0 > 0
     }
 
+    /// What it has is all that there was when the store was last read, which may be nothing.
+    pub(super) fn is_whole(&self) -> bool {
+        self.was_read || self.has_any()
+    }
+
     /// The store was read: it, and nothing else, says what there is.
     pub(super) fn confirm(&self) {
-        self.is_confirmed.store(true, Ordering::Release);
+        if !self.is_confirmed.swap(true, Ordering::AcqRel) && !self.was_read && self.file.is_some() {
+            self.pending.lock().insert(READ.to_owned(), Some(b"true".to_vec()));
+        }
     }
 
     /// A change that was followed.
@@ -169,6 +183,7 @@ mod tests {
             pending: Mutex::default(),
             writing: Mutex::default(),
             recalled: Mutex::default(),
+            was_read: false,
             is_confirmed: AtomicBool::new(false),
         }
     }

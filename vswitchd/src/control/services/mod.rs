@@ -35,7 +35,9 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use protocol::ObjectName;
 use store::cluster::mirror::Change;
-use store::cluster::{ClusterStore, Embedded, Entry, Mirror, MirrorOptions, MirrorState, Revision};
+use store::cluster::{
+    ClusterError, ClusterStore, Embedded, Entry, Mirror, MirrorOptions, MirrorState, Revision,
+};
 use store::services::allocate::ClusterIps;
 use store::services::write::{NAMESPACES, PODS, POLICIES, Pools, SERVICES, SLICES};
 use store::services::{Place, Settings, Table};
@@ -336,6 +338,7 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
 pub(crate) fn prime(control: &Control) -> Result<(), StoreError> {
     let services = &control.services;
     if services.is_shared {
+        prime_policies(control);
         if services.remembered.has_any() && !control.switch.was_taken_over() {
             know_all(control);
             services.is_known.store(true, Ordering::Release);
@@ -356,6 +359,27 @@ pub(crate) fn prime(control: &Control) -> Result<(), StoreError> {
     control.switch.policies().set_known();
     refresh(control);
     Ok(())
+}
+
+/// The first configuration of a node opens its pods' ports, so it should have their policies: as the store has them now, or, if it
+/// is away, as this node last knew them. A node that has never read the store lets nothing pass until it has.
+fn prime_policies(control: &Control) {
+    let services = &control.services;
+    let read = || -> Result<Vec<Entry>, ClusterError> {
+        let mut all = Vec::new();
+        for prefix in [NAMESPACES, PODS, POLICIES] {
+            all.extend(services.store.list(prefix)?.entries);
+        }
+        Ok(all)
+    };
+    match read() {
+        Ok(entries) => take_all(&mut services.table.lock(), entries, control),
+        Err(_) if services.remembered.is_whole() => know_all(control),
+        Err(_) => return,
+    }
+    let mut table = services.table.lock();
+    tell_policies(control, &mut table, true);
+    control.switch.policies().set_known();
 }
 
 /// Puts all that the mirrors know into the table: what the store said, or else what is remembered.
@@ -436,10 +460,12 @@ fn refresh(control: &Control) -> bool {
         services.remembered.confirm();
     }
     // With the store away, what is remembered is better than nothing, which is all that this process knows of a datapath it found.
-    let is_away = || services.remembered.has_any() && mirrors.iter().any(|mirror| mirror.problem().is_some());
-    let first = !services.is_known.load(Ordering::Acquire) && (is_read || is_away());
+    let is_away = || mirrors.iter().any(|mirror| mirror.problem().is_some());
+    let recalls = services.remembered.has_any();
+    let first = !services.is_known.load(Ordering::Acquire) && (is_read || recalls && is_away());
     // Before that, policies of another day might let through what none lets through now.
-    let first_policies = !control.switch.policies().is_known() && (is_read || is_away());
+    let recalls = services.remembered.is_whole();
+    let first_policies = !control.switch.policies().is_known() && (is_read || recalls && is_away());
     let facts = services.wake.pods.swap(false, Ordering::AcqRel).then(|| local::facts(control));
     if first || first_policies {
         // A state is known a moment before its changes are on their way.
