@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-pods demo-cluster demo-service demo-http test test-runtimes setup-runtimes vm-test soak soak-cni soak-policy install uninstall lint bench bench-services bench-http bench-setup clean
+.PHONY: help setup demo demo-pods demo-cluster demo-service demo-http test test-runtimes setup-runtimes vm-test soak soak-cni install uninstall lint bench bench-services bench-http bench-setup clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -61,10 +61,6 @@ soak: ## Two hundred kills of daemons under churn, as root (a minute)
 soak-cni: ## Ten thousand CNI calls, of which one in twenty is killed, with kills of the daemon, as root (half an hour)
 	@scripts/setup.sh --quiet
 	@VPOD_CNI_CALLS=10000 scripts/test.sh cni::churn
-
-soak-policy: ## A thousand pods whose first act is what a policy refuses, as root (two minutes)
-	@scripts/setup.sh --quiet
-	@VPOD_TRIES=1000 scripts/test.sh policy::closed::a_pods_first_act
 
 install: ## Programs, CNI plugins and their configuration, as root (PREFIX, DESTDIR, CNI_BIN_DIR, CNI_CONF_DIR)
 	@if command -v cargo >/dev/null; then cargo build --release --workspace --bins --locked; fi
